@@ -1,0 +1,10 @@
+//! Floor 0: ids, limits, time as an input, codecs, randomness, redaction. Knows nothing of the product above it.
+
+pub mod checksum;
+pub mod codec;
+pub mod exit;
+pub mod id;
+pub mod limits;
+pub mod redact;
+pub mod rng;
+pub mod time;

@@ -1,0 +1,157 @@
+//! How values become bytes on disk and in tokens: a version byte, postcard, a checksum. Also the byte strings that
+//! postcard should copy in one piece, and base64url.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+use serde::de::DeserializeOwned;
+use serde::de::Visitor;
+
+use crate::base::checksum;
+
+/// Why bytes could not be decoded. Nothing is applied when this is returned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Too short, or the checksum does not fit.
+    #[error("the checksum does not fit: these bytes are not what was written")]
+    Checksum,
+    /// Written by another release.
+    #[error("format version {found} is not known to this release (it reads {known})")]
+    Version {
+        /// In the bytes.
+        found: u8,
+        /// Of this release.
+        known: u8,
+    },
+    /// Checksum and version fit, but the content does not parse.
+    #[error("the content does not parse")]
+    Content,
+}
+
+/// `[version][postcard body][crc32c of context, version and body]`. The context (such as the key) is not stored: bytes
+/// that were read from the wrong place fail their checksum.
+pub fn seal<T: Serialize>(version: u8, context: &[u8], value: &T) -> Vec<u8> {
+    let body = postcard::to_extend(value, vec![version]).unwrap_or_else(|error| {
+        // Only a type that postcard cannot represent fails here: a bug of ours, found by that type's first test.
+        unreachable!("a stored type must be representable: {error}")
+    });
+    let mut bytes = body;
+    let crc = checksum::crc32c(&[context, &bytes]);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// Reverses [`seal`].
+///
+/// # Errors
+/// [`DecodeError`]; the bytes are never trusted before the checksum fits.
+pub fn unseal<T: DeserializeOwned>(known: u8, context: &[u8], bytes: &[u8]) -> Result<T, DecodeError> {
+    let (rest, crc) = bytes.split_last_chunk::<4>().ok_or(DecodeError::Checksum)?;
+    if checksum::crc32c(&[context, rest]) != u32::from_le_bytes(*crc) {
+        return Err(DecodeError::Checksum);
+    }
+    let (found, body) = rest.split_first().ok_or(DecodeError::Checksum)?;
+    if *found != known {
+        return Err(DecodeError::Version { found: *found, known });
+    }
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(DecodeError::Content),
+    }
+}
+
+/// A byte string that serde sees as bytes, not as a list of numbers.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Blob(pub bytes::Bytes);
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blob({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BlobVisitor;
+        impl Visitor<'_> for BlobVisitor {
+            type Value = Blob;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a byte string")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Blob, E> {
+                Ok(Blob(bytes::Bytes::copy_from_slice(bytes)))
+            }
+        }
+        deserializer.deserialize_bytes(BlobVisitor)
+    }
+}
+
+/// base64url without padding: for tokens, contexts and anything in a URL or header.
+#[must_use]
+pub fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Reverses [`base64url`]; `None` for anything that it would not have produced.
+#[must_use]
+pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+/// Standard base64 with padding: for values inside JSON.
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// Reverses [`base64`].
+#[must_use]
+pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DecodeError;
+    use super::seal;
+    use super::unseal;
+
+    #[test]
+    fn any_flipped_bit_and_any_other_context_is_noticed() {
+        let sealed = seal(1, b"key", &(7_u32, "text".to_owned()));
+        assert_eq!(unseal::<(u32, String)>(1, b"key", &sealed), Ok((7, "text".to_owned())));
+        assert_eq!(unseal::<(u32, String)>(1, b"kez", &sealed), Err(DecodeError::Checksum));
+        assert_eq!(unseal::<(u32, String)>(2, b"key", &sealed), Err(DecodeError::Version { found: 1, known: 2 }));
+        for bit in 0..sealed.len() * 8 {
+            let mut bad = sealed.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(unseal::<(u32, String)>(1, b"key", &bad), Err(DecodeError::Checksum), "bit {bit}");
+        }
+        for len in 0..sealed.len() {
+            assert!(unseal::<(u32, String)>(1, b"key", &sealed[..len]).is_err(), "cut at {len}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Exit statuses (sysexits, plus 3 and 4 of our own) and the one place that ends the process from within.
+
+/// How a process of ours ends; the number is part of the command line's contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All went well.
+    Ok = 0,
+    /// A check failed.
+    CheckFailed = 3,
+    /// A check warned.
+    CheckWarned = 4,
+    /// The command line is wrong.
+    Usage = 64,
+    /// The data given or found is bad.
+    BadData = 65,
+    /// An input is missing.
+    NoInput = 66,
+    /// The service cannot be reached or refuses for now.
+    Unavailable = 69,
+    /// A bug of ours.
+    Internal = 70,
+    /// Reading or writing failed.
+    Io = 74,
+    /// A later try may succeed.
+    TryAgain = 75,
+    /// Not allowed.
+    Denied = 77,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+impl Exit {
+    /// The number the operating system sees.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The status with this number, where it is one of ours.
+    #[must_use]
+    pub fn from_code(code: i32) -> Option<Self> {
+        use Exit::{
+            BadData, CheckFailed, CheckWarned, Config, Denied, Internal, Io, NoInput, Ok, TryAgain, Unavailable, Usage,
+        };
+        let all = [
+            Ok,
+            CheckFailed,
+            CheckWarned,
+            Usage,
+            BadData,
+            NoInput,
+            Unavailable,
+            Internal,
+            Io,
+            TryAgain,
+            Denied,
+            Config,
+        ];
+        all.into_iter().find(|exit| i32::from(exit.code()) == code)
+    }
+}
+
+/// Ends the process at once, without unwinding or flushing: after a failed fsync nothing in memory may be trusted to
+/// reach the disk any more (HOUSE decision 6, STYLE 14).
+pub fn die(exit: Exit) -> ! {
+    #[expect(clippy::disallowed_methods, clippy::exit, reason = "the one place that may: a poisoned store")]
+    std::process::exit(i32::from(exit.code()))
+}

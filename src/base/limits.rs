@@ -1,0 +1,155 @@
+//! Every limit of the product, each with the reason for its number. Users meet some of them: those are in the README.
+
+use std::time::Duration;
+
+/// Partitions of the ring. A power of two so that a partition is the top byte of a hash; 256 leaves about 28 per
+/// owner at nine nodes, enough for an even spread, few enough that a scan over all of them stays cheap.
+pub const PARTITIONS: usize = 256;
+
+/// Bytes in a key, after percent-decoding. Fits a path segment of every client; keeps index blocks useful.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// Bytes in a bucket's name: the longest DNS label, so that a name can become one.
+pub const BUCKET_NAME_BYTES_MAX: usize = 63;
+
+/// Bytes in a value. A commit group of a few of these still syncs within the latency budget.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes in a content type. Longer ones are not media types but attempts at something else.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
+
+/// Concurrent values kept for one key; beyond it a writer is told to merge (409) rather than let the set grow.
+pub const SIBLINGS_MAX: usize = 64;
+
+/// Operation ids from an `Idempotency-Key` kept with one object (HOUSE decision 10).
+pub const KEYED_OPS_MAX: usize = 32;
+
+/// How long an `Idempotency-Key` is remembered: longer than any client's retry loop.
+pub const KEYED_OP_TTL: Duration = Duration::from_secs(600);
+
+/// Bytes in an `Idempotency-Key`: two UUIDs and a prefix.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+
+/// The whole time one request may take on this node; also how long its random operation id stays known.
+pub const OPERATION_BUDGET: Duration = Duration::from_secs(10);
+
+/// The longest TTL: ten years in milliseconds; more is a unit mistake.
+pub const TTL_MS_MAX: u64 = 10 * 366 * 24 * 3600 * 1000;
+
+/// Replicas of a bucket.
+pub const REPLICAS_MAX: u8 = 9;
+
+/// Rows of one list page.
+pub const LIST_PAGE_MAX: usize = 1000;
+
+/// Bytes of an HTTP request's head.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Time a client has to send its request's head.
+pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time between two pieces of a request's body; a slower sender holds memory for nothing.
+pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Connections served at once. Each idle one costs about 20 KiB; past this new ones wait in the listen queue.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// Requests inside the door at once; the next one is answered 503 with Retry-After at once instead of queueing.
+pub const REQUESTS_MAX: usize = 1024;
+
+/// HTTP/2 streams of one connection.
+pub const H2_STREAMS_MAX: u32 = 128;
+
+/// Bytes of all request bodies held in memory at once.
+pub const BODY_BYTES_IN_FLIGHT_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of a JSON request document (bucket, token, user): far above any honest one.
+pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
+
+/// Nesting of a JSON request document.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// Bytes of a batch request: sixteen largest values with their base64 and JSON around them would not fit, 5 do.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Operations of one batch.
+pub const BATCH_OPS_MAX: usize = 1000;
+
+/// Bytes of one import row: a value and its JSON or CSV quoting.
+pub const IMPORT_ROW_BYTES_MAX: usize = 2 * VALUE_BYTES_MAX;
+
+/// Columns of an imported CSV file.
+pub const IMPORT_COLUMNS_MAX: usize = 1024;
+
+/// Rows of an import written before the importer waits for the oldest half of them: two commit groups in the making.
+pub const IMPORT_ROWS_IN_FLIGHT: usize = 512;
+
+/// Errors an import lists; further ones are only counted.
+pub const IMPORT_ERRORS_MAX: usize = 100;
+
+/// Buckets, tokens and users of a cluster: control state is held whole in memory on every node.
+pub const BUCKETS_MAX: usize = 1000;
+/// See [`BUCKETS_MAX`].
+pub const TOKENS_MAX: usize = 10_000;
+/// See [`BUCKETS_MAX`].
+pub const USERS_MAX: usize = 1000;
+
+/// Bytes in the name of a token or a user.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Bytes in a password: above this argon2 would be a way to burn processor time.
+pub const PASSWORD_BYTES_MAX: usize = 256;
+/// Characters in a password, at least (ASVS 6.2.1).
+pub const PASSWORD_CHARS_MIN: usize = 8;
+
+/// Bytes of the journal's first segment: small, because a start on an empty directory waits for its zeros to be synced.
+pub const FIRST_SEGMENT_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of every later segment, filled in the background: about a second of writing at full speed.
+pub const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Bytes of one commit group: several largest values, a small part of a segment.
+pub const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of one journal record: a largest value for each sibling would not fit, which `proto::object` refuses first.
+pub const RECORD_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// Bytes waiting for the journal's writer before new writes are refused with 503.
+pub const JOURNAL_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes acked but not yet in the index before new writes are refused with 503 (they live in memory).
+pub const OVERLAY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long the journal must be idle before the mark behind the last group is synced (HOUSE decision 5).
+pub const JOURNAL_MARK_IDLE: Duration = Duration::from_millis(10);
+
+/// The longest the journal's writer waits for the writers of the last group to come back before it starts the next.
+/// Measured: a group of 20 and more keeps the cost of a sync per write below that of the request around it.
+pub const GROUP_GATHER_MAX: Duration = Duration::from_micros(1500);
+
+/// Journal written since the index was last proven before it is proven again, so that replay stays about a second.
+pub const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Idle time after which unproven writes are flushed: frees the memtables' memory and makes the next start instant.
+pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(5);
+
+/// The index writer may make no progress for this long before an alarm is raised: far above any compaction stall.
+pub const INDEX_STALL_ALARM: Duration = Duration::from_secs(5);
+/// After this the process ends so that a fresh start replays the journal; fjall has known ways to hang for ever.
+pub const INDEX_STALL_EXIT: Duration = Duration::from_secs(60);
+
+/// fjall's block cache.
+pub const INDEX_CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// fjall's memtable: small, because it is memory that an idle node would keep.
+pub const INDEX_MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Free space below which writes are refused: two segments, a compaction's copy and room for a crash report.
+pub const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
+/// How often free space is looked at: at full speed about 30 MiB are written in between.
+pub const DISK_CHECK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a stop waits for requests in flight.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Bytes of the control journal after which a snapshot replaces it.
+pub const CONTROL_SNAPSHOT_BYTES: u64 = 512 * 1024;

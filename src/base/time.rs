@@ -1,0 +1,89 @@
+//! Time as an input: the only place that reads a clock. The wall clock may trigger work, it never orders data.
+
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+/// Milliseconds since 1970 by this machine's wall clock; 0 for a clock before that.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
+pub fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The monotonic clock.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one reader of the monotonic clock")]
+pub fn mono() -> Instant {
+    Instant::now()
+}
+
+/// A duration in whole milliseconds, saturating.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `2026-11-20T15:36:30.123Z` (RFC 3339, UTC) for milliseconds since 1970. Proleptic Gregorian, after Hinnant's
+/// `civil_from_days`.
+#[must_use]
+pub fn rfc3339(wall_ms: u64) -> String {
+    let (days, in_day) = (wall_ms / 86_400_000, wall_ms % 86_400_000);
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let doe = z % 146_097;
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + u64::from(month <= 2);
+    let (h, m, s, ms) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60, in_day % 1000);
+    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ms:03}Z")
+}
+
+/// Parses `500ms`, `30s`, `10m`, `2h`, `7d` into milliseconds. A number without a unit is refused: is it seconds?
+///
+/// # Errors
+/// A sentence saying what is expected.
+pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "" => return Err(format!("`{text}` has no unit: write it as 500ms, 30s, 10m, 2h or 7d")),
+        _ => return Err(format!("`{text}` is not a duration: write it as 500ms, 30s, 10m, 2h or 7d")),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|error| format!("`{text}` is not a duration ({error}): write it as 30s, 10m, 2h or 7d"))?;
+    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_duration_ms;
+    use super::rfc3339;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(rfc3339(1_795_188_990_123), "2026-11-20T15:36:30.123Z");
+    }
+
+    #[test]
+    fn a_duration_needs_its_unit() {
+        assert_eq!(parse_duration_ms("90s"), Ok(90_000));
+        assert_eq!(parse_duration_ms("7d"), Ok(604_800_000));
+        for bad in ["90", "", "s", "-1s", "1y", "99999999999999999999s", "18446744073709551615d"] {
+            assert!(parse_duration_ms(bad).is_err(), "{bad}");
+        }
+    }
+}

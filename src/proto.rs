@@ -1,0 +1,9 @@
+//! Floor 1: pure cores. No I/O, no clock, no entropy, no spawn, no lock, no async: whatever varies is an argument.
+
+pub mod bucket;
+pub mod causal;
+pub mod control;
+pub mod key;
+pub mod object;
+pub mod ring;
+pub mod scope;

@@ -1,0 +1,312 @@
+//! The replicated state machine of the control plane: command in, state out. Holds what must be the same everywhere:
+//! the cluster's identity, buckets, tokens, users. Who orders the commands is the business of the floor `control`.
+//!
+//! A command is checked when it is applied, not when it is sent, so that every node comes to the same answer.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::base::id::BucketId;
+use crate::base::id::ClusterId;
+use crate::base::id::NodeId;
+use crate::base::limits::BUCKETS_MAX;
+use crate::base::limits::NAME_BYTES_MAX;
+use crate::base::limits::TOKENS_MAX;
+use crate::base::limits::USERS_MAX;
+use crate::base::redact::Redacted;
+use crate::proto::bucket::Definition;
+use crate::proto::bucket::OutOfRange;
+use crate::proto::key;
+use crate::proto::scope::Scope;
+
+#[cfg(test)]
+mod tests;
+
+/// What is known of one bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// Its number on disk.
+    pub id: BucketId,
+    /// Its definition.
+    pub definition: Definition,
+    /// The header of the last CSV import: the order of columns of a CSV export.
+    pub columns: Vec<String>,
+}
+
+/// A token as kept: its secret only as a hash (HOUSE decision 23).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// For people; unique.
+    pub name: String,
+    /// SHA-256 of the secret.
+    pub hash: [u8; 32],
+    /// What it opens.
+    pub scopes: Vec<Scope>,
+    /// Wall milliseconds of its making.
+    pub made_ms: u64,
+    /// Wall milliseconds after which it is refused.
+    pub expires_ms: Option<u64>,
+}
+
+/// A person who signs in to the console.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// argon2id in PHC text form.
+    pub password_hash: String,
+    /// What the user may do.
+    pub scopes: Vec<Scope>,
+    /// Wall milliseconds of its making.
+    pub made_ms: u64,
+}
+
+/// The whole control state. Every node holds a copy and reads it locally.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// Set by the first command, never changed.
+    pub birth: Option<Birth>,
+    /// Buckets by name.
+    pub buckets: BTreeMap<String, Bucket>,
+    /// The number the next bucket gets: never used twice, so old data cannot show up in a new bucket.
+    pub next_bucket: u32,
+    /// Tokens by number.
+    pub tokens: BTreeMap<u64, Token>,
+    /// The number the next token gets.
+    pub next_token: u64,
+    /// Users by name.
+    pub users: BTreeMap<String, User>,
+}
+
+/// How a cluster begins.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Birth {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its first node.
+    pub node: NodeId,
+    /// Wall milliseconds.
+    pub at_ms: u64,
+    /// Authenticates the contexts that clients carry.
+    pub context_secret: [u8; 32],
+}
+
+impl std::fmt::Debug for Birth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Birth {{ cluster: {}, node: {}, at_ms: {} }}", self.cluster, self.node, self.at_ms)
+    }
+}
+
+impl Birth {
+    /// The secret behind `Ringfort-Context`.
+    #[must_use]
+    pub fn context_secret(&self) -> Redacted<[u8; 32]> {
+        Redacted::new(self.context_secret)
+    }
+}
+
+/// A change. Stored in the control journal: variants are appended, never reordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// The first one.
+    Begin(Birth),
+    /// Makes a bucket; the same definition again is no change.
+    PutBucket {
+        /// Its name.
+        name: String,
+        /// Its definition.
+        definition: Definition,
+    },
+    /// Removes a bucket and with it all its data.
+    RemoveBucket {
+        /// Its name.
+        name: String,
+    },
+    /// Remembers the header of a CSV import.
+    SetColumns {
+        /// The bucket.
+        bucket: String,
+        /// The header, in order.
+        columns: Vec<String>,
+    },
+    /// Adds a token.
+    AddToken(Token),
+    /// Removes a token.
+    RemoveToken {
+        /// Its number.
+        id: u64,
+    },
+    /// Adds a user or replaces its password and scopes.
+    PutUser {
+        /// Its name.
+        name: String,
+        /// The rest.
+        user: User,
+    },
+    /// Removes a user.
+    RemoveUser {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What a command brought about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// Something new is there.
+    Made,
+    /// Something that was there is different now.
+    Changed,
+    /// All was so already.
+    Unchanged,
+    /// It is gone.
+    Removed,
+    /// A token with this number was added.
+    TokenAdded(u64),
+}
+
+/// Why a command is refused; the state is as before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Nothing of this name.
+    #[error("there is no {what} `{name}`")]
+    NotFound {
+        /// bucket, token, user.
+        what: &'static str,
+        /// As given.
+        name: String,
+    },
+    /// The name is taken.
+    #[error("there is already a {what} `{name}`")]
+    Taken {
+        /// token.
+        what: &'static str,
+        /// As given.
+        name: String,
+    },
+    /// A field is out of its range.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    /// A name breaks its rule.
+    #[error("{0}")]
+    BadName(String),
+    /// The kind of a bucket cannot change: its data would mean something else.
+    #[error("bucket `{0}` keeps its kind: what is stored in it would change its meaning; make a new bucket")]
+    KindFixed(String),
+    /// A limit is reached.
+    #[error("there are {max} {what} already, which is the most; remove one first")]
+    Full {
+        /// buckets, tokens, users.
+        what: &'static str,
+        /// The limit.
+        max: usize,
+    },
+    /// The cluster has begun already.
+    #[error("this cluster has begun already")]
+    Begun,
+}
+
+impl State {
+    /// Applies a command.
+    ///
+    /// # Errors
+    /// [`Refused`], with the state unchanged.
+    pub fn apply(&mut self, command: Command) -> Result<Applied, Refused> {
+        match command {
+            Command::Begin(birth) => self.begin(birth),
+            Command::PutBucket { name, definition } => self.put_bucket(name, definition),
+            Command::RemoveBucket { name } => match self.buckets.remove(&name) {
+                Some(_) => Ok(Applied::Removed),
+                None => Err(Refused::NotFound { what: "bucket", name }),
+            },
+            Command::SetColumns { bucket, columns } => self.set_columns(bucket, columns),
+            Command::AddToken(token) => self.add_token(token),
+            Command::RemoveToken { id } => match self.tokens.remove(&id) {
+                Some(_) => Ok(Applied::Removed),
+                None => Err(Refused::NotFound { what: "token", name: id.to_string() }),
+            },
+            Command::PutUser { name, user } => self.put_user(name, user),
+            Command::RemoveUser { name } => match self.users.remove(&name) {
+                Some(_) => Ok(Applied::Removed),
+                None => Err(Refused::NotFound { what: "user", name }),
+            },
+        }
+    }
+
+    fn begin(&mut self, birth: Birth) -> Result<Applied, Refused> {
+        if self.birth.is_some() {
+            return Err(Refused::Begun);
+        }
+        self.birth = Some(birth);
+        self.next_bucket = 1;
+        self.next_token = 1;
+        Ok(Applied::Made)
+    }
+
+    fn put_bucket(&mut self, name: String, definition: Definition) -> Result<Applied, Refused> {
+        key::check_bucket_name(&name).map_err(|error| Refused::BadName(error.to_string()))?;
+        definition.check()?;
+        if let Some(bucket) = self.buckets.get_mut(&name) {
+            if bucket.definition == definition {
+                return Ok(Applied::Unchanged);
+            }
+            if bucket.definition.kind != definition.kind {
+                return Err(Refused::KindFixed(name));
+            }
+            bucket.definition = definition;
+            return Ok(Applied::Changed);
+        }
+        if self.buckets.len() >= BUCKETS_MAX {
+            return Err(Refused::Full { what: "buckets", max: BUCKETS_MAX });
+        }
+        let id = BucketId(self.next_bucket);
+        self.next_bucket = self.next_bucket.saturating_add(1);
+        self.buckets.insert(name, Bucket { id, definition, columns: Vec::new() });
+        Ok(Applied::Made)
+    }
+
+    fn set_columns(&mut self, bucket: String, columns: Vec<String>) -> Result<Applied, Refused> {
+        match self.buckets.get_mut(&bucket) {
+            Some(known) if known.columns == columns => Ok(Applied::Unchanged),
+            Some(known) => {
+                known.columns = columns;
+                Ok(Applied::Changed)
+            }
+            None => Err(Refused::NotFound { what: "bucket", name: bucket }),
+        }
+    }
+
+    fn add_token(&mut self, token: Token) -> Result<Applied, Refused> {
+        check_name(&token.name)?;
+        if self.tokens.values().any(|known| known.name == token.name) {
+            return Err(Refused::Taken { what: "token", name: token.name });
+        }
+        if self.tokens.len() >= TOKENS_MAX {
+            return Err(Refused::Full { what: "tokens", max: TOKENS_MAX });
+        }
+        let id = self.next_token;
+        self.next_token = self.next_token.saturating_add(1);
+        self.tokens.insert(id, token);
+        Ok(Applied::TokenAdded(id))
+    }
+
+    fn put_user(&mut self, name: String, user: User) -> Result<Applied, Refused> {
+        check_name(&name)?;
+        if !self.users.contains_key(&name) && self.users.len() >= USERS_MAX {
+            return Err(Refused::Full { what: "users", max: USERS_MAX });
+        }
+        let known = self.users.insert(name, user);
+        Ok(if known.is_some() { Applied::Changed } else { Applied::Made })
+    }
+}
+
+/// Names of tokens and users go into logs and pages: no control characters, no markup.
+fn check_name(name: &str) -> Result<(), Refused> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | ' ');
+    let edge = name.starts_with(' ') || name.ends_with(' ');
+    if name.is_empty() || edge || name.len() > NAME_BYTES_MAX || !name.chars().all(good) {
+        let rule = format!("a name has 1 to {NAME_BYTES_MAX} characters of A-Z a-z 0-9 . _ - @ and inner spaces");
+        return Err(Refused::BadName(rule));
+    }
+    Ok(())
+}

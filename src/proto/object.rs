@@ -1,0 +1,214 @@
+//! An object: what one key holds, and read-modify-write of it as a pure function ([`apply`]). Who calls it in which
+//! order is the business of `node::vnode`, what is on disk that of `store`. The merge of replicas comes with them.
+//!
+//! Invariants: every sibling's dot is covered by the object's context; no two siblings share a dot; an `lww` object has
+//! one sibling at most.
+//!
+//! Source: Almeida et al. 2014 (dotted version vector sets); HOUSE decisions 7, 9, 10.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::base::checksum;
+use crate::base::codec;
+use crate::base::codec::Blob;
+use crate::base::codec::DecodeError;
+use crate::base::id::OpId;
+use crate::proto::bucket::Kind;
+use crate::proto::causal::Actor;
+use crate::proto::causal::Context;
+use crate::proto::causal::Dot;
+use crate::proto::key::IndexKey;
+
+pub mod apply;
+#[cfg(test)]
+mod tests;
+
+/// The stored format of an object.
+const VERSION: u8 = 1;
+
+/// Hybrid logical stamp: wall milliseconds in the upper 48 bits, a count in the lower 16. Orders only `lww` values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Stamp(pub u64);
+
+impl Stamp {
+    /// A stamp above both the wall clock and one already seen, so that it never contradicts causality.
+    #[must_use]
+    pub fn after(wall_ms: u64, seen: Option<Self>) -> Self {
+        let wall = Self(wall_ms << 16);
+        seen.map_or(wall, |seen| wall.max(Self(seen.0.saturating_add(1))))
+    }
+}
+
+/// A value with its type, or the grave of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Bytes as the client sent them.
+    Value {
+        /// `Content-Type` as sent; empty for none.
+        content_type: String,
+        /// The bytes.
+        body: Blob,
+    },
+    /// Deleted. Kept so that a replica that missed the deletion cannot bring the value back.
+    Tombstone,
+}
+
+/// One of the values that are concurrent for a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sibling {
+    /// The write that made it.
+    pub dot: Dot,
+    /// Its place in time, by the hybrid clock.
+    pub stamp: Stamp,
+    /// Wall milliseconds after which it counts as deleted.
+    pub expires_ms: Option<u64>,
+    /// What was written.
+    pub content: Content,
+}
+
+/// A client's operation that this object has seen (HOUSE decision 10).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenOp {
+    /// The operation.
+    pub id: OpId,
+    /// The write it became: the actor tells a resend from a duplicate.
+    pub dot: Dot,
+    /// The stamp it was given.
+    pub stamp: Stamp,
+    /// A digest of what it asked for: the same id with another request is a client's mistake.
+    pub digest: u64,
+    /// Wall milliseconds until which it is remembered.
+    pub until_ms: u64,
+    /// Whether the client named it (`Idempotency-Key`); the answer it got is then kept with it.
+    pub answer: Option<Context>,
+}
+
+/// What one key holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Object {
+    /// Every write that is in, or was replaced by, what is here.
+    pub context: Context,
+    /// The concurrent values, in the order of their dots.
+    pub siblings: Vec<Sibling>,
+    /// The operations seen lately.
+    pub ops: Vec<SeenOp>,
+}
+
+impl Sibling {
+    /// The value, unless deleted or expired at `now_ms`.
+    #[must_use]
+    pub fn live(&self, now_ms: u64) -> Option<(&str, &Blob)> {
+        match &self.content {
+            Content::Value { content_type, body } if self.expires_ms.is_none_or(|at| now_ms < at) => {
+                Some((content_type, body))
+            }
+            Content::Value { .. } | Content::Tombstone => None,
+        }
+    }
+
+    /// When it was written, in wall milliseconds of the writing node.
+    #[must_use]
+    pub fn at_ms(&self) -> u64 {
+        self.stamp.0 >> 16
+    }
+}
+
+impl Object {
+    /// Siblings whose value can be read at `now_ms`. None = the key is not there.
+    pub fn live(&self, now_ms: u64) -> impl Iterator<Item = &Sibling> {
+        self.siblings.iter().filter(move |sibling| sibling.live(now_ms).is_some())
+    }
+
+    /// Names exactly this set of values: any write changes it.
+    #[must_use]
+    pub fn etag(&self) -> String {
+        let mut bytes = Vec::with_capacity(self.siblings.len() * 24);
+        for Sibling { dot, .. } in &self.siblings {
+            bytes.extend_from_slice(&dot.actor.node.0.to_le_bytes());
+            bytes.extend_from_slice(&dot.actor.incarnation.0.to_le_bytes());
+            bytes.extend_from_slice(&dot.counter.to_le_bytes());
+        }
+        format!("\"{}\"", codec::hex(&checksum::sha256_16(&[&bytes])))
+    }
+
+    /// Bytes on disk, sealed for its place.
+    #[must_use]
+    pub fn encode(&self, place: &IndexKey) -> Vec<u8> {
+        codec::seal(VERSION, place.as_bytes(), self)
+    }
+
+    /// Reverses [`Object::encode`].
+    ///
+    /// # Errors
+    /// The bytes are not what was written for this place: the key is corrupt.
+    pub fn decode(place: &IndexKey, bytes: &[u8]) -> Result<Self, DecodeError> {
+        codec::unseal(VERSION, place.as_bytes(), bytes)
+    }
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Store this.
+    Put {
+        /// `Content-Type` as sent; empty for none.
+        content_type: String,
+        /// The bytes.
+        body: Blob,
+        /// Milliseconds it lives from now on.
+        ttl_ms: Option<u64>,
+    },
+    /// Remove what the context covers (all of it in an `lww` bucket).
+    Delete,
+}
+
+/// A condition on what is there before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Go ahead.
+    None,
+    /// `If-None-Match: *`: only where no value is.
+    Absent,
+    /// `If-Match`: only where one of these etags fits.
+    Matches(Vec<String>),
+}
+
+/// Where the context of a write comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Basis {
+    /// A client's earlier read; `None` = it read nothing, so what is there stays beside the new value.
+    Read(Option<Context>),
+    /// Whatever is there now is replaced: an import, whose file is the truth.
+    Current,
+}
+
+/// One operation on one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// How the bucket settles concurrent writes.
+    pub kind: Kind,
+    /// What is asked for.
+    pub action: Action,
+    /// Which earlier values it replaces.
+    pub basis: Basis,
+    /// A condition on what is there.
+    pub condition: Condition,
+    /// The operation's id.
+    pub op: OpId,
+    /// Whether the client named it.
+    pub keyed: bool,
+    /// Wall milliseconds until which the id is remembered.
+    pub op_until_ms: u64,
+}
+
+/// The write about to be minted: who, which number, when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mint {
+    /// The node's present life.
+    pub actor: Actor,
+    /// The next number of this actor in this partition.
+    pub counter: u64,
+    /// The wall clock.
+    pub now_ms: u64,
+}

@@ -1,0 +1,9 @@
+//! Floor 2: the only data files. The journal is the truth, the index follows it (HOUSE decision 2).
+
+pub mod data_dir;
+pub mod disk;
+pub mod identity;
+pub mod index;
+pub mod journal;
+pub mod partition;
+pub mod space;

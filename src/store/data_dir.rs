@@ -1,0 +1,117 @@
+//! The data directory: its layout, its permissions, and the lock that keeps a second process out.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::FlockOperation;
+
+/// Why a data directory cannot be used. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process has it.
+    #[error("{path} is in use by another ringfort process; nothing was changed; stop that one first")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Someone else's directory.
+    #[error("{path} belongs to user {owner}, not to user {me} who runs this; nothing was changed; run as its owner")]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// Ours.
+        me: u32,
+    },
+    /// The operating system refuses.
+    #[error("{path}: {source}; nothing was changed")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+}
+
+/// A data directory held by this process.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: fs::File,
+}
+
+const SUBDIRS: [&str; 8] = ["identity", "journal", "control", "index", "blackbox", "crashes", "bundles", "slots"];
+
+impl DataDir {
+    /// Makes what is missing, closes it to others, and takes the lock.
+    ///
+    /// # Errors
+    /// [`DataDirError`].
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| DataDirError::Io { path, source }
+        };
+        make(path).map_err(io(path))?;
+        let metadata = fs::metadata(path).map_err(io(path))?;
+        let me = rustix::process::geteuid().as_raw();
+        if metadata.uid() != me {
+            return Err(DataDirError::NotOurs { path: path.to_owned(), owner: metadata.uid(), me });
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io(path))?;
+        let lock_path = path.join("LOCK");
+        let lock =
+            fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(io(&lock_path))?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
+            rustix::io::Errno::WOULDBLOCK => DataDirError::InUse { path: path.to_owned() },
+            errno => DataDirError::Io { path: lock_path.clone(), source: errno.into() },
+        })?;
+        for name in SUBDIRS {
+            let sub = path.join(name);
+            make(&sub).map_err(io(&sub))?;
+        }
+        fs::File::open(path).and_then(|dir| dir.sync_all()).map_err(io(path))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// One of the directories in it.
+    #[must_use]
+    pub fn sub(&self, name: &str) -> PathBuf {
+        debug_assert!(SUBDIRS.contains(&name));
+        self.path.join(name)
+    }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file whole: new name, synced, renamed, directory synced. Readable by its owner only.
+///
+/// # Errors
+/// Of the operating system; the old content is still there then.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut begun = path.as_os_str().to_owned();
+    begun.push(".new");
+    let begun = PathBuf::from(begun);
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&begun)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&begun, path)?;
+    fs::File::open(dir)?.sync_all()
+}

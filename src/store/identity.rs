@@ -1,0 +1,140 @@
+//! Who this node is: cluster, node id, and the cluster's certificate authority, made at birth (HOUSE decision 1).
+//!
+//! Files in `identity/`: `node.json` (who), `ca.pem` and `ca.key` (the authority), `node.pem` and `node.key` (this
+//! node's certificate, issued by it). All 0600. `node.json` is written last: without it nothing was born.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rcgen::BasicConstraints;
+use rcgen::CertificateParams;
+use rcgen::DnType;
+use rcgen::IsCa;
+use rcgen::Issuer;
+use rcgen::KeyPair;
+use rcgen::KeyUsagePurpose;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::base::id::ClusterId;
+use crate::base::id::NodeId;
+use crate::base::rng;
+use crate::store::data_dir;
+
+/// Who a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its number in it.
+    pub node: NodeId,
+    /// Its name for people.
+    pub name: String,
+}
+
+/// Why an identity cannot be read or made. Nothing was changed that counts.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The operating system refuses.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// The file is not what was written.
+    #[error("{path} does not say who this node is: {reason}; restore it from a backup")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Making keys or certificates failed.
+    #[error("the cluster's certificate authority could not be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+}
+
+/// `node.json`: text, so that support can read it aloud.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeFile {
+    version: u8,
+    cluster: String,
+    node: u64,
+    name: String,
+}
+
+const VERSION: u8 = 1;
+
+/// Reads who this node is; `None` where it was never born.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn read(dir: &Path) -> Result<Option<Identity>, IdentityError> {
+    let path = dir.join("node.json");
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(IdentityError::Io { path, source }),
+    };
+    let damaged = |reason: String| IdentityError::Damaged { path: path.clone(), reason };
+    let file: NodeFile = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    if file.version != VERSION {
+        return Err(damaged(format!("version {} is not known to this release", file.version)));
+    }
+    let cluster = u128::from_str_radix(&file.cluster, 16).map_err(|error| damaged(error.to_string()))?;
+    Ok(Some(Identity { cluster: ClusterId(cluster), node: NodeId(file.node), name: file.name }))
+}
+
+/// Makes the first node of a new cluster: ids, authority, certificate.
+///
+/// # Errors
+/// [`IdentityError`]; the next attempt begins anew.
+pub fn bear(dir: &Path, name: &str) -> Result<Identity, IdentityError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| IdentityError::Io { path, source }
+    };
+    let cluster = ClusterId(rng::u128().map_err(io(dir))?);
+    let identity = Identity { cluster, node: NodeId(1), name: name.to_owned() };
+    for (file, content) in make_certificates(&identity)? {
+        let path = dir.join(file);
+        data_dir::write_whole(&path, content.as_bytes()).map_err(io(&path))?;
+    }
+    let file = NodeFile {
+        version: VERSION,
+        cluster: identity.cluster.to_string(),
+        node: identity.node.0,
+        name: identity.name.clone(),
+    };
+    let path = dir.join("node.json");
+    let text = serde_json::to_string_pretty(&file).map_err(io::Error::other).map_err(io(&path))?;
+    data_dir::write_whole(&path, text.as_bytes()).map_err(io(&path))?;
+    Ok(identity)
+}
+
+fn make_certificates(identity: &Identity) -> Result<[(&'static str, String); 4], rcgen::Error> {
+    let ca_key = KeyPair::generate()?;
+    let mut ca = CertificateParams::new(Vec::new())?;
+    ca.distinguished_name.push(DnType::CommonName, format!("Ringfort cluster {}", identity.cluster));
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca_certificate = ca.self_signed(&ca_key)?;
+    let node_key = KeyPair::generate()?;
+    let mut node = CertificateParams::new(vec![format!("n{}.{}.ringfort", identity.node, identity.cluster)])?;
+    node.distinguished_name.push(DnType::CommonName, format!("Ringfort node {}", identity.node));
+    node.use_authority_key_identifier_extension = true;
+    node.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let issuer = Issuer::from_params(&ca, &ca_key);
+    let node_certificate = node.signed_by(&node_key, &issuer)?;
+    Ok([
+        ("ca.key", ca_key.serialize_pem()),
+        ("ca.pem", ca_certificate.pem()),
+        ("node.key", node_key.serialize_pem()),
+        ("node.pem", node_certificate.pem()),
+    ])
+}

@@ -1,0 +1,195 @@
+//! The index on fjall, the only user of that crate.
+//!
+//! fjall's own journal is thrown away at every open: what it would replay is either in tables already or in our
+//! journal behind the proven position, and measured, a flipped bit in it lost records silently. Its tables, which find
+//! every flip, are all that counts. Without a journal fjall restarts its sequence at 0 and would hide its own tables,
+//! so the sequence is raised above the highest one in them (`docs/adr/0005-index-without-fjall-journal.md`; it uses
+//! two fields that fjall hides from its documentation, hence the exact version).
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use fjall::AbstractTree;
+use fjall::Database;
+use fjall::Keyspace;
+use fjall::KeyspaceCreateOptions;
+
+use crate::base::limits::INDEX_CACHE_BYTES;
+use crate::base::limits::INDEX_MEMTABLE_BYTES;
+use crate::base::time;
+use crate::store::index::Change;
+use crate::store::index::Index;
+use crate::store::index::IndexError;
+use crate::store::index::Visit;
+
+/// The one keyspace.
+const KEYSPACE: &str = "objects";
+/// Its number in fjall's directory: the first one made.
+pub const KEYSPACE_DIR: &str = "keyspaces/1";
+/// One flusher and one compactor; more would only contend with the requests on a small machine.
+const WORKER_THREADS: usize = 2;
+/// How often a settling waits before it looks again: fjall offers no notification.
+const SETTLE_POLL: Duration = Duration::from_millis(2);
+
+/// The index on fjall.
+pub struct FjallIndex {
+    database: Database,
+    objects: Keyspace,
+    /// Only to wait on.
+    pause: (Mutex<()>, Condvar),
+}
+
+impl FjallIndex {
+    /// Opens or makes the index in a directory.
+    ///
+    /// # Errors
+    /// [`IndexError`]; nothing but fjall's own journal was changed.
+    pub fn open(dir: &Path) -> Result<Self, IndexError> {
+        discard_journal(dir).map_err(|error| IndexError::Io { detail: error.to_string() })?;
+        let database = Database::builder(dir)
+            .cache_size(INDEX_CACHE_BYTES)
+            .worker_threads(WORKER_THREADS)
+            .manual_journal_persist(true)
+            .open()
+            .map_err(from_fjall)?;
+        let options =
+            || KeyspaceCreateOptions::default().max_memtable_size(INDEX_MEMTABLE_BYTES).manual_journal_persist(true);
+        let objects = database.keyspace(KEYSPACE, options).map_err(from_fjall)?;
+        let next = objects.tree.get_highest_seqno().map_or(0, |highest| highest + 1);
+        database.supervisor.seqno.fetch_max(next);
+        database.supervisor.snapshot_tracker.set(database.supervisor.seqno.get());
+        Ok(Self { database, objects, pause: (Mutex::new(()), Condvar::new()) })
+    }
+}
+
+/// Removes fjall's journal files, where the directory is a database at all.
+fn discard_journal(dir: &Path) -> std::io::Result<()> {
+    if !dir.join("keyspaces").exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            std::fs::remove_file(path)?;
+        }
+    }
+    std::fs::File::open(dir)?.sync_all()
+}
+
+impl Index for FjallIndex {
+    fn get(&self, place: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        Ok(self.objects.get(place).map_err(from_fjall)?.map(|object| object.to_vec()))
+    }
+
+    fn apply(&self, changes: &[Change<'_>]) -> Result<(), IndexError> {
+        for change in changes {
+            match change.object {
+                Some(object) => self.objects.insert(change.place, object),
+                None => self.objects.remove(change.place),
+            }
+            .map_err(from_fjall)?;
+        }
+        Ok(())
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
+        for guard in self.objects.range::<&[u8], _>((Bound::Included(from), Bound::Excluded(to))) {
+            let (place, object) = guard.into_inner().map_err(from_fjall)?;
+            if visit(&place, &object).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&self, deadline: Instant) -> Result<(), IndexError> {
+        let wanted = self.objects.tree.get_highest_seqno();
+        self.objects.rotate_memtable().map_err(from_fjall)?;
+        while self.objects.tree.sealed_memtable_count() > 0 {
+            let left = deadline.saturating_duration_since(time::mono());
+            if left.is_zero() {
+                return Err(IndexError::Stalled);
+            }
+            let guard = self.pause.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let _woken = self.pause.1.wait_timeout(guard, left.min(SETTLE_POLL));
+        }
+        // The proof: the tables that the synced manifest lists reach as far as what was written.
+        let proven = self.objects.tree.get_highest_persisted_seqno();
+        if proven < wanted {
+            return Err(IndexError::Io { detail: format!("tables reach {proven:?} instead of {wanted:?}") });
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.database.disk_space().unwrap_or(0)
+    }
+}
+
+/// Sorts fjall's errors by what the caller can do.
+fn from_fjall(error: fjall::Error) -> IndexError {
+    match error {
+        fjall::Error::Storage(error) => from_lsm(&error),
+        fjall::Error::Decompress(_) | fjall::Error::InvalidTrailer | fjall::Error::InvalidTag(_) => {
+            IndexError::Corrupt { detail: error.to_string() }
+        }
+        other => IndexError::Io { detail: other.to_string() },
+    }
+}
+
+/// Sorts the tree's errors by what the caller can do.
+pub(super) fn from_lsm(error: &lsm_tree::Error) -> IndexError {
+    match error {
+        lsm_tree::Error::Io(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
+            IndexError::Io { detail: error.to_string() }
+        }
+        // Everything else says that bytes are not what was written.
+        other => IndexError::Corrupt { detail: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+    use std::time::Duration;
+
+    use super::FjallIndex;
+    use crate::base::time;
+    use crate::store::index::Change;
+    use crate::store::index::Index;
+
+    fn all(index: &FjallIndex) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut found = Vec::new();
+        index
+            .scan(&[], &[255; 9], &mut |place, object| {
+                found.push((place.to_vec(), object.to_vec()));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        found
+    }
+
+    #[test]
+    fn what_is_settled_survives_the_loss_of_fjalls_journal_and_later_writes_win() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |index: &FjallIndex, place: &[u8], object: &[u8]| {
+            index.apply(&[Change { place, object: Some(object) }]).unwrap();
+        };
+        for round in 0..4_u8 {
+            let index = FjallIndex::open(dir.path()).unwrap();
+            let before = all(&index);
+            assert_eq!(before.len(), if round == 0 { 0 } else { 2 }, "round {round}: {before:?}");
+            assert_eq!(index.get(b"a").unwrap(), (round > 0).then(|| vec![round - 1]));
+            put(&index, b"a", &[round]);
+            put(&index, b"b", &[round]);
+            assert_eq!(index.get(b"a").unwrap(), Some(vec![round]));
+            index.settle(time::mono() + Duration::from_secs(10)).unwrap();
+            put(&index, b"lost", b"never settled");
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! The one thread that owns a log and serves all writers: gathers what waits into a group, writes it, syncs once,
+//! tells the follower, then acks everyone in the group. A second thread prepares the next segment.
+//!
+//! The order after a sync is fixed: `durable` is raised, the follower hears of the group, the acks go out. So whoever
+//! holds an ack can read what was acked.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::base::limits::GROUP_BYTES_MAX;
+use crate::base::limits::GROUP_GATHER_MAX;
+use crate::base::limits::JOURNAL_MARK_IDLE;
+use crate::base::limits::JOURNAL_QUEUE_BYTES_MAX;
+use crate::base::limits::RECORD_BYTES_MAX;
+use crate::base::time;
+use crate::store::disk::Disk;
+use crate::store::journal::JournalError;
+use crate::store::journal::Position;
+use crate::store::journal::format;
+use crate::store::journal::log;
+use crate::store::journal::log::Log;
+use crate::store::journal::log::Segment;
+
+/// A record's place in the order of all records since this open, from 1.
+pub type Sequence = u64;
+
+/// How a submitted record ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotCommitted {
+    /// No room for a segment; the record was not written.
+    #[error("the disk is full; nothing was written")]
+    NoSpace,
+    /// The journal ended with the record's fate unknown.
+    #[error("the journal ended before it could say whether the record is durable")]
+    Unknown,
+}
+
+/// Why a record was not even queued; nothing was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotSubmitted {
+    /// Too much is waiting.
+    #[error("{JOURNAL_QUEUE_BYTES_MAX} bytes are waiting for the disk already")]
+    Busy,
+    /// Larger than a group may be.
+    #[error("the record has {len} bytes, more than {RECORD_BYTES_MAX}")]
+    TooLarge {
+        /// Bytes given.
+        len: usize,
+    },
+    /// Closing or poisoned.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// Hears of each durable group, in order, in the writer's thread: must be quick.
+pub trait Follower: Send + 'static {
+    /// The records with the sequence of the last of them, and the position behind the group.
+    fn committed(&mut self, records: Vec<Vec<u8>>, last: Sequence, behind: Position);
+    /// The records up to `last` will never be durable: whatever was built on them must go.
+    fn refused(&mut self, records: &[Vec<u8>], last: Sequence);
+}
+
+/// Counts for metrics.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Groups with records made durable.
+    pub groups: AtomicU64,
+    /// Records made durable.
+    pub records: AtomicU64,
+    /// Bytes of records made durable.
+    pub bytes: AtomicU64,
+    /// Nanoseconds spent in write and sync.
+    pub busy_ns: AtomicU64,
+}
+
+struct Pending {
+    record: Vec<u8>,
+    ack: oneshot::Sender<Result<(), NotCommitted>>,
+}
+
+#[derive(Default)]
+struct Queue<F> {
+    waiting: VecDeque<Pending>,
+    bytes: usize,
+    next_sequence: Sequence,
+    /// The writer sleeps until this many records wait.
+    wanted: usize,
+    proven: Option<Position>,
+    prepared: Option<Segment<F>>,
+    closed: bool,
+}
+
+struct Shared<F> {
+    queue: Mutex<Queue<F>>,
+    wake: Condvar,
+    durable: AtomicU64,
+    stats: Stats,
+}
+
+impl<F> Shared<F> {
+    fn lock(&self) -> MutexGuard<'_, Queue<F>> {
+        // Nobody panics while holding it; and if someone did, the queue is still whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A handle to the running writer. Dropping it closes the journal without waiting; [`Journal::close`] waits.
+pub struct Journal<D: Disk> {
+    shared: Arc<Shared<D::File>>,
+    writer: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+/// Ends the process, or in tests remembers that it should have.
+pub type OnPoison = Box<dyn FnOnce(&JournalError) + Send>;
+
+impl<D: Disk> Journal<D> {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// Where the operating system gives no thread.
+    pub fn spawn(name: &str, log: Log<D>, follower: impl Follower, on_poison: OnPoison) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue {
+                waiting: VecDeque::new(),
+                bytes: 0,
+                next_sequence: 1,
+                wanted: 1,
+                proven: None,
+                prepared: None,
+                closed: false,
+            }),
+            wake: Condvar::new(),
+            durable: AtomicU64::new(0),
+            stats: Stats::default(),
+        });
+        let (ask, asked) = mpsc::sync_channel(1);
+        let preparer = Arc::clone(&shared);
+        thread::Builder::new()
+            .name(format!("{name}-segments"))
+            .spawn(move || prepare_segments::<D>(&asked, &preparer))?;
+        let writer = Writer { log, shared: Arc::clone(&shared), follower, ask, asked: 0, last_group: 0, committed: 0 };
+        let writer = thread::Builder::new().name(name.to_owned()).spawn(move || writer.run(on_poison))?;
+        Ok(Self { shared, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Queues a record. Its sequence is its place in the journal's order; `ack` hears how it ended.
+    ///
+    /// # Errors
+    /// [`NotSubmitted`]; nothing was queued.
+    pub fn submit(
+        &self,
+        record: Vec<u8>,
+        ack: oneshot::Sender<Result<(), NotCommitted>>,
+    ) -> Result<Sequence, NotSubmitted> {
+        if record.len() > RECORD_BYTES_MAX {
+            return Err(NotSubmitted::TooLarge { len: record.len() });
+        }
+        let mut queue = self.shared.lock();
+        if queue.closed {
+            return Err(NotSubmitted::Closed);
+        }
+        if queue.bytes + record.len() > JOURNAL_QUEUE_BYTES_MAX {
+            return Err(NotSubmitted::Busy);
+        }
+        queue.bytes += record.len();
+        let sequence = queue.next_sequence;
+        queue.next_sequence += 1;
+        queue.waiting.push_back(Pending { record, ack });
+        let enough = queue.waiting.len() >= queue.wanted;
+        drop(queue);
+        if enough {
+            self.shared.wake.notify_one();
+        }
+        Ok(sequence)
+    }
+
+    /// The sequence of the last durable record.
+    #[must_use]
+    pub fn durable(&self) -> Sequence {
+        self.shared.durable.load(Ordering::Acquire)
+    }
+
+    /// Notes that everything before the position is durable elsewhere; old segments are removed soon.
+    pub fn prove(&self, proven: Position) {
+        self.shared.lock().proven = Some(proven);
+        self.shared.wake.notify_one();
+    }
+
+    /// Counts for metrics.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// Writes what waits, closes in order, and returns when that is done.
+    pub fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_one();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the journal's writer ended in a panic");
+        }
+    }
+}
+
+impl<D: Disk> Drop for Journal<D> {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+/// What to prepare: disk, tag, number, size.
+type Wanted<D> = (Arc<D>, u64, u64, u64);
+
+fn prepare_segments<D: Disk>(asked: &mpsc::Receiver<Wanted<D>>, shared: &Shared<D::File>) {
+    while let Ok((disk, tag, number, size)) = asked.recv() {
+        match log::prepare(&*disk, tag, number, size) {
+            Ok(segment) => {
+                shared.lock().prepared = Some(segment);
+                shared.wake.notify_one();
+            }
+            // The writer tries again itself when it needs the segment, and answers its clients with what it finds.
+            Err(error) => tracing::warn!(%error, segment = number, "the next journal segment could not be prepared"),
+        }
+    }
+}
+
+struct Writer<D: Disk, W: Follower> {
+    log: Log<D>,
+    shared: Arc<Shared<D::File>>,
+    follower: W,
+    ask: mpsc::SyncSender<Wanted<D>>,
+    /// The last segment asked for.
+    asked: u64,
+    /// Records of the last group.
+    last_group: usize,
+    committed: Sequence,
+}
+
+/// What the writer does next.
+enum Work<F> {
+    Group(Vec<Pending>),
+    Mark,
+    Prove(Position),
+    Prepared(Segment<F>),
+    Close,
+}
+
+impl<D: Disk, W: Follower> Writer<D, W> {
+    fn run(mut self, on_poison: OnPoison) {
+        loop {
+            self.ask_for_next();
+            let done = match self.next_work() {
+                Work::Group(group) => self.commit(group),
+                Work::Mark => match self.log.mark() {
+                    // A mark is a precaution; a full disk is told to those who write.
+                    Ok(_) | Err(JournalError::NoSpace { .. }) => Ok(()),
+                    Err(error) => Err(error),
+                },
+                Work::Prove(position) => match self.log.prove(position) {
+                    Err(JournalError::Io { doing, source }) => {
+                        tracing::warn!(%source, doing, "old journal segments stay until the next start");
+                        Ok(())
+                    }
+                    other => other,
+                },
+                Work::Prepared(segment) => {
+                    self.take_prepared(segment);
+                    Ok(())
+                }
+                Work::Close => return self.close(on_poison),
+            };
+            if let Err(error) = done {
+                self.shared.lock().closed = true;
+                return on_poison(&error);
+            }
+        }
+    }
+
+    fn take_prepared(&mut self, segment: Segment<D::File>) {
+        // Late where the writer had to make it itself.
+        if self.log.wants_next().is_some_and(|(_, _, number, _)| number == segment.number) {
+            self.log.give_next(segment);
+        }
+    }
+
+    fn ask_for_next(&mut self) {
+        if let Some(wanted) = self.log.wants_next()
+            && self.asked < wanted.2
+        {
+            let number = wanted.2;
+            // A full channel means the preparer is still busy; the next turn asks again.
+            if self.ask.try_send(wanted).is_ok() {
+                self.asked = number;
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do. A group waits a little for the writers of the last one to come back:
+    /// with many of them a sync then serves twice as many, with one of them nothing is waited for.
+    fn next_work(&mut self) -> Work<D::File> {
+        let mut queue = self.shared.lock();
+        let worthwhile = self.last_group - self.last_group / 4;
+        let mut gather_until: Option<Instant> = None;
+        loop {
+            if let Some(segment) = queue.prepared.take() {
+                return Work::Prepared(segment);
+            }
+            if let Some(position) = queue.proven.take() {
+                return Work::Prove(position);
+            }
+            if !queue.waiting.is_empty() {
+                let until = *gather_until.get_or_insert_with(|| time::mono() + GROUP_GATHER_MAX);
+                let left = until.saturating_duration_since(time::mono());
+                if queue.closed || queue.waiting.len() >= worthwhile || left.is_zero() {
+                    return Work::Group(take_group(&mut queue));
+                }
+                queue.wanted = worthwhile;
+                queue = wait(&self.shared.wake, queue, Some(left));
+                queue.wanted = 1;
+                continue;
+            }
+            if queue.closed {
+                return Work::Close;
+            }
+            let idle = self.log.wants_mark().then_some(JOURNAL_MARK_IDLE);
+            queue = wait(&self.shared.wake, queue, idle);
+            if idle.is_some() && queue.waiting.is_empty() && !queue.closed && queue.proven.is_none() {
+                return Work::Mark;
+            }
+        }
+    }
+
+    fn commit(&mut self, group: Vec<Pending>) -> Result<(), JournalError> {
+        let started = time::mono();
+        let written = self.log.append(group.iter().map(|pending| pending.record.as_slice()));
+        let behind = match written {
+            Ok(behind) => behind,
+            Err(JournalError::NoSpace { source }) => {
+                tracing::warn!(%source, "no room for the journal's next segment");
+                self.refuse(group);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.log.sync()?;
+        self.last_group = group.len();
+        self.committed += group.len() as u64;
+        let stats = &self.shared.stats;
+        stats.groups.fetch_add(1, Ordering::Relaxed);
+        stats.records.fetch_add(group.len() as u64, Ordering::Relaxed);
+        stats.busy_ns.fetch_add(nanos(started.elapsed()), Ordering::Relaxed);
+        let (records, acks): (Vec<_>, Vec<_>) = group.into_iter().map(|pending| (pending.record, pending.ack)).unzip();
+        stats.bytes.fetch_add(records.iter().map(|record| record.len() as u64).sum(), Ordering::Relaxed);
+        self.shared.durable.store(self.committed, Ordering::Release);
+        self.follower.committed(records, self.committed, behind);
+        for ack in acks {
+            // A client that went away hears nothing; its write is durable all the same.
+            let _gone = ack.send(Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Fails a group that was not written, and everything that was submitted on top of it: a later record may build on
+    /// one that will never be. Ends when nothing waits, that is when nothing refused is visible any more.
+    fn refuse(&mut self, mut group: Vec<Pending>) {
+        while !group.is_empty() {
+            self.committed += group.len() as u64;
+            let (records, acks): (Vec<_>, Vec<_>) =
+                group.into_iter().map(|pending| (pending.record, pending.ack)).unzip();
+            self.follower.refused(&records, self.committed);
+            for ack in acks {
+                let _gone = ack.send(Err(NotCommitted::NoSpace));
+            }
+            group = take_group(&mut self.shared.lock());
+        }
+    }
+
+    fn close(mut self, on_poison: OnPoison) {
+        if let Some(position) = self.shared.lock().proven.take()
+            && let Err(error) = self.log.prove(position)
+        {
+            tracing::warn!(%error, "the proven position could not be noted");
+        }
+        if let Err(error) = self.log.close() {
+            on_poison(&error);
+        }
+    }
+}
+
+fn take_group<F>(queue: &mut Queue<F>) -> Vec<Pending> {
+    let mut group = Vec::with_capacity(queue.waiting.len());
+    let mut bytes = 0;
+    while let Some(pending) = queue.waiting.front() {
+        bytes += format::record_bytes(pending.record.len());
+        if bytes > GROUP_BYTES_MAX && !group.is_empty() {
+            break;
+        }
+        if let Some(pending) = queue.waiting.pop_front() {
+            queue.bytes -= pending.record.len();
+            group.push(pending);
+        }
+    }
+    group
+}
+
+fn wait<'a, F>(wake: &Condvar, queue: MutexGuard<'a, Queue<F>>, timeout: Option<Duration>) -> MutexGuard<'a, Queue<F>> {
+    match timeout {
+        None => wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+        Some(timeout) => wake.wait_timeout(queue, timeout).unwrap_or_else(PoisonError::into_inner).0,
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

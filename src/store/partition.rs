@@ -1,0 +1,306 @@
+//! The partitions of a node: what each key holds, over journal, overlay and index.
+//!
+//! A write goes to the journal; until the index has it, it stands in the partition's overlay. A read answers only from
+//! what is durable; a read-modify-write builds on the newest, durable or not, because the journal keeps their order.
+//! [`Store::update`] is the serial owner of a partition: one lock over read, decision and submission.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::oneshot;
+
+use crate::base::id::BucketId;
+use crate::base::id::PartitionId;
+use crate::base::limits::OVERLAY_BYTES_MAX;
+use crate::base::limits::PARTITIONS;
+use crate::proto::causal::Actor;
+use crate::proto::key::IndexKey;
+use crate::proto::object::Object;
+use crate::store::disk::Disk;
+use crate::store::index::Index;
+use crate::store::index::IndexError;
+use crate::store::index::salvage::Unreadable;
+use crate::store::journal::writer::Journal;
+use crate::store::journal::writer::NotCommitted;
+use crate::store::journal::writer::NotSubmitted;
+use crate::store::journal::writer::Sequence;
+
+pub mod follow;
+pub mod open;
+pub mod record;
+#[cfg(test)]
+mod tests;
+
+/// Why a read or write failed. Only `Unknown` leaves open whether anything was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What is stored for this key is damaged. It is not served and not replaced.
+    #[error("what is stored for this key is damaged: {detail}")]
+    Corrupt {
+        /// What does not fit.
+        detail: String,
+    },
+    /// Too much is under way; nothing was stored.
+    #[error("too many writes are under way; nothing was stored")]
+    Busy,
+    /// The record would be too large; nothing was stored.
+    #[error("the key's values together have {len} bytes, more than one record may have; nothing was stored")]
+    TooLarge {
+        /// Bytes.
+        len: usize,
+    },
+    /// No room; nothing was stored.
+    #[error("the disk is full; nothing was stored")]
+    NoSpace,
+    /// The node is stopping; nothing was stored.
+    #[error("the node is stopping; nothing was stored")]
+    Closed,
+    /// The index cannot be read at all.
+    #[error(transparent)]
+    Index(IndexError),
+    /// The node ended in between: the write may or may not be stored.
+    #[error("the node stopped before the write was confirmed; whether it is stored is unknown")]
+    Unknown,
+}
+
+impl From<IndexError> for StoreError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Corrupt { detail } => Self::Corrupt { detail },
+            other @ (IndexError::Io { .. } | IndexError::Stalled) => Self::Index(other),
+        }
+    }
+}
+
+impl From<NotSubmitted> for StoreError {
+    fn from(error: NotSubmitted) -> Self {
+        match error {
+            NotSubmitted::Busy => Self::Busy,
+            NotSubmitted::TooLarge { len } => Self::TooLarge { len },
+            NotSubmitted::Closed => Self::Closed,
+        }
+    }
+}
+
+/// A write on its way to the disk.
+#[derive(Debug)]
+#[must_use = "the write is durable only when this says so"]
+pub struct Pending(oneshot::Receiver<Result<(), NotCommitted>>);
+
+impl Pending {
+    /// Returns when the write is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`], [`StoreError::Unknown`].
+    pub async fn durable(self) -> Result<(), StoreError> {
+        match self.0.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(NotCommitted::NoSpace)) => Err(StoreError::NoSpace),
+            Ok(Err(NotCommitted::Unknown)) | Err(_) => Err(StoreError::Unknown),
+        }
+    }
+}
+
+/// What a read-modify-write decides.
+pub enum Decision<T> {
+    /// Store this object.
+    Store(Object, T),
+    /// Leave all as it is.
+    Leave(T),
+}
+
+/// A version of a key that the index does not have yet.
+struct Entry {
+    sequence: Sequence,
+    object: Arc<Object>,
+}
+
+#[derive(Default)]
+struct Partition {
+    overlay: HashMap<IndexKey, Vec<Entry>>,
+    /// Dots minted by this actor in this partition.
+    minted: u64,
+}
+
+/// What the follower and the store share.
+struct Shared<I> {
+    partitions: Vec<Mutex<Partition>>,
+    overlay_bytes: AtomicUsize,
+    index: I,
+    unreadable: Unreadable,
+}
+
+impl<I> Shared<I> {
+    fn lock(&self, id: PartitionId) -> MutexGuard<'_, Partition> {
+        // There are 256 of them and 256 ids.
+        let partition = self.partitions.get(usize::from(id.0)).unwrap_or_else(|| unreachable!("256 partitions"));
+        partition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The partitions of a node.
+pub struct Store<D: Disk, I: Index> {
+    shared: Arc<Shared<I>>,
+    journal: Arc<Journal<D>>,
+    progress: Arc<follow::Progress>,
+    actor: Actor,
+}
+
+impl<D: Disk, I: Index> Store<D, I> {
+    /// The node's present life.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        self.actor
+    }
+
+    /// The journal, for its counts.
+    #[must_use]
+    pub fn journal(&self) -> &Journal<D> {
+        &self.journal
+    }
+
+    /// How far the index has followed.
+    #[must_use]
+    pub fn progress(&self) -> &follow::Progress {
+        &self.progress
+    }
+
+    /// Bytes acked or on their way and not yet in the index.
+    #[must_use]
+    pub fn overlay_bytes(&self) -> usize {
+        self.shared.overlay_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the index on disk.
+    #[must_use]
+    pub fn index_bytes(&self) -> u64 {
+        self.shared.index.bytes()
+    }
+
+    /// What is durable at a place.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Index`].
+    pub fn read(&self, place: &IndexKey) -> Result<Option<Arc<Object>>, StoreError> {
+        let durable = self.journal.durable();
+        if let Some(found) = newest(&self.shared.lock(place.partition()), place, durable) {
+            return Ok(Some(found));
+        }
+        self.read_index(place)
+    }
+
+    fn read_index(&self, place: &IndexKey) -> Result<Option<Arc<Object>>, StoreError> {
+        let Some(bytes) = self.shared.index.get(place.as_bytes())? else {
+            // Where the index has lost a range, absence is not known.
+            if self.shared.unreadable.contains(place.as_bytes()) {
+                let detail = "the part of the index it would be in is lost".to_owned();
+                return Err(StoreError::Corrupt { detail });
+            }
+            return Ok(None);
+        };
+        let object =
+            Object::decode(place, &bytes).map_err(|error| StoreError::Corrupt { detail: error.to_string() })?;
+        Ok(Some(Arc::new(object)))
+    }
+
+    /// Read-modify-write of one place as its partition's serial owner. `decide` sees the newest object and the number
+    /// of the next dot; it must not block.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was stored.
+    pub fn update<T>(
+        &self,
+        place: &IndexKey,
+        decide: impl FnOnce(Option<&Object>, u64) -> Decision<T>,
+    ) -> Result<(Option<Pending>, T), StoreError> {
+        if self.overlay_bytes() > OVERLAY_BYTES_MAX {
+            return Err(StoreError::Busy);
+        }
+        let mut partition = self.shared.lock(place.partition());
+        let old = match newest(&partition, place, Sequence::MAX) {
+            Some(found) => Some(found),
+            None => self.read_index(place)?,
+        };
+        let (object, answer) = match decide(old.as_deref(), partition.minted + 1) {
+            Decision::Leave(answer) => return Ok((None, answer)),
+            Decision::Store(object, answer) => (object, answer),
+        };
+        let record = record::encode(place, &object.encode(place));
+        let bytes = record.len();
+        let (ack, acked) = oneshot::channel();
+        let sequence = self.journal.submit(record, ack)?;
+        partition.minted += 1;
+        self.shared.overlay_bytes.fetch_add(bytes, Ordering::Relaxed);
+        partition.overlay.entry(place.clone()).or_default().push(Entry { sequence, object: Arc::new(object) });
+        Ok((Some(Pending(acked)), answer))
+    }
+
+    /// Visits the objects of one partition's bucket in key order, from `after` (exclusive), all that were durable when
+    /// the scan began.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the visit is not complete.
+    pub fn scan(
+        &self,
+        partition: PartitionId,
+        bucket: BucketId,
+        after: &[u8],
+        visit: &mut dyn FnMut(&IndexKey, Object) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut from = IndexKey::in_partition(partition, bucket, after).as_bytes().to_vec();
+        if !after.is_empty() {
+            from.push(0);
+        }
+        let to = end_of_bucket(partition, bucket);
+        if self.shared.unreadable.overlaps(&from, &to) {
+            return Err(StoreError::Corrupt { detail: format!("a part of partition {partition} is lost") });
+        }
+        let mut bad = None;
+        self.shared.index.scan(&from, &to, &mut |place, bytes| {
+            let read = IndexKey::parse(place)
+                .ok_or_else(|| format!("a key is filed under a partition that is not its own: {place:02x?}"))
+                .and_then(|place| match Object::decode(&place, bytes) {
+                    Ok(object) => Ok((place, object)),
+                    Err(error) => Err(format!("key {}: {error}", place.user_key().escape_ascii())),
+                });
+            match read {
+                Ok((place, object)) => visit(&place, object),
+                Err(detail) => {
+                    bad = Some(StoreError::Corrupt { detail });
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        bad.map_or(Ok(()), Err)
+    }
+
+    /// Writes what waits and closes in order. Blocks.
+    pub fn close(&self) {
+        self.journal.close();
+        self.progress.close();
+    }
+}
+
+/// The first place behind a partition's bucket.
+fn end_of_bucket(partition: PartitionId, bucket: BucketId) -> Vec<u8> {
+    match bucket.0.checked_add(1) {
+        Some(next) => IndexKey::in_partition(partition, BucketId(next), &[]).as_bytes().to_vec(),
+        None => vec![partition.0.saturating_add(1)],
+    }
+}
+
+/// The newest version in the overlay that is not above `limit`.
+fn newest(partition: &Partition, place: &IndexKey, limit: Sequence) -> Option<Arc<Object>> {
+    let entries = partition.overlay.get(place)?;
+    entries.iter().rev().find(|entry| entry.sequence <= limit).map(|entry| Arc::clone(&entry.object))
+}
+
+fn empty_partitions() -> Vec<Mutex<Partition>> {
+    (0..PARTITIONS).map(|_| Mutex::new(Partition::default())).collect()
+}

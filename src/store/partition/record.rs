@@ -1,0 +1,62 @@
+//! What the node's journal records mean.
+//!
+//! ```text
+//! object      = 1 · place_len u16 little-endian · place · sealed object
+//! incarnation = 2 · random 8 bytes: written at every open before the first dot (HOUSE decision 7)
+//! ```
+
+use crate::base::id::Incarnation;
+use crate::proto::key::IndexKey;
+
+const OBJECT: u8 = 1;
+const INCARNATION: u8 = 2;
+
+/// A record read back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// A place holds this object now.
+    Object {
+        /// The place.
+        place: &'a [u8],
+        /// The sealed object.
+        object: &'a [u8],
+    },
+    /// A new life began.
+    Incarnation(Incarnation),
+}
+
+/// The record of an object.
+#[must_use]
+pub fn encode(place: &IndexKey, object: &[u8]) -> Vec<u8> {
+    let place = place.as_bytes();
+    let len = u16::try_from(place.len()).unwrap_or_else(|_| unreachable!("a place has at most 1029 bytes"));
+    let mut record = Vec::with_capacity(3 + place.len() + object.len());
+    record.push(OBJECT);
+    record.extend_from_slice(&len.to_le_bytes());
+    record.extend_from_slice(place);
+    record.extend_from_slice(object);
+    record
+}
+
+/// The record of a new life.
+#[must_use]
+pub fn encode_incarnation(incarnation: Incarnation) -> Vec<u8> {
+    let mut record = vec![INCARNATION];
+    record.extend_from_slice(&incarnation.0.to_le_bytes());
+    record
+}
+
+/// Reads a record; `None` for one that this release does not know.
+#[must_use]
+pub fn decode(record: &[u8]) -> Option<Record<'_>> {
+    let (kind, rest) = record.split_first()?;
+    match *kind {
+        OBJECT => {
+            let (len, rest) = rest.split_first_chunk::<2>()?;
+            let (place, object) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+            Some(Record::Object { place, object })
+        }
+        INCARNATION => Some(Record::Incarnation(Incarnation(u64::from_le_bytes(rest.try_into().ok()?)))),
+        _ => None,
+    }
+}
