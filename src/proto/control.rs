@@ -72,6 +72,8 @@ pub struct State {
     pub next_bucket: u32,
     /// Tokens by number.
     pub tokens: BTreeMap<u64, Token>,
+    /// Their numbers by hash: every request looks one up.
+    pub tokens_by_hash: BTreeMap<[u8; 32], u64>,
     /// The number the next token gets.
     pub next_token: u64,
     /// Users by name.
@@ -222,7 +224,10 @@ impl State {
             Command::SetColumns { bucket, columns } => self.set_columns(bucket, columns),
             Command::AddToken(token) => self.add_token(token),
             Command::RemoveToken { id } => match self.tokens.remove(&id) {
-                Some(_) => Ok(Applied::Removed),
+                Some(token) => {
+                    self.tokens_by_hash.remove(&token.hash);
+                    Ok(Applied::Removed)
+                }
                 None => Err(Refused::NotFound { what: "token", name: id.to_string() }),
             },
             Command::PutUser { name, user } => self.put_user(name, user),
@@ -276,6 +281,12 @@ impl State {
         }
     }
 
+    /// The token with this hash.
+    #[must_use]
+    pub fn token_with_hash(&self, hash: &[u8; 32]) -> Option<&Token> {
+        self.tokens_by_hash.get(hash).and_then(|id| self.tokens.get(id))
+    }
+
     fn add_token(&mut self, token: Token) -> Result<Applied, Refused> {
         check_name(&token.name)?;
         if self.tokens.values().any(|known| known.name == token.name) {
@@ -286,6 +297,7 @@ impl State {
         }
         let id = self.next_token;
         self.next_token = self.next_token.saturating_add(1);
+        self.tokens_by_hash.insert(token.hash, id);
         self.tokens.insert(id, token);
         Ok(Applied::TokenAdded(id))
     }

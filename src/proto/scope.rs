@@ -66,6 +66,8 @@ pub enum Need {
     Data,
     /// Seeing how the cluster runs.
     Observe,
+    /// As [`Need::Observe`]; on a loopback address nothing at all.
+    Metrics,
     /// Tokens and users.
     Admin,
 }
@@ -82,7 +84,7 @@ impl Need {
                 Self::WriteValues => any(&[Scope::DeviceWrite, Scope::Data]),
                 Self::AnyValues => any(&[Scope::DeviceRead, Scope::DeviceWrite, Scope::Data]),
                 Self::Data => any(&[Scope::Data]),
-                Self::Observe => any(&[Scope::Data, Scope::Operate, Scope::Support]),
+                Self::Observe | Self::Metrics => any(&[Scope::Data, Scope::Operate, Scope::Support]),
                 Self::Admin => false,
             }
     }
@@ -97,7 +99,7 @@ mod tests {
     fn a_device_token_opens_values_and_nothing_else() {
         let device = [Scope::DeviceRead, Scope::DeviceWrite];
         assert!(Need::ReadValues.met_by(&device) && Need::WriteValues.met_by(&device));
-        for need in [Need::Data, Need::Observe, Need::Admin] {
+        for need in [Need::Data, Need::Observe, Need::Metrics, Need::Admin] {
             assert!(!need.met_by(&device), "{need:?}");
         }
         assert!(!Need::WriteValues.met_by(&[Scope::DeviceRead]));

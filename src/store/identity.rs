@@ -1,7 +1,8 @@
 //! Who this node is: cluster, node id, and the cluster's certificate authority, made at birth (HOUSE decision 1).
 //!
 //! Files in `identity/`: `node.json` (who), `ca.pem` and `ca.key` (the authority), `node.pem` and `node.key` (this
-//! node's certificate, issued by it). All 0600. `node.json` is written last: without it nothing was born.
+//! node's certificate, issued by it). All 0600. `node.json` says whether the birth was finished: until then journals may
+//! be made, afterwards a missing one is a loss and is refused.
 
 use std::fs;
 use std::io;
@@ -32,6 +33,8 @@ pub struct Identity {
     pub node: NodeId,
     /// Its name for people.
     pub name: String,
+    /// Its journals were made.
+    pub born: bool,
 }
 
 /// Why an identity cannot be read or made. Nothing was changed that counts.
@@ -66,6 +69,7 @@ struct NodeFile {
     cluster: String,
     node: u64,
     name: String,
+    born: bool,
 }
 
 const VERSION: u8 = 1;
@@ -87,10 +91,10 @@ pub fn read(dir: &Path) -> Result<Option<Identity>, IdentityError> {
         return Err(damaged(format!("version {} is not known to this release", file.version)));
     }
     let cluster = u128::from_str_radix(&file.cluster, 16).map_err(|error| damaged(error.to_string()))?;
-    Ok(Some(Identity { cluster: ClusterId(cluster), node: NodeId(file.node), name: file.name }))
+    Ok(Some(Identity { cluster: ClusterId(cluster), node: NodeId(file.node), name: file.name, born: file.born }))
 }
 
-/// Makes the first node of a new cluster: ids, authority, certificate.
+/// Begins the first node of a new cluster: ids, authority, certificate. [`confirm`] ends it.
 ///
 /// # Errors
 /// [`IdentityError`]; the next attempt begins anew.
@@ -100,21 +104,35 @@ pub fn bear(dir: &Path, name: &str) -> Result<Identity, IdentityError> {
         move |source| IdentityError::Io { path, source }
     };
     let cluster = ClusterId(rng::u128().map_err(io(dir))?);
-    let identity = Identity { cluster, node: NodeId(1), name: name.to_owned() };
+    let identity = Identity { cluster, node: NodeId(1), name: name.to_owned(), born: false };
     for (file, content) in make_certificates(&identity)? {
         let path = dir.join(file);
         data_dir::write_whole(&path, content.as_bytes()).map_err(io(&path))?;
     }
+    write(dir, &identity)?;
+    Ok(identity)
+}
+
+/// Notes that the node's journals are made.
+///
+/// # Errors
+/// [`IdentityError`]; the birth goes on at the next start.
+pub fn confirm(dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
+    write(dir, &Identity { born: true, ..identity.clone() })
+}
+
+fn write(dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
+    let path = dir.join("node.json");
     let file = NodeFile {
         version: VERSION,
         cluster: identity.cluster.to_string(),
         node: identity.node.0,
         name: identity.name.clone(),
+        born: identity.born,
     };
-    let path = dir.join("node.json");
-    let text = serde_json::to_string_pretty(&file).map_err(io::Error::other).map_err(io(&path))?;
-    data_dir::write_whole(&path, text.as_bytes()).map_err(io(&path))?;
-    Ok(identity)
+    let text = serde_json::to_string_pretty(&file).map_err(io::Error::other);
+    let written = text.and_then(|text| data_dir::write_whole(&path, text.as_bytes()));
+    written.map_err(|source| IdentityError::Io { path, source })
 }
 
 fn make_certificates(identity: &Identity) -> Result<[(&'static str, String); 4], rcgen::Error> {

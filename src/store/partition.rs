@@ -5,6 +5,7 @@
 //! [`Store::update`] is the serial owner of a partition: one lock over read, decision and submission.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::base::id::BucketId;
 use crate::base::id::PartitionId;
+use crate::base::limits::KEY_BYTES_MAX;
 use crate::base::limits::OVERLAY_BYTES_MAX;
 use crate::base::limits::PARTITIONS;
 use crate::proto::causal::Actor;
@@ -25,6 +27,7 @@ use crate::proto::object::Object;
 use crate::store::disk::Disk;
 use crate::store::index::Index;
 use crate::store::index::IndexError;
+use crate::store::index::Visit;
 use crate::store::index::salvage::Unreadable;
 use crate::store::journal::writer::Journal;
 use crate::store::journal::writer::NotCommitted;
@@ -99,12 +102,23 @@ impl Pending {
     /// # Errors
     /// [`StoreError::NoSpace`], [`StoreError::Unknown`].
     pub async fn durable(self) -> Result<(), StoreError> {
-        match self.0.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(NotCommitted::NoSpace)) => Err(StoreError::NoSpace),
-            Ok(Err(NotCommitted::Unknown)) | Err(_) => Err(StoreError::Unknown),
-        }
+        committed(self.0.await.unwrap_or(Err(NotCommitted::Unknown)))
     }
+
+    /// The same for a blocking thread.
+    ///
+    /// # Errors
+    /// As [`Pending::durable`].
+    pub fn durable_blocking(self) -> Result<(), StoreError> {
+        committed(self.0.blocking_recv().unwrap_or(Err(NotCommitted::Unknown)))
+    }
+}
+
+fn committed(outcome: Result<(), NotCommitted>) -> Result<(), StoreError> {
+    outcome.map_err(|error| match error {
+        NotCommitted::NoSpace => StoreError::NoSpace,
+        NotCommitted::Unknown => StoreError::Unknown,
+    })
 }
 
 /// What a read-modify-write decides.
@@ -113,6 +127,8 @@ pub enum Decision<T> {
     Store(Object, T),
     /// Leave all as it is.
     Leave(T),
+    /// Leave all as it is, and answer when what is there is durable: it may be on its way only.
+    Confirm(T),
 }
 
 /// A version of a key that the index does not have yet.
@@ -229,6 +245,7 @@ impl<D: Disk, I: Index> Store<D, I> {
         };
         let (object, answer) = match decide(old.as_deref(), partition.minted + 1) {
             Decision::Leave(answer) => return Ok((None, answer)),
+            Decision::Confirm(answer) => return Ok((self.confirm(&partition, place)?, answer)),
             Decision::Store(object, answer) => (object, answer),
         };
         let record = record::encode(place, &object.encode(place));
@@ -241,8 +258,19 @@ impl<D: Disk, I: Index> Store<D, I> {
         Ok((Some(Pending(acked)), answer))
     }
 
-    /// Visits the objects of one partition's bucket in key order, from `after` (exclusive), all that were durable when
-    /// the scan began.
+    /// Something to wait for, if the newest version of a place is not durable yet.
+    fn confirm(&self, partition: &Partition, place: &IndexKey) -> Result<Option<Pending>, StoreError> {
+        let newest = partition.overlay.get(place).and_then(|entries| entries.last());
+        if newest.is_none_or(|entry| entry.sequence <= self.journal.durable()) {
+            return Ok(None);
+        }
+        let (ack, acked) = oneshot::channel();
+        self.journal.submit(record::encode_barrier(), ack)?;
+        Ok(Some(Pending(acked)))
+    }
+
+    /// Visits the objects of one partition's bucket in key order, from a key on, all that were durable and in the
+    /// index when the scan began.
     ///
     /// # Errors
     /// [`StoreError`]: the visit is not complete.
@@ -250,13 +278,15 @@ impl<D: Disk, I: Index> Store<D, I> {
         &self,
         partition: PartitionId,
         bucket: BucketId,
-        after: &[u8],
+        from: Bound<&[u8]>,
         visit: &mut dyn FnMut(&IndexKey, Object) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let mut from = IndexKey::in_partition(partition, bucket, after).as_bytes().to_vec();
-        if !after.is_empty() {
-            from.push(0);
-        }
+        let place = |key| IndexKey::in_partition(partition, bucket, key).as_bytes().to_vec();
+        let from = match from {
+            Bound::Unbounded => place(&[]),
+            Bound::Included(key) => place(key),
+            Bound::Excluded(key) => place(&[key, &[0]].concat()),
+        };
         let to = end_of_bucket(partition, bucket);
         if self.shared.unreadable.overlaps(&from, &to) {
             return Err(StoreError::Corrupt { detail: format!("a part of partition {partition} is lost") });
@@ -278,6 +308,21 @@ impl<D: Disk, I: Index> Store<D, I> {
             }
         })?;
         bad.map_or(Ok(()), Err)
+    }
+
+    /// Visits everything the index holds of one partition, as it is stored, for whoever checks it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the visit is not complete.
+    pub fn scan_raw(&self, partition: PartitionId, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        let to = partition.0.checked_add(1).map_or_else(|| vec![u8::MAX; KEY_BYTES_MAX * 2], |next| vec![next]);
+        Ok(self.shared.index.scan(&[partition.0], &to, visit)?)
+    }
+
+    /// What the index has lost.
+    #[must_use]
+    pub fn unreadable(&self) -> &Unreadable {
+        &self.shared.unreadable
     }
 
     /// Writes what waits and closes in order. Blocks.

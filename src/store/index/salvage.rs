@@ -181,13 +181,40 @@ fn remove_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads the tables at the highest sequence, partition by partition: damage in one costs the rest of that one only.
+/// Reads the tables into a fresh index.
 fn copy_tables(old: &Path, fresh: &FjallIndex) -> Result<(u64, Unreadable), IndexError> {
-    let open = || lsm_tree::Config::new(old, SequenceNumberCounter::default(), SequenceNumberCounter::default()).open();
+    let mut kept = 0;
+    let unreadable = walk_tables(old, &mut |place, object| {
+        kept += 1;
+        fresh.apply(&[Change { place, object: Some(object) }])
+    })?;
+    Ok((kept, unreadable))
+}
+
+/// Visits everything in the index under `dir` without opening it for use. Returns the ranges that cannot be read,
+/// together with those known before.
+///
+/// # Errors
+/// [`IndexError`] where not even the list of tables can be read.
+pub fn walk(dir: &Path, visit: &mut Walk<'_>) -> Result<Unreadable, IndexError> {
+    let mut all = read_unreadable(dir).map_err(|error| IndexError::Io { detail: error.to_string() })?;
+    let tables = dir.join(DB).join(engine::KEYSPACE_DIR);
+    if tables.exists() {
+        all.0.extend(walk_tables(&tables, visit)?.0);
+    }
+    Ok(all)
+}
+
+/// Called with each place and object of a walk.
+pub type Walk<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), IndexError> + 'a;
+
+/// Reads the tables at the highest sequence, partition by partition: damage in one costs the rest of that one only.
+fn walk_tables(tables: &Path, visit: &mut Walk<'_>) -> Result<Unreadable, IndexError> {
+    let open =
+        || lsm_tree::Config::new(tables, SequenceNumberCounter::default(), SequenceNumberCounter::default()).open();
     let tree = std::panic::catch_unwind(AssertUnwindSafe(open))
         .map_err(|_panic| IndexError::Corrupt { detail: "the list of tables cannot be read".into() })?
         .map_err(|error| engine::from_lsm(&error))?;
-    let mut kept = 0;
     let mut unreadable = Unreadable::default();
     for partition in 0..=u8::MAX {
         let end = partition.checked_add(1).map_or_else(|| vec![u8::MAX; 2048], |next| vec![next]);
@@ -195,8 +222,7 @@ fn copy_tables(old: &Path, fresh: &FjallIndex) -> Result<(u64, Unreadable), Inde
         for guard in tree.range::<Vec<u8>, _>(vec![partition]..end.clone(), SeqNo::MAX, None) {
             match lsm_tree::Guard::into_inner(guard) {
                 Ok((place, object)) => {
-                    fresh.apply(&[Change { place: &place, object: Some(&object) }])?;
-                    kept += 1;
+                    visit(&place, &object)?;
                     from = [&place, &[0][..]].concat();
                 }
                 Err(error) => {
@@ -207,7 +233,7 @@ fn copy_tables(old: &Path, fresh: &FjallIndex) -> Result<(u64, Unreadable), Inde
             }
         }
     }
-    Ok((kept, unreadable))
+    Ok(unreadable)
 }
 
 fn read_unreadable(dir: &Path) -> io::Result<Unreadable> {

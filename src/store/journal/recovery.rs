@@ -78,6 +78,21 @@ pub fn open<D: Disk>(
     Ok((log, report))
 }
 
+/// Reads a journal from the proven position on and judges its end, without changing anything.
+///
+/// # Errors
+/// As [`open`].
+pub fn examine<D: Disk>(disk: &D, replay: &mut Replay<'_>) -> Result<(Superblock, Report), JournalError> {
+    let names = disk.list().map_err(JournalError::io("listing the journal"))?;
+    let file =
+        disk.open(superblock::NAME).map_err(|error| JournalError::corrupt(superblock::NAME, error.to_string()))?;
+    let (superblock, mended) = superblock::read(&file)?;
+    let mut report = Report { mended, ..Report::default() };
+    let numbers = names.iter().filter_map(|name| format::parse_segment_name(name)).collect();
+    Scan { disk, superblock, numbers, report: &mut report }.run(replay)?;
+    Ok((superblock, report))
+}
+
 /// Files whose making was interrupted; returns the names that remain.
 fn remove_leftovers<D: Disk>(disk: &D) -> Result<Vec<String>, JournalError> {
     let (leftovers, names): (Vec<_>, Vec<_>) = disk

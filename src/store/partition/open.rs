@@ -176,7 +176,7 @@ fn replay<I: Index>(index: &I, records: &[&[u8]]) -> Result<(), ReplayError> {
             Some(Record::Object { place, object }) if IndexKey::parse(place).is_some() => {
                 changes.push(Change { place, object: Some(object) });
             }
-            Some(Record::Incarnation(_)) => {}
+            Some(Record::Incarnation(_) | Record::Barrier) => {}
             Some(Record::Object { .. }) | None => return Err(ReplayError::UnknownRecord),
         }
     }

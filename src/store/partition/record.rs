@@ -3,6 +3,7 @@
 //! ```text
 //! object      = 1 · place_len u16 little-endian · place · sealed object
 //! incarnation = 2 · random 8 bytes: written at every open before the first dot (HOUSE decision 7)
+//! barrier     = 3: nothing; when it is durable, so is everything submitted before it
 //! ```
 
 use crate::base::id::Incarnation;
@@ -10,6 +11,7 @@ use crate::proto::key::IndexKey;
 
 const OBJECT: u8 = 1;
 const INCARNATION: u8 = 2;
+const BARRIER: u8 = 3;
 
 /// A record read back.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub enum Record<'a> {
     },
     /// A new life began.
     Incarnation(Incarnation),
+    /// Nothing.
+    Barrier,
 }
 
 /// The record of an object.
@@ -46,6 +50,12 @@ pub fn encode_incarnation(incarnation: Incarnation) -> Vec<u8> {
     record
 }
 
+/// The record that only waits for those before it.
+#[must_use]
+pub fn encode_barrier() -> Vec<u8> {
+    vec![BARRIER]
+}
+
 /// Reads a record; `None` for one that this release does not know.
 #[must_use]
 pub fn decode(record: &[u8]) -> Option<Record<'_>> {
@@ -57,6 +67,7 @@ pub fn decode(record: &[u8]) -> Option<Record<'_>> {
             Some(Record::Object { place, object })
         }
         INCARNATION => Some(Record::Incarnation(Incarnation(u64::from_le_bytes(rest.try_into().ok()?)))),
+        BARRIER => rest.is_empty().then_some(Record::Barrier),
         _ => None,
     }
 }

@@ -1,0 +1,207 @@
+//! Floor 6: wiring. Which command runs in which process; for a node: open, bind, start, serve, and stop in reverse.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use clap::CommandFactory;
+use clap::Parser;
+use tokio::runtime;
+use tokio::signal::unix;
+use tokio::signal::unix::SignalKind;
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::base::exit;
+use crate::base::exit::Exit;
+use crate::cli::Arguments;
+use crate::cli::Command;
+use crate::cli::admin;
+use crate::cli::bucket;
+use crate::cli::connect;
+use crate::cli::dev;
+use crate::cli::doctor;
+use crate::cli::kv;
+use crate::cli::output;
+use crate::cli::output::Done;
+use crate::cli::output::Failure;
+use crate::cli::place;
+use crate::cli::place::RunArguments;
+use crate::cli::status;
+use crate::cli::transfer;
+use crate::config::Config;
+use crate::http::routes;
+use crate::http::server;
+use crate::node::birth;
+use crate::node::birth::NodeOptions;
+use crate::node::debug::supervisor;
+use crate::node::worker;
+use crate::store::journal::writer::OnPoison;
+
+/// Runs the command line and returns the status to end with.
+#[must_use]
+pub fn main() -> u8 {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(usage) => {
+            // Help and version are answers; everything else is a wrong command line.
+            let _gone = usage.print();
+            return if usage.use_stderr() { Exit::Usage.code() } else { Exit::Ok.code() };
+        }
+    };
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(Failure { exit, message }) => {
+            if !message.is_empty() {
+                output::error(message);
+            }
+            exit.code()
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    match &arguments.command {
+        Command::Run(place) => run_node(place),
+        other => {
+            log_to_stderr("warn");
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
+            runtime.block_on(run_client(arguments, other)).map(|()| Exit::Ok.code())
+        }
+    }
+}
+
+async fn run_client(arguments: &Arguments, command: &Command) -> Done {
+    let as_json = arguments.global.json;
+    let client = || {
+        let config = RunArguments::default().load()?;
+        connect::connect(&arguments.global, &config.control_socket())
+    };
+    match command {
+        Command::Run(_) => Ok(()),
+        Command::Dev(options) => dev::dev(options, as_json).await,
+        Command::Status => status::status(&client()?, as_json).await,
+        Command::Bucket(command) => bucket::bucket(&client()?, command, as_json).await,
+        Command::Kv(command) => kv::kv(&client()?, command, as_json).await,
+        Command::Import(options) => transfer::import(&client()?, options, as_json).await,
+        Command::Export(options) => transfer::export(&client()?, options).await,
+        Command::Token(command) => admin::token(&client()?, command, as_json).await,
+        Command::User(command) => admin::user(&client()?, command, as_json).await,
+        Command::Config(command) => place::config(command, as_json),
+        Command::Doctor(options) => doctor::doctor(options, as_json).await,
+        Command::Version => {
+            status::version(as_json);
+            Ok(())
+        }
+        Command::Paths(options) => place::paths(options, as_json),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "ringfort", &mut script);
+            output::raw(&script).map_err(|error| Failure::io("standard output", &error))
+        }
+    }
+}
+
+fn log_to_stderr(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_invalid| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .finish();
+    // Only a second call fails.
+    let _already_set = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// `ringfort run`: the supervisor first, which starts this binary again as the worker.
+fn run_node(place: &RunArguments) -> Result<u8, Failure> {
+    let config = place.load()?;
+    log_to_stderr(config.log());
+    let starter = |name| std::env::var(name).ok().and_then(|pid| pid.parse::<u32>().ok());
+    let worker_of = starter(supervisor::WORKER_OF);
+    if let Some(starter) = worker_of.or_else(|| starter(supervisor::DIE_WITH)) {
+        let alive =
+            supervisor::die_with(starter).map_err(|error| Failure::io("tying this process to its parent", &error))?;
+        if !alive {
+            return Ok(Exit::Ok.code());
+        }
+    }
+    if worker_of.is_some() {
+        return worker_process(&config);
+    }
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
+    runtime.block_on(supervisor::run(&arguments)).map_err(|error| Failure::io("starting the worker", &error))
+}
+
+fn worker_process(config: &Config) -> Result<u8, Failure> {
+    report_panics();
+    let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build();
+    let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
+    runtime.block_on(serve(config)).map(|()| Exit::Ok.code())
+}
+
+/// A panic is logged with its place and backtrace, wherever it happens.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::force_capture();
+        let thread = std::thread::current();
+        tracing::error!(thread = thread.name().unwrap_or("?"), "{panic}\n{backtrace}");
+    }));
+}
+
+/// A journal that cannot be trusted any more ends the process; the supervisor starts it anew.
+fn die_on_poison() -> OnPoison {
+    Box::new(|error| {
+        tracing::error!(%error, "the journal failed; the process ends and starts anew");
+        exit::die(Exit::Io);
+    })
+}
+
+async fn serve(config: &Config) -> Done {
+    let options = NodeOptions { data: config.data(), name: config.name(), disk_reserve: config.disk_reserve() };
+    let opened = birth::open(options, die_on_poison).await.map_err(|error| {
+        let exit = if error.is_bad_data() { Exit::BadData } else { Exit::TryAgain };
+        let hint = if error.is_bad_data() { "; `ringfort doctor` says more" } else { "" };
+        Failure::new(exit, format!("{error}{hint}"))
+    })?;
+    let node = opened.node;
+    let listeners = server::bind(&config.listen(), Some(&config.control_socket())).await;
+    let listeners =
+        listeners.map_err(|error| Failure::new(Exit::Unavailable, format!("{error}; nothing was started")))?;
+    for address in listeners.addresses() {
+        tracing::info!(%address, "serving");
+    }
+    node.watch();
+    let (stop, stopped) = watch::channel(false);
+    let serving = worker::spawn("serve", listeners.serve(routes::router(node.clone()), stopped));
+    wait_for_stop().await?;
+    tracing::info!("stopping: requests in flight are finished");
+    node.drain();
+    let _nobody_left = stop.send(true);
+    let _ended = serving.await;
+    let node = Arc::new(node);
+    let closing = tokio::task::spawn_blocking(move || node.close());
+    closing.await.map_err(|error| Failure::new(Exit::Internal, format!("closing the store: {error}")))?;
+    tracing::info!("stopped in order");
+    drop(opened.dir);
+    Ok(())
+}
+
+async fn wait_for_stop() -> Done {
+    let signal = |kind| unix::signal(kind).map_err(|error| Failure::io("listening for signals", &error));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            // From a terminal; the supervisor hears it too and says TERM.
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => tracing::info!("a reload was asked for; this release reads its configuration at the start only"),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Floor 5, the face for people at a terminal. One file per family of commands; [`client`] talks to a node, [`output`]
+//! to the terminal.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use clap::Subcommand;
+
+pub mod admin;
+pub mod bucket;
+pub mod client;
+pub mod connect;
+pub mod dev;
+pub mod doctor;
+pub mod kv;
+pub mod output;
+pub mod place;
+pub mod status;
+pub mod transfer;
+
+/// A store for devices: one binary, an ack that is on disk.
+#[derive(Parser, Debug)]
+#[command(name = "ringfort", version, about, propagate_version = true, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// The same for every command
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Parser, Debug, Clone, Default)]
+pub struct Global {
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say which node is asked, and how it was found
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// The node's address, such as http://127.0.0.1:7480
+    #[arg(long, global = true, value_name = "URL")]
+    pub url: Option<String>,
+    /// A file whose first line is the token
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a node
+    Run(place::RunArguments),
+    /// Try it out on loopback: a node with everything under one directory
+    Dev(dev::DevArguments),
+    /// A node in one view
+    Status,
+    /// Make, show and remove buckets
+    #[command(subcommand)]
+    Bucket(bucket::BucketCommand),
+    /// Read and write values
+    #[command(subcommand)]
+    Kv(kv::KvCommand),
+    /// Import a CSV or NDJSON file; repeating it goes on where it stopped
+    Import(transfer::ImportArguments),
+    /// Export a bucket in key order
+    Export(transfer::ExportArguments),
+    /// Make, list and remove tokens
+    #[command(subcommand)]
+    Token(admin::TokenCommand),
+    /// Add, list and remove users
+    #[command(subcommand)]
+    User(admin::UserCommand),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(place::ConfigCommand),
+    /// Check everything stored
+    Doctor(doctor::DoctorArguments),
+    /// The release of this binary
+    Version,
+    /// Where things are on this machine
+    Paths(place::RunArguments),
+    /// Completions for a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+}

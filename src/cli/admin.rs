@@ -1,0 +1,175 @@
+//! `ringfort token` and `ringfort user`.
+
+use std::io::BufRead;
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use hyper::Method;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::base::exit::Exit;
+use crate::cli::client::Client;
+use crate::cli::client::escape;
+use crate::cli::output;
+use crate::cli::output::Done;
+use crate::cli::output::Failure;
+
+/// `ringfort token`.
+#[derive(Subcommand, Debug)]
+pub enum TokenCommand {
+    /// Make a token and print it, this once
+    Create {
+        /// Its name for people
+        name: String,
+        /// What it opens: device:read, device:write, data, operate, support, admin
+        #[arg(long = "scope", required = true, value_delimiter = ',')]
+        scopes: Vec<String>,
+        /// How long it is valid, such as 90d [default: for ever]
+        #[arg(long)]
+        ttl: Option<String>,
+    },
+    /// List all tokens, without their secrets
+    Ls,
+    /// Remove a token by number or name
+    Rm {
+        /// Number or name
+        token: String,
+    },
+}
+
+/// `ringfort user`.
+#[derive(Subcommand, Debug)]
+pub enum UserCommand {
+    /// Add a user; the password is read from a file or from standard input
+    Add {
+        /// The name
+        name: String,
+        /// What the user may do
+        #[arg(long = "scope", default_value = "admin", value_delimiter = ',')]
+        scopes: Vec<String>,
+        /// A file whose first line is the password
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+    },
+    /// List all users
+    Ls,
+    /// Remove a user
+    Rm {
+        /// The name
+        name: String,
+    },
+    /// Give a user a new password
+    Passwd {
+        /// The name
+        name: String,
+        /// A file whose first line is the password
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+    },
+}
+
+/// Runs `ringfort token`.
+///
+/// # Errors
+/// Of the node or the way to it.
+pub async fn token(client: &Client, command: &TokenCommand, as_json: bool) -> Done {
+    match command {
+        TokenCommand::Create { name, scopes, ttl } => {
+            let document = json!({ "name": name, "scopes": scopes, "ttl": ttl });
+            let made = client.tell(Method::POST, "/v1/tokens", &document).await?;
+            if as_json {
+                output::json(&made);
+            } else {
+                output::line(made.get("token").and_then(Value::as_str).unwrap_or_default());
+                output::note("this token is shown once and kept nowhere; store it now");
+            }
+        }
+        TokenCommand::Ls => {
+            let all = client.ask(Method::GET, "/v1/tokens").await?;
+            list(&all, "tokens", &["id", "name", "scopes", "made", "expires"], as_json);
+        }
+        TokenCommand::Rm { token } => {
+            client.ask(Method::DELETE, &format!("/v1/tokens/{}", escape(token.as_bytes()))).await?;
+            output::note(format_args!("token {token} is removed"));
+        }
+    }
+    Ok(())
+}
+
+/// Runs `ringfort user`.
+///
+/// # Errors
+/// Of the node or the way to it.
+pub async fn user(client: &Client, command: &UserCommand, as_json: bool) -> Done {
+    match command {
+        UserCommand::Add { name, scopes, password_file } => {
+            let document = json!({ "password": read_password(password_file.as_ref())?, "scopes": scopes });
+            client.tell(Method::PUT, &path(name), &document).await?;
+            output::note(format_args!("user {name} is there"));
+        }
+        UserCommand::Passwd { name, password_file } => {
+            let users = client.ask(Method::GET, "/v1/users").await?;
+            let known = users.get("users").and_then(Value::as_array).into_iter().flatten();
+            let scopes = known
+                .filter(|user| user.get("name").and_then(Value::as_str) == Some(name))
+                .find_map(|user| user.get("scopes").cloned())
+                .ok_or_else(|| {
+                    Failure::new(Exit::NoInput, format!("there is no user `{name}`; nothing was changed"))
+                })?;
+            let document = json!({ "password": read_password(password_file.as_ref())?, "scopes": scopes });
+            client.tell(Method::PUT, &path(name), &document).await?;
+            output::note(format_args!("user {name} has a new password"));
+        }
+        UserCommand::Ls => {
+            let all = client.ask(Method::GET, "/v1/users").await?;
+            list(&all, "users", &["name", "scopes", "made"], as_json);
+        }
+        UserCommand::Rm { name } => {
+            client.ask(Method::DELETE, &path(name)).await?;
+            output::note(format_args!("user {name} is removed"));
+        }
+    }
+    Ok(())
+}
+
+fn path(name: &str) -> String {
+    format!("/v1/users/{}", escape(name.as_bytes()))
+}
+
+/// Never from an argument: those are readable by every process of the machine.
+fn read_password(file: Option<&PathBuf>) -> Result<String, Failure> {
+    let line = match file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| Failure::io(path.display(), &error))?;
+            text.lines().next().unwrap_or_default().to_owned()
+        }
+        None => {
+            if output::is_terminal() {
+                output::note("password (it will be visible):");
+            }
+            let mut line = String::new();
+            std::io::stdin().lock().read_line(&mut line).map_err(|error| Failure::io("standard input", &error))?;
+            line
+        }
+    };
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+fn list(document: &Value, name: &str, columns: &[&str], as_json: bool) {
+    if as_json {
+        output::json(document);
+        return;
+    }
+    let cell = |row: &Value, column: &str| match row.get(column) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(other) => other.to_string(),
+    };
+    let mut rows = vec![columns.iter().map(|column| column.to_uppercase()).collect::<Vec<_>>()];
+    for row in document.get(name).and_then(Value::as_array).into_iter().flatten() {
+        rows.push(columns.iter().map(|column| cell(row, column)).collect());
+    }
+    output::table(&rows);
+}

@@ -1,0 +1,266 @@
+//! A small HTTP client: one request a connection, over TCP or the control socket. Names go through `net::resolve`.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use hyper::Method;
+use hyper::Request;
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header;
+use hyper_util::rt::TokioIo;
+use percent_encoding::AsciiSet;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::percent_encode;
+use serde_json::Value;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio::net::UnixStream;
+
+use crate::base::exit::Exit;
+use crate::base::redact::Redacted;
+use crate::cli::output::Failure;
+use crate::net::resolve;
+use crate::node::worker;
+
+/// How long a connection may take; a node on the same site answers in milliseconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest answer read whole: a list page, a value, a report.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Escaped in a path segment or query value; a few marks stay readable.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Where a node listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Host and port.
+    Tcp(String, u16),
+    /// The local control socket.
+    Socket(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) => write!(f, "http://{host}:{port}"),
+            Self::Socket(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl Target {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// A usage failure.
+    pub fn parse(url: &str) -> Result<Self, Failure> {
+        let bad = |reason| Failure::new(Exit::Usage, format!("`{url}` is not a node's address: {reason}"));
+        let uri: hyper::Uri = url.parse().map_err(|_invalid| bad("write it as http://127.0.0.1:7480"))?;
+        match (uri.scheme_str(), uri.host()) {
+            (Some("http"), Some(host)) => Ok(Self::Tcp(host.to_owned(), uri.port_u16().unwrap_or(7480))),
+            (Some("https"), _) => Err(bad("this release talks plain HTTP to loopback addresses only")),
+            _ => Err(bad("write it as http://127.0.0.1:7480")),
+        }
+    }
+}
+
+/// Percent-encodes bytes for a path segment or a query value.
+pub fn escape(bytes: &[u8]) -> String {
+    percent_encode(bytes, SEGMENT).to_string()
+}
+
+/// The body of a request.
+pub type RequestBody = BoxBody<Bytes, io::Error>;
+
+/// A body of known bytes.
+pub fn full(bytes: impl Into<Bytes>) -> RequestBody {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+}
+
+/// An answer with its head read.
+pub struct Answer {
+    /// The head.
+    pub head: hyper::http::response::Parts,
+    body: Incoming,
+}
+
+/// Talks to one node.
+#[derive(Clone)]
+pub struct Client {
+    target: Target,
+    token: Option<Redacted<String>>,
+}
+
+impl Client {
+    /// Talks to this node with this token.
+    #[must_use]
+    pub fn new(target: Target, token: Option<Redacted<String>>) -> Self {
+        Self { target, token }
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Sends a request and reads the answer's head.
+    ///
+    /// # Errors
+    /// Where there is no connection or it breaks off.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: RequestBody,
+    ) -> Result<Answer, Failure> {
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "ringfort");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        }
+        let request = request.body(body).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+        match &self.target {
+            Target::Tcp(host, port) => self.exchange(self.connect_tcp(host, *port).await?, request).await,
+            Target::Socket(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| self.unreachable(&error))?;
+                self.exchange(stream, request).await
+            }
+        }
+    }
+
+    async fn connect_tcp(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
+        let addresses = resolve::resolve(host, port).await;
+        let addresses = addresses.map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in addresses {
+            match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_elapsed) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(self.unreachable(&last))
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        Failure::new(Exit::Unavailable, format!("{} does not answer: {error}; nothing was changed", self.target))
+    }
+
+    async fn exchange<S>(&self, stream: S, request: Request<RequestBody>) -> Result<Answer, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let broke = |error: hyper::Error| {
+            Failure::new(
+                Exit::Unavailable,
+                format!("{} broke the connection: {error}; what was sent may have been done", self.target),
+            )
+        };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
+        worker::spawn("client-connection", connection);
+        let (head, body) = sender.send_request(request).await.map_err(broke)?.into_parts();
+        Ok(Answer { head, body })
+    }
+
+    /// Sends a request without a body and reads a JSON answer.
+    ///
+    /// # Errors
+    /// As [`Answer::json`].
+    pub async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
+        self.send(method, path, &[], full("")).await?.json().await
+    }
+
+    /// Sends a JSON document and reads a JSON answer.
+    ///
+    /// # Errors
+    /// As [`Answer::json`].
+    pub async fn tell(&self, method: Method, path: &str, document: &Value) -> Result<Value, Failure> {
+        let headers = [("content-type", "application/json")];
+        self.send(method, path, &headers, full(document.to_string())).await?.json().await
+    }
+}
+
+impl Answer {
+    /// The text of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.headers.get(name)?.to_str().ok()
+    }
+
+    /// The next piece of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// Where the connection breaks off.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
+        while let Some(frame) = self.body.frame().await {
+            let broke = |error| Failure::new(Exit::Io, format!("the answer broke off: {error}"));
+            if let Ok(bytes) = frame.map_err(broke)?.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The whole body of a success.
+    ///
+    /// # Errors
+    /// The node's refusal as a failure with the fitting exit status.
+    pub async fn bytes(mut self) -> Result<Vec<u8>, Failure> {
+        let mut all = Vec::new();
+        while let Some(piece) = self.piece().await? {
+            if all.len() + piece.len() > ANSWER_BYTES_MAX {
+                return Err(Failure::new(Exit::BadData, "the answer is larger than any of a node's"));
+            }
+            all.extend_from_slice(&piece);
+        }
+        if self.head.status.is_success() || self.head.status == StatusCode::MULTIPLE_CHOICES {
+            return Ok(all);
+        }
+        Err(refusal(self.head.status, &all))
+    }
+
+    /// The body of a success as JSON; null where it is empty.
+    ///
+    /// # Errors
+    /// As [`Answer::bytes`].
+    pub async fn json(self) -> Result<Value, Failure> {
+        let bytes = self.bytes().await?;
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Failure::new(Exit::BadData, format!("the answer is not JSON: {error}")))
+    }
+}
+
+/// A problem document as a failure.
+fn refusal(status: StatusCode, body: &[u8]) -> Failure {
+    let exit = match status.as_u16() {
+        401 | 403 => Exit::Denied,
+        404 => Exit::NoInput,
+        408 | 429 | 503 | 504 => Exit::TryAgain,
+        507 => Exit::Io,
+        400..=499 => Exit::BadData,
+        _ => Exit::Internal,
+    };
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let message = match text("detail") {
+        detail if detail.is_empty() => format!("the node answered {status}"),
+        detail => format!("{detail} ({}, request {})", text("code"), text("request_id")),
+    };
+    Failure::new(exit, message)
+}

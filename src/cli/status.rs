@@ -1,0 +1,66 @@
+//! `status` and `version`.
+
+use hyper::Method;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::cli::client::Client;
+use crate::cli::output;
+use crate::cli::output::Done;
+use crate::node::status::COMMIT;
+use crate::node::status::RELEASE;
+
+/// Runs `ringfort status`.
+///
+/// # Errors
+/// Of the node or the way to it.
+pub async fn status(client: &Client, as_json: bool) -> Done {
+    let status = client.ask(Method::GET, "/v1/status").await?;
+    if as_json {
+        output::json(&status);
+        return Ok(());
+    }
+    let text = |path: &str| match status.pointer(path) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    let mib = |path: &str| status.pointer(path).and_then(Value::as_u64).unwrap_or(0) >> 20;
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    output::table(&[
+        row("node", format!("{} ({})", text("/node"), text("/name"))),
+        row("cluster", text("/cluster")),
+        row("release", format!("{} ({})", text("/release"), text("/commit"))),
+        row("serving", text("/serving")),
+        row("up", format!("{} s", text("/uptime_s"))),
+        row("survives", format!("the loss of {} machines: {}", text("/survives/machines"), text("/survives/reason"))),
+        row("buckets", text("/buckets")),
+        row(
+            "disk",
+            format!(
+                "{} of {} MiB free, {} kept in reserve",
+                mib("/disk/free"),
+                mib("/disk/total"),
+                mib("/disk/reserve")
+            ),
+        ),
+        row(
+            "journal",
+            format!("{} records in {} syncs since the start", text("/journal/records"), text("/journal/groups")),
+        ),
+    ]);
+    for alarm in status.pointer("/alarms").and_then(Value::as_array).into_iter().flatten() {
+        let part = |name: &str| alarm.get(name).and_then(Value::as_str).unwrap_or_default();
+        output::line(format_args!("{}: {}", part("severity").to_uppercase(), part("text")));
+    }
+    Ok(())
+}
+
+/// Runs `ringfort version`.
+pub fn version(as_json: bool) {
+    if as_json {
+        output::json(&json!({ "release": RELEASE, "commit": COMMIT }));
+    } else {
+        output::line(format_args!("ringfort {RELEASE} ({COMMIT})"));
+    }
+}

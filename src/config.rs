@@ -1,0 +1,399 @@
+//! The configuration of a node: built-in default, then `ringfort.toml`, then `RINGFORT_*`, then flags. Each value
+//! remembers where it came from; a key nobody knows is an error with its line and the nearest one that is known.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+
+use toml_edit::Document;
+use toml_edit::Item;
+
+use crate::base::limits::DISK_RESERVE_BYTES;
+
+/// Where a value came from; later ones win.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Built in.
+    Default,
+    /// A file and its line.
+    File(PathBuf, usize),
+    /// An environment variable.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag(name) => write!(f, "--{name}"),
+        }
+    }
+}
+
+/// What is wrong with the configuration. Nothing was started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {reason}")]
+pub struct ConfigError {
+    /// File with line and column, variable or flag.
+    pub place: String,
+    /// What is wrong and what would do.
+    pub reason: String,
+}
+
+/// A key of the configuration.
+struct KeyDefinition {
+    name: &'static str,
+    default: &'static str,
+    help: &'static str,
+    /// Checks a value and says what is wrong with it.
+    check: fn(&str) -> Result<(), String>,
+}
+
+/// Everything that can be configured.
+const KEYS: [KeyDefinition; 6] = [
+    KeyDefinition { name: "data", default: "/var/lib/ringfort", help: "data directory", check: check_path },
+    KeyDefinition { name: "name", default: "", help: "the node's name; default: the host's name", check: check_name },
+    KeyDefinition {
+        name: "listen",
+        default: "http://127.0.0.1:7480",
+        help: "addresses for devices and programs, comma-separated",
+        check: check_listen,
+    },
+    KeyDefinition {
+        name: "control_socket",
+        default: "",
+        help: "local control socket; default: /run/ringfort/ctl.sock for the installed data directory, else ctl.sock in the data directory",
+        check: check_path_or_empty,
+    },
+    KeyDefinition {
+        name: "disk_reserve",
+        default: "256MiB",
+        help: "free space below which writes are refused",
+        check: check_size,
+    },
+    KeyDefinition {
+        name: "log",
+        default: "info",
+        help: "error, warn, info, debug, trace, or per target",
+        check: check_any,
+    },
+];
+
+/// The file that is read where no other is named and it exists.
+pub const DEFAULT_FILE: &str = "/etc/ringfort/ringfort.toml";
+/// The installed data directory.
+const INSTALLED_DATA: &str = "/var/lib/ringfort";
+/// The control socket that goes with it.
+const INSTALLED_SOCKET: &str = "/run/ringfort/ctl.sock";
+/// Before the name of every variable.
+const ENVIRONMENT_PREFIX: &str = "RINGFORT_";
+/// Variables of ours that are not configuration of a node.
+const OTHER_VARIABLES: [&str; 6] =
+    ["RINGFORT_URL", "RINGFORT_TOKEN", "RINGFORT_WORKER_OF", "RINGFORT_DIE_WITH", "RINGFORT_COMMIT", "RINGFORT_CONFIG"];
+
+/// All values with their sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    values: BTreeMap<&'static str, (String, Source)>,
+    /// Worth saying, not worth stopping for.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads all sources in their order.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing wrong.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &[(&'static str, String)],
+    ) -> Result<Self, ConfigError> {
+        let defaults = KEYS.iter().map(|key| (key.name, (key.default.to_owned(), Source::Default)));
+        let mut config = Self { values: defaults.collect(), warnings: Vec::new() };
+        let default_file = Path::new(DEFAULT_FILE);
+        if let Some(file) = file.or_else(|| default_file.exists().then_some(default_file)) {
+            let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
+                place: file.display().to_string(),
+                reason: format!("cannot be read: {error}"),
+            })?;
+            config.read_file(file, &text)?;
+        }
+        config.read_environment(environment)?;
+        for (name, value) in flags {
+            config.set(name, value.clone(), Source::Flag(name))?;
+        }
+        Ok(config)
+    }
+
+    fn read_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let at = |offset: Option<usize>| {
+            let (line, column) = line_and_column(text, offset.unwrap_or(0));
+            format!("{}:{line}:{column}", path.display())
+        };
+        let document = Document::parse(text).map_err(|error| ConfigError {
+            place: at(error.span().map(|span| span.start)),
+            reason: error.message().to_owned(),
+        })?;
+        for (name, item) in document.as_table() {
+            let key_span = document.as_table().key(name).and_then(toml_edit::Key::span);
+            let place = at(key_span.map(|span| span.start));
+            let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+                return Err(ConfigError { place, reason: unknown(name) });
+            };
+            let value = text_of(item).ok_or_else(|| ConfigError {
+                place: place.clone(),
+                reason: format!("`{name}` must be text in quotes, or a list of it"),
+            })?;
+            let line = line_and_column(text, item.span().map_or(0, |span| span.start)).0;
+            (key.check)(&value).map_err(|reason| ConfigError { place, reason: format!("`{name}` {reason}") })?;
+            self.values.insert(key.name, (value, Source::File(path.to_owned(), line)));
+        }
+        Ok(())
+    }
+
+    fn read_environment(&mut self, environment: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
+        for (variable, value) in environment {
+            let Some(name) = variable.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+            if OTHER_VARIABLES.contains(&variable.as_str()) {
+                continue;
+            }
+            match KEYS.iter().find(|key| key.name == name.to_ascii_lowercase()) {
+                Some(key) => self.set(key.name, value, Source::Environment(variable))?,
+                None => self.warnings.push(format!("{variable}: {}", unknown(&name.to_ascii_lowercase()))),
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, value: String, source: Source) -> Result<(), ConfigError> {
+        let key = KEYS
+            .iter()
+            .find(|key| key.name == name)
+            .ok_or_else(|| ConfigError { place: source.to_string(), reason: unknown(name) })?;
+        (key.check)(&value).map_err(|reason| ConfigError { place: source.to_string(), reason })?;
+        self.values.insert(key.name, (value, source));
+        Ok(())
+    }
+
+    fn value(&self, name: &str) -> &str {
+        self.values.get(name).map_or("", |(value, _)| value.as_str())
+    }
+
+    /// Name, value, source and meaning of every key.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, &str, &Source, &'static str)> {
+        KEYS.iter().filter_map(|key| {
+            let (value, source) = self.values.get(key.name)?;
+            Some((key.name, value.as_str(), source, key.help))
+        })
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.value("data").into()
+    }
+
+    /// The node's name; the host's where none is given.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let given = self.value("name");
+        if !given.is_empty() {
+            return given.to_owned();
+        }
+        let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+        if check_name(host.trim()).is_ok() && !host.trim().is_empty() {
+            host.trim().to_owned()
+        } else {
+            "n1".to_owned()
+        }
+    }
+
+    /// Addresses for devices and programs.
+    #[must_use]
+    pub fn listen(&self) -> Vec<SocketAddr> {
+        self.value("listen").split(',').filter_map(|url| parse_listen(url.trim()).ok()).collect()
+    }
+
+    /// The local control socket.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        match self.value("control_socket") {
+            "" => control_socket_of(&self.data()),
+            given => given.into(),
+        }
+    }
+
+    /// Free bytes below which writes are refused.
+    #[must_use]
+    pub fn disk_reserve(&self) -> u64 {
+        parse_size(self.value("disk_reserve")).unwrap_or(DISK_RESERVE_BYTES)
+    }
+
+    /// What is logged.
+    #[must_use]
+    pub fn log(&self) -> &str {
+        self.value("log")
+    }
+}
+
+/// Where the control socket of a data directory is by default.
+#[must_use]
+pub fn control_socket_of(data: &Path) -> PathBuf {
+    if data == Path::new(INSTALLED_DATA) { INSTALLED_SOCKET.into() } else { data.join("ctl.sock") }
+}
+
+fn unknown(name: &str) -> String {
+    let nearest = KEYS.iter().min_by_key(|key| distance(name, key.name)).map_or("", |key| key.name);
+    format!("`{}` is not a key; did you mean `{nearest}`?", name.escape_default())
+}
+
+/// Levenshtein's distance: insertions, removals and replacements between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, to) in b.iter().enumerate() {
+            let cost = |at: usize, row: &[usize]| row.get(at).copied().unwrap_or(usize::MAX - 1);
+            let replace = cost(j, &row) + usize::from(from != *to);
+            next.push(replace.min(cost(j + 1, &row) + 1).min(cost(j, &next) + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    (line, before.rsplit('\n').next().unwrap_or("").chars().count() + 1)
+}
+
+fn text_of(item: &Item) -> Option<String> {
+    if let Some(text) = item.as_str() {
+        return Some(text.to_owned());
+    }
+    let list: Option<Vec<&str>> = item.as_array()?.iter().map(toml_edit::Value::as_str).collect();
+    Some(list?.join(","))
+}
+
+fn check_any(_value: &str) -> Result<(), String> {
+    Ok(())
+}
+
+fn check_path(value: &str) -> Result<(), String> {
+    if value.is_empty() { Err("must be a path".to_owned()) } else { check_path_or_empty(value) }
+}
+
+fn check_path_or_empty(value: &str) -> Result<(), String> {
+    if value.contains('\0') { Err("must be a path".to_owned()) } else { Ok(()) }
+}
+
+fn check_name(value: &str) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if value.len() <= 63 && value.chars().all(good) {
+        return Ok(());
+    }
+    Err("must have at most 63 characters A-Z a-z 0-9 . _ -".to_owned())
+}
+
+fn check_listen(value: &str) -> Result<(), String> {
+    value.split(',').try_for_each(|url| parse_listen(url.trim()).map(|_| ()))
+}
+
+/// An address to listen on. Plain HTTP is for loopback only: a token would be readable on the wire.
+fn parse_listen(url: &str) -> Result<SocketAddr, String> {
+    let address = url
+        .strip_prefix("http://")
+        .ok_or_else(|| format!("`{url}` must be of the form http://127.0.0.1:7480"))?
+        .trim_end_matches('/');
+    let address: SocketAddr = address
+        .parse()
+        .map_err(|error| format!("`{url}` is not an address with a port ({error}); write http://127.0.0.1:7480"))?;
+    if !address.ip().is_loopback() {
+        return Err(format!("`{url}` is not a loopback address; plain HTTP is served on loopback only"));
+    }
+    Ok(address)
+}
+
+fn check_size(value: &str) -> Result<(), String> {
+    parse_size(value).map(|_| ())
+}
+
+/// Parses `64MiB`, `1GiB`, `512KiB`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let form = || format!("`{text}` is not a size: write it as 512KiB, 64MiB or 1GiB");
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim() {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(form()),
+    };
+    let number: u64 = number.parse().map_err(|_invalid| form())?;
+    number.checked_mul(factor).ok_or_else(form)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Config;
+    use super::Source;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path), std::iter::empty(), &[])
+            .map_err(|error| error.to_string().replace(&format!("{}", dir.path().display()), ""))
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_its_neighbour() {
+        let error = read("# a comment\nlisten = \"http://127.0.0.1:1\"\n  dsik_reserve = \"1GiB\"\n").unwrap_err();
+        assert_eq!(error, "/r.toml:3:3: `dsik_reserve` is not a key; did you mean `disk_reserve`?");
+    }
+
+    #[test]
+    fn a_bad_value_or_syntax_is_refused_with_its_place() {
+        for bad in [
+            "listen = \"http://0.0.0.0:80\"",
+            "listen = \"127.0.0.1:80\"",
+            "listen = \"http://127.0.0.1:65536\"",
+            "listen = [\"http://127.0.0.1:1\", \"ftp://x\"]",
+            "disk_reserve = \"12\"",
+            "disk_reserve = 12",
+            "data = \"a\"\ndata = \"b\"",
+            "data = ",
+        ] {
+            let error = read(bad).unwrap_err();
+            assert!(error.starts_with("/r.toml:"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn later_sources_win_and_are_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        std::fs::write(&path, "name = \"a\"\ndata = \"/a\"\nlog = \"warn\"\n").unwrap();
+        let environment = [("RINGFORT_DATA", "/b"), ("RINGFORT_LOG", "debug"), ("RINGFORT_DTA", "x"), ("HOME", "/")];
+        let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::load(Some(&path), environment, &[("log", "error".to_owned())]).unwrap();
+        let source = |name: &str| config.rows().find(|row| row.0 == name).map(|row| (row.1.to_owned(), row.2.clone()));
+        assert_eq!(source("name"), Some(("a".into(), Source::File(path.clone(), 1))));
+        assert_eq!(source("data"), Some(("/b".into(), Source::Environment("RINGFORT_DATA".into()))));
+        assert_eq!(source("log"), Some(("error".into(), Source::Flag("log"))));
+        assert_eq!(source("listen").map(|row| row.1), Some(Source::Default));
+        assert_eq!(config.warnings, ["RINGFORT_DTA: `dta` is not a key; did you mean `data`?"]);
+        assert_eq!(config.control_socket(), Path::new("/b/ctl.sock"));
+    }
+}

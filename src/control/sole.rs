@@ -1,0 +1,266 @@
+//! The only voter of a cluster of one: a command is committed when it is durable in this node's control journal.
+//!
+//! A snapshot of the state replaces the journal's past when that has grown: written whole under its name first, then
+//! the journal's proven position moves behind it. Replay skips what the snapshot has already.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::base::codec;
+use crate::base::limits::CONTROL_SNAPSHOT_BYTES;
+use crate::base::limits::FIRST_SEGMENT_BYTES;
+use crate::control::consensus::Consensus;
+use crate::control::consensus::Proposal;
+use crate::control::consensus::ProposeError;
+use crate::proto::control::Applied;
+use crate::proto::control::Command;
+use crate::proto::control::State;
+use crate::store::data_dir;
+use crate::store::disk::FsDisk;
+use crate::store::journal::JournalError;
+use crate::store::journal::Position;
+use crate::store::journal::Report;
+use crate::store::journal::Sizes;
+use crate::store::journal::recovery;
+use crate::store::journal::recovery::Birth;
+use crate::store::journal::salvage;
+use crate::store::journal::writer;
+use crate::store::journal::writer::Journal;
+use crate::store::journal::writer::NotCommitted;
+use crate::store::journal::writer::OnPoison;
+use crate::store::journal::writer::Sequence;
+
+/// The stored format of commands and snapshots.
+const VERSION: u8 = 1;
+const SNAPSHOT: &str = "snapshot";
+/// Told apart from other sealed bytes.
+const COMMAND_CONTEXT: &[u8] = b"control command";
+const SNAPSHOT_CONTEXT: &[u8] = b"control snapshot";
+
+/// Commands are small and rare: every segment is as small as a node's first.
+const SIZES: Sizes = Sizes { first_segment: FIRST_SEGMENT_BYTES / 4, segment: FIRST_SEGMENT_BYTES };
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
+    /// The first group that is not in it.
+    next_group: u64,
+    state: State,
+}
+
+/// Learns where the journal's groups end.
+struct Behind(Arc<Mutex<Position>>);
+
+impl writer::Follower for Behind {
+    fn committed(&mut self, _records: Vec<Vec<u8>>, _last: Sequence, behind: Position) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = behind;
+    }
+
+    fn refused(&mut self, _records: &[Vec<u8>], _last: Sequence) {
+        // Nothing shows before it is durable.
+    }
+}
+
+/// The only voter.
+pub struct Sole {
+    journal: Journal<FsDisk>,
+    behind: Arc<Mutex<Position>>,
+    snapshot_path: PathBuf,
+    state: RwLock<Arc<State>>,
+    /// One command at a time; holds the bytes logged since the last snapshot.
+    turn: tokio::sync::Mutex<u64>,
+}
+
+impl Sole {
+    /// Opens the control journal in `dir` and comes to the state it describes.
+    ///
+    /// # Errors
+    /// [`JournalError`]; a snapshot or command that does not decode is corruption.
+    pub fn open(dir: &Path, birth: Option<Birth>, on_poison: OnPoison) -> Result<(Self, Report), JournalError> {
+        let snapshot_path = dir.join(SNAPSHOT);
+        let Snapshot { next_group, mut state } = read_snapshot(&snapshot_path)?;
+        let disk = Arc::new(FsDisk::new(dir.to_owned()));
+        let (log, report) = recovery::open(disk, SIZES, birth, &mut |records, behind| {
+            // The group before `behind`.
+            if behind.group <= next_group { Ok(()) } else { replay(&mut state, records) }
+        })?;
+        let behind = Arc::new(Mutex::new(log.position()));
+        let journal = Journal::spawn("control", log, Behind(Arc::clone(&behind)), on_poison)
+            .map_err(JournalError::io("starting a thread"))?;
+        let turn = tokio::sync::Mutex::new(0);
+        Ok((Self { journal, behind, snapshot_path, state: RwLock::new(Arc::new(state)), turn }, report))
+    }
+
+    async fn commit(&self, command: Command) -> Result<Applied, ProposeError> {
+        let mut logged = self.turn.lock().await;
+        let mut next = State::clone(&self.state());
+        let applied = next.apply(command.clone())?;
+        if applied == Applied::Unchanged {
+            return Ok(applied);
+        }
+        let record = codec::seal(VERSION, COMMAND_CONTEXT, &command);
+        *logged += record.len() as u64;
+        let (ack, acked) = oneshot::channel();
+        self.journal.submit(record, ack).map_err(|error| {
+            tracing::warn!(%error, "a control command was not taken");
+            ProposeError::Unavailable
+        })?;
+        match acked.await {
+            Ok(Ok(())) => {}
+            Ok(Err(NotCommitted::NoSpace)) => return Err(ProposeError::NoSpace),
+            Ok(Err(NotCommitted::Unknown)) | Err(_) => return Err(ProposeError::Unknown),
+        }
+        let next = Arc::new(next);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+        if *logged >= CONTROL_SNAPSHOT_BYTES {
+            *logged = 0;
+            self.snapshot(&next);
+        }
+        Ok(applied)
+    }
+
+    /// Best effort: without it the journal only stays longer.
+    fn snapshot(&self, state: &State) {
+        let behind = *self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = Snapshot { next_group: behind.group, state: state.clone() };
+        let bytes = codec::seal(VERSION, SNAPSHOT_CONTEXT, &snapshot);
+        match data_dir::write_whole(&self.snapshot_path, &bytes) {
+            Ok(()) => self.journal.prove(behind),
+            Err(error) => tracing::warn!(%error, "the control snapshot could not be written"),
+        }
+    }
+}
+
+/// Comes to the state that `dir` describes, without changing anything.
+///
+/// # Errors
+/// As [`Sole::open`].
+pub fn examine(dir: &Path) -> Result<(State, Report), JournalError> {
+    let Snapshot { next_group, mut state } = read_snapshot(&dir.join(SNAPSHOT))?;
+    let (_, report) = recovery::examine(&FsDisk::new(dir.to_owned()), &mut |records, behind| {
+        if behind.group <= next_group { Ok(()) } else { replay(&mut state, records) }
+    })?;
+    Ok((state, report))
+}
+
+/// Replaces a damaged control journal by the state that can still be read: what the snapshot and every whole group
+/// say, in order. The damaged files are moved to `aside`.
+///
+/// # Errors
+/// [`JournalError`].
+pub fn accept_loss(dir: &Path, aside: &Path, birth: Birth) -> Result<Vec<String>, JournalError> {
+    let salvaged = salvage::read(&Arc::new(FsDisk::new(dir.to_owned())))?;
+    let snapshot = read_snapshot(&dir.join(SNAPSHOT));
+    let (next_group, mut state) =
+        snapshot.map_or_else(|_lost| (1, State::default()), |known| (known.next_group, known.state));
+    let mut lost: Vec<String> = Vec::new();
+    for (group, records) in salvaged.groups.range(next_group..) {
+        for record in records {
+            let command = codec::unseal::<Command>(VERSION, COMMAND_CONTEXT, record);
+            let applied = command
+                .map_err(|error| error.to_string())
+                .and_then(|command| state.apply(command).map_err(|refused| refused.to_string()));
+            if let Err(reason) = applied {
+                lost.push(format!("a control command of group {group} ({reason})"));
+            }
+        }
+    }
+    lost.extend(salvaged.missing.iter().map(|group| format!("control group {group}")));
+    let io = || JournalError::io("setting the damaged control journal aside");
+    std::fs::rename(dir, aside).map_err(io())?;
+    std::fs::create_dir(dir).map_err(io())?;
+    let generation = salvaged.superblock.map_or(birth.generation, |known| known.generation) + 1;
+    let disk = Arc::new(FsDisk::new(dir.to_owned()));
+    let (log, _) = recovery::open(disk, SIZES, Some(Birth { generation, ..birth }), &mut |_, _| Ok(()))?;
+    let snapshot = Snapshot { next_group: log.position().group, state };
+    data_dir::write_whole(&dir.join(SNAPSHOT), &codec::seal(VERSION, SNAPSHOT_CONTEXT, &snapshot)).map_err(io())?;
+    log.close()?;
+    Ok(lost)
+}
+
+impl Consensus for Sole {
+    fn propose(&self, command: Command) -> Proposal<'_> {
+        Box::pin(self.commit(command))
+    }
+
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn close(&self) {
+        self.journal.close();
+    }
+}
+
+fn read_snapshot(path: &Path) -> Result<Snapshot, JournalError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Snapshot { next_group: 1, state: State::default() });
+        }
+        Err(source) => return Err(JournalError::Io { doing: "reading the control snapshot", source }),
+    };
+    codec::unseal(VERSION, SNAPSHOT_CONTEXT, &bytes)
+        .map_err(|error| JournalError::Corrupt { place: SNAPSHOT.to_owned(), reason: error.to_string() })
+}
+
+fn replay(state: &mut State, records: &[&[u8]]) -> Result<(), JournalError> {
+    let corrupt = |reason: String| JournalError::Corrupt { place: "a control record".to_owned(), reason };
+    for record in records {
+        let command =
+            codec::unseal::<Command>(VERSION, COMMAND_CONTEXT, record).map_err(|error| corrupt(error.to_string()))?;
+        // It was checked before it was logged.
+        state.apply(command).map_err(|refused| corrupt(refused.to_string()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sole;
+    use crate::base::id::ClusterId;
+    use crate::base::id::NodeId;
+    use crate::control::consensus::Consensus;
+    use crate::proto::bucket::Definition;
+    use crate::proto::control;
+    use crate::proto::control::Applied;
+    use crate::proto::control::Command;
+    use crate::store::journal::recovery::Birth;
+
+    #[tokio::test]
+    async fn the_state_survives_restarts_and_snapshots() {
+        let dir = tempfile::tempdir().unwrap();
+        let birth = Birth { cluster: ClusterId(5), node: NodeId(1), generation: 0, tag: 9 };
+        let open = || Sole::open(dir.path(), Some(birth), Box::new(|error| panic!("{error}"))).unwrap().0;
+        let sole = open();
+        let begin = control::Birth { cluster: ClusterId(5), node: NodeId(1), at_ms: 0, context_secret: [1; 32] };
+        sole.propose(Command::Begin(begin)).await.unwrap();
+        // Large enough for several snapshots.
+        for round in 0..200_u32 {
+            let columns: Vec<_> = (0..200).map(|i| format!("column {round} {i:040}")).collect();
+            let bucket = "a".to_owned();
+            if round == 0 {
+                let command = Command::PutBucket { name: bucket.clone(), definition: Definition::default() };
+                assert_eq!(sole.propose(command).await, Ok(Applied::Made));
+            }
+            assert_eq!(sole.propose(Command::SetColumns { bucket, columns }).await, Ok(Applied::Changed));
+        }
+        let before = sole.state();
+        sole.close();
+        drop(sole);
+        assert!(dir.path().join("snapshot").exists());
+        let segments = std::fs::read_dir(dir.path()).unwrap().count();
+        assert!(segments < 6, "the past is purged: {segments} files");
+        let sole = open();
+        assert_eq!(sole.state(), before);
+        assert!(sole.propose(Command::RemoveBucket { name: "b".into() }).await.is_err());
+        sole.close();
+    }
+}

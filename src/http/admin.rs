@@ -1,0 +1,88 @@
+//! `/v1/tokens` and `/v1/users`.
+
+use axum::Json;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::Uri;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::base::redact::Redacted;
+use crate::http::body;
+use crate::http::error::Problem;
+use crate::http::path;
+use crate::http::query;
+use crate::node::Node;
+use crate::proto::scope::Scope;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenDocument {
+    name: String,
+    scopes: Vec<Scope>,
+    ttl: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserDocument {
+    password: String,
+    scopes: Vec<Scope>,
+}
+
+fn check_scopes(mut scopes: Vec<Scope>) -> Result<Vec<Scope>, Problem> {
+    scopes.sort_unstable();
+    scopes.dedup();
+    if scopes.is_empty() {
+        let known: Vec<_> = Scope::ALL.iter().map(|scope| scope.name()).collect();
+        let detail = format!("scopes: name at least one of {}; nothing was changed", known.join(", "));
+        return Err(Problem::unprocessable("out_of_range", detail));
+    }
+    Ok(scopes)
+}
+
+/// `GET /v1/tokens`.
+pub async fn list_tokens(State(node): State<Node>) -> Json<Value> {
+    std::future::ready(Json(json!({ "tokens": node.tokens() }))).await
+}
+
+/// `POST /v1/tokens`.
+pub async fn add_token(State(node): State<Node>, request: Request) -> Result<(StatusCode, Json<Value>), Problem> {
+    let (parts, body) = request.into_parts();
+    let document: TokenDocument = body::document(&node, &parts.headers, body).await?;
+    let ttl_ms = document.ttl.as_deref().map(|ttl| query::ttl_ms("ttl", ttl)).transpose()?;
+    let scopes = check_scopes(document.scopes)?;
+    let (id, secret) = node.add_token(&document.name, scopes.clone(), ttl_ms).await?;
+    let answer = json!({ "id": id, "name": document.name, "scopes": scopes, "token": secret.reveal() });
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// `DELETE /v1/tokens/{id}`.
+pub async fn remove_token(State(node): State<Node>, uri: Uri) -> Result<StatusCode, Problem> {
+    node.remove_token(&path::segment(uri.path(), 2)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /v1/users`.
+pub async fn list_users(State(node): State<Node>) -> Json<Value> {
+    std::future::ready(Json(json!({ "users": node.users() }))).await
+}
+
+/// `PUT /v1/users/{name}`.
+pub async fn put_user(State(node): State<Node>, request: Request) -> Result<(StatusCode, Json<Value>), Problem> {
+    let (parts, body) = request.into_parts();
+    let name = path::segment(parts.uri.path(), 2)?;
+    let document: UserDocument = body::document(&node, &parts.headers, body).await?;
+    let scopes = check_scopes(document.scopes)?;
+    let made = node.put_user(&name, Redacted::new(document.password), scopes.clone()).await?;
+    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(json!({ "name": name, "scopes": scopes }))))
+}
+
+/// `DELETE /v1/users/{name}`.
+pub async fn remove_user(State(node): State<Node>, uri: Uri) -> Result<StatusCode, Problem> {
+    node.remove_user(&path::segment(uri.path(), 2)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,168 @@
+//! `/v1/batch`: many reads and writes in one request, each with its own answer. They are independent: one that fails
+//! leaves the others as they are.
+
+use axum::Extension;
+use axum::Json;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::http::StatusCode;
+use futures_util::future::join_all;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::base::codec;
+use crate::base::codec::Blob;
+use crate::base::limits::BATCH_BYTES_MAX;
+use crate::base::limits::BATCH_OPS_MAX;
+use crate::base::limits::VALUE_BYTES_MAX;
+use crate::http::body;
+use crate::http::error::Problem;
+use crate::http::query;
+use crate::node::Node;
+use crate::node::access::Caller;
+use crate::node::error::DoorError;
+use crate::node::vnode::WriteOptions;
+use crate::proto::key::Key;
+use crate::proto::object::Action;
+use crate::proto::scope::Need;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    ops: Vec<Op<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Op<'a> {
+    op: Kind,
+    bucket: String,
+    key: Option<String>,
+    key_b64: Option<String>,
+    /// Stored byte for byte as `application/json`.
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    value_b64: Option<String>,
+    content_type: Option<String>,
+    context: Option<String>,
+    ttl: Option<String>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Get,
+    Put,
+    Delete,
+}
+
+/// `POST /v1/batch`.
+pub async fn batch(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    let (parts, body) = request.into_parts();
+    let whole = body::whole(&node, &parts.headers, body, BATCH_BYTES_MAX).await?;
+    let batch: Batch = body::from_json(&whole.bytes)?;
+    if batch.ops.len() > BATCH_OPS_MAX {
+        let detail = format!("{} operations; {BATCH_OPS_MAX} are possible; nothing was changed", batch.ops.len());
+        return Err(Problem::unprocessable("too_many_operations", detail));
+    }
+    let answers = join_all(batch.ops.iter().map(|op| answer(&node, &caller, op))).await;
+    Ok(Json(json!({ "results": answers })))
+}
+
+async fn answer(node: &Node, caller: &Caller, op: &Op<'_>) -> Value {
+    let done = match op.op {
+        Kind::Get => read(node, caller, op),
+        Kind::Put | Kind::Delete => write(node, caller, op).await,
+    };
+    done.unwrap_or_else(|problem| {
+        let mut answer = json!({
+            "status": problem.status.as_u16(),
+            "code": problem.code,
+            "detail": problem.detail,
+        });
+        if let (Some(outcome), Value::Object(answer)) = (problem.outcome, &mut answer) {
+            answer.insert("outcome".to_owned(), outcome.into());
+        }
+        answer
+    })
+}
+
+fn check(caller: &Caller, need: Need) -> Result<(), Problem> {
+    let forbidden = || Problem::new(StatusCode::FORBIDDEN, "forbidden", "this token's scopes do not allow it");
+    caller.may(need).then_some(()).ok_or_else(forbidden)
+}
+
+fn key(op: &Op<'_>) -> Result<Key, Problem> {
+    let bytes = match (&op.key, &op.key_b64) {
+        (Some(key), None) => key.clone().into_bytes(),
+        (None, Some(key)) => decode(key)?,
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Problem::unprocessable("bad_document", "one of `key` and `key_b64` is needed"));
+        }
+    };
+    Ok(Key::new(bytes).map_err(DoorError::from)?)
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, Problem> {
+    codec::from_base64(text).ok_or_else(|| Problem::unprocessable("bad_document", "a _b64 field is not base64"))
+}
+
+fn read(node: &Node, caller: &Caller, op: &Op<'_>) -> Result<Value, Problem> {
+    check(caller, Need::ReadValues)?;
+    let absent = || Problem::new(StatusCode::NOT_FOUND, "no_such_key", "this key has no value");
+    let found = node.get(&op.bucket, &key(op)?, None)?.ok_or_else(absent)?;
+    let value = |(content_type, body): (&str, &Blob)| {
+        let json = content_type == "application/json";
+        match serde_json::from_slice::<Value>(&body.0).ok().filter(|_| json) {
+            Some(value) => json!({ "value": value, "content_type": content_type }),
+            None => json!({ "value_b64": codec::base64(&body.0), "content_type": content_type }),
+        }
+    };
+    let live = found.object.live(found.now_ms).filter_map(|sibling| sibling.live(found.now_ms));
+    let values: Vec<Value> = live.map(value).collect();
+    match <[Value; 1]>::try_from(values) {
+        Ok([Value::Object(mut only)]) => {
+            only.insert("status".to_owned(), 200.into());
+            only.insert("context".to_owned(), found.context.into());
+            only.insert("etag".to_owned(), found.object.etag().into());
+            Ok(Value::Object(only))
+        }
+        Ok([_]) => Err(absent()),
+        Err(none) if none.is_empty() => Err(absent()),
+        Err(several) => Ok(json!({ "status": 300, "siblings": several, "context": found.context })),
+    }
+}
+
+async fn write(node: &Node, caller: &Caller, op: &Op<'_>) -> Result<Value, Problem> {
+    check(caller, Need::WriteValues)?;
+    let action = match (op.op, op.value, &op.value_b64) {
+        (Kind::Delete, None, None) => Action::Delete,
+        (Kind::Put, Some(value), None) => put("application/json".to_owned(), value.get().as_bytes().to_vec())?,
+        (Kind::Put, None, Some(value)) => put(op.content_type.clone().unwrap_or_default(), decode(value)?)?,
+        _ => {
+            return Err(Problem::unprocessable(
+                "bad_document",
+                "a put has one of `value` and `value_b64`, a delete neither",
+            ));
+        }
+    };
+    let ttl_ms = op.ttl.as_deref().map(|ttl| query::ttl_ms("ttl", ttl)).transpose()?;
+    let options = WriteOptions { context: op.context.clone(), ttl_ms, ..WriteOptions::default() };
+    let receipt = node.put(&op.bucket, key(op)?, action, options).await?;
+    Ok(json!({ "status": 200, "receipt": receipt }))
+}
+
+fn put(content_type: String, body: Vec<u8>) -> Result<Action, Problem> {
+    if body.len() > VALUE_BYTES_MAX {
+        let detail = format!("the value has {} bytes; {VALUE_BYTES_MAX} are possible", body.len());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
+    }
+    Ok(Action::Put { content_type, body: Blob(body.into()), ttl_ms: None })
+}

@@ -1,0 +1,182 @@
+//! Refusals as RFC 9457 problem documents: a stable code for programs, a sentence for people, a request id for both.
+
+use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::base::codec;
+use crate::base::rng;
+use crate::control::consensus::ProposeError;
+use crate::node::error::DoorError;
+use crate::proto::control::Refused;
+use crate::proto::key::KeyError;
+use crate::proto::object::apply::Refusal;
+use crate::store::partition::StoreError;
+
+/// A refusal on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The response's status.
+    pub status: StatusCode,
+    /// Stable, for programs.
+    pub code: &'static str,
+    /// A sentence for people.
+    pub detail: String,
+    /// `failed` or `unknown`, for writes.
+    pub outcome: Option<&'static str>,
+    /// Seconds after which a retry makes sense.
+    pub retry_after_s: Option<u32>,
+}
+
+impl Problem {
+    /// A refusal.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), outcome: None, retry_after_s: None }
+    }
+
+    /// The request is not understood.
+    #[must_use]
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// The request is understood and out of range.
+    #[must_use]
+    pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    fn outcome(self, outcome: &'static str) -> Self {
+        Self { outcome: Some(outcome), ..self }
+    }
+
+    fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn document(&self, request_id: &str) -> Value {
+        let mut document = Map::new();
+        document.insert("type".to_owned(), format!("urn:ringfort:problem:{}", self.code).into());
+        document.insert("title".to_owned(), title(self.status).into());
+        document.insert("status".to_owned(), self.status.as_u16().into());
+        document.insert("code".to_owned(), self.code.into());
+        document.insert("detail".to_owned(), self.detail.as_str().into());
+        document.insert("request_id".to_owned(), request_id.into());
+        if let Some(outcome) = self.outcome {
+            document.insert("outcome".to_owned(), outcome.into());
+        }
+        Value::Object(document)
+    }
+}
+
+fn title(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Refused")
+}
+
+/// Names one refusal in logs and documents.
+fn request_id() -> String {
+    rng::array::<8>().map_or_else(|_no_entropy| "0".repeat(16), |id| codec::hex(&id))
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let request_id = request_id();
+        if self.status.is_server_error() {
+            tracing::warn!(request_id, code = self.code, detail = self.detail, "a request was not served");
+        }
+        let body = Body::from(self.document(&request_id).to_string());
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ringfort\""));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<DoorError> for Problem {
+    fn from(error: DoorError) -> Self {
+        let detail = error.to_string();
+        let new = |status, code| Self::new(status, code, detail.clone());
+        match error {
+            DoorError::Busy => new(StatusCode::SERVICE_UNAVAILABLE, "busy").outcome("failed").retry_after(1),
+            DoorError::NoSuchBucket { .. } => new(StatusCode::NOT_FOUND, "no_such_bucket"),
+            DoorError::NotFound { .. } => new(StatusCode::NOT_FOUND, "not_found"),
+            DoorError::BadKey(KeyError::TooLong { .. }) => new(StatusCode::URI_TOO_LONG, "key_too_long"),
+            DoorError::BadKey(KeyError::Empty | KeyError::BucketName) => new(StatusCode::BAD_REQUEST, "bad_key"),
+            DoorError::BadContext(_) => new(StatusCode::BAD_REQUEST, "bad_context"),
+            DoorError::OutOfRange { .. } => new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
+            DoorError::Refused(refusal) => refused(refusal, detail),
+            DoorError::Store(error) => from_store(&error),
+            DoorError::Control(error) => from_control(&error),
+            DoorError::NoQuorum { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed"),
+            DoorError::DiskFull { .. } => {
+                new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10)
+            }
+            DoorError::TooSlow { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "too_slow").retry_after(1),
+            DoorError::Unsuitable(_) => new(StatusCode::UNPROCESSABLE_ENTITY, "unsuitable"),
+            DoorError::Io { .. } => new(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}
+
+fn refused(refusal: Refusal, detail: String) -> Problem {
+    let (status, code) = match refusal {
+        Refusal::ConditionFailed => (StatusCode::PRECONDITION_FAILED, "condition_failed"),
+        Refusal::ConditionOnLww => (StatusCode::UNPROCESSABLE_ENTITY, "condition_on_lww"),
+        Refusal::ContextNeeded => (StatusCode::PRECONDITION_REQUIRED, "context_needed"),
+        Refusal::OpReused => (StatusCode::CONFLICT, "idempotency_key_reused"),
+        Refusal::TooManyOps => (StatusCode::TOO_MANY_REQUESTS, "too_many_idempotency_keys"),
+        Refusal::TooManySiblings => (StatusCode::CONFLICT, "too_many_siblings"),
+    };
+    Problem::new(status, code, detail)
+}
+
+fn from_store(error: &StoreError) -> Problem {
+    let new = |status, code| Problem::new(status, code, error.to_string());
+    match error {
+        StoreError::Corrupt { .. } => new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt"),
+        StoreError::Busy => new(StatusCode::SERVICE_UNAVAILABLE, "busy").outcome("failed").retry_after(1),
+        StoreError::TooLarge { .. } => new(StatusCode::PAYLOAD_TOO_LARGE, "too_large").outcome("failed"),
+        StoreError::NoSpace => new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10),
+        StoreError::Closed => new(StatusCode::SERVICE_UNAVAILABLE, "stopping").outcome("failed").retry_after(1),
+        StoreError::Index(_) => new(StatusCode::SERVICE_UNAVAILABLE, "index_failed").retry_after(10),
+        StoreError::Unknown => new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown").outcome("unknown"),
+    }
+}
+
+fn from_control(error: &ProposeError) -> Problem {
+    let new = |status, code| Problem::new(status, code, format!("{error}; nothing was changed"));
+    match error {
+        ProposeError::Refused(refused) => match refused {
+            Refused::NotFound { .. } => new(StatusCode::NOT_FOUND, "not_found"),
+            Refused::Taken { .. } => new(StatusCode::CONFLICT, "taken"),
+            Refused::OutOfRange(_) => new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
+            Refused::BadName(_) => new(StatusCode::UNPROCESSABLE_ENTITY, "bad_name"),
+            Refused::KindFixed(_) => new(StatusCode::CONFLICT, "kind_fixed"),
+            Refused::Full { .. } => new(StatusCode::CONFLICT, "limit_reached"),
+            Refused::Begun => new(StatusCode::CONFLICT, "begun"),
+        },
+        ProposeError::NoSpace => {
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", error.to_string()).outcome("failed")
+        }
+        ProposeError::Unavailable => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string()).outcome("failed").retry_after(1)
+        }
+        ProposeError::Unknown => {
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", error.to_string()).outcome("unknown")
+        }
+    }
+}

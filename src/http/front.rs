@@ -1,0 +1,108 @@
+//! In front of every handler: a place inside the door, who is calling, whether that is enough, and the count
+//! afterwards. Deny by default: a route that is not in the table is not served.
+
+use std::net::SocketAddr;
+
+use axum::extract::MatchedPath;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use axum::response::Response;
+
+use crate::base::time;
+use crate::http::error::Problem;
+use crate::http::routes;
+use crate::node::Node;
+use crate::node::access::Caller;
+use crate::proto::scope::Need;
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// The local control socket, opened by this process's own user or root.
+    Local,
+}
+
+/// The middleware.
+pub async fn front(State(node): State<Node>, mut request: Request, next: Next) -> Response {
+    let started = time::mono();
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let Some(route) = matched.and_then(|path| routes::find(request.method(), path)) else {
+        return not_here().await;
+    };
+    let operation = route.operation;
+    let response = match enter(&node, &mut request, route.need) {
+        Ok(place) => {
+            let response = next.run(request).await;
+            drop(place);
+            response
+        }
+        Err(problem) => problem.into_response(),
+    };
+    node.telemetry().answered(operation, response.status().as_u16(), started.elapsed());
+    response
+}
+
+fn enter(node: &Node, request: &mut Request, need: Need) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
+    let place = node.enter()?;
+    let peer = request.extensions().get::<Peer>().copied();
+    let caller = caller(node, request.headers(), peer, need)?;
+    request.extensions_mut().insert(caller);
+    Ok(place)
+}
+
+/// Who is calling, if that is enough.
+fn caller(node: &Node, headers: &HeaderMap, peer: Option<Peer>, need: Need) -> Result<Caller, Problem> {
+    if peer == Some(Peer::Local) {
+        return Ok(Caller::local());
+    }
+    let on_loopback = matches!(peer, Some(Peer::Tcp(address)) if address.ip().is_loopback());
+    if need == Need::Nothing || (need == Need::Metrics && on_loopback) {
+        return Ok(Caller::anonymous());
+    }
+    let unauthorized = |detail| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+    let bearer = bearer(headers).ok_or_else(|| unauthorized("this needs a token: `Authorization: Bearer …`"))?;
+    let caller = node.caller_of(bearer).map_err(|reason| {
+        tracing::info!(?reason, "a token was refused");
+        unauthorized("this token is not valid here")
+    })?;
+    if !caller.may(need) {
+        tracing::info!(caller = &*caller.name, ?need, "a token's scopes were not enough");
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "this token's scopes do not allow it"));
+    }
+    Ok(caller)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// Nothing is served under this path.
+pub async fn not_here() -> Response {
+    std::future::ready(Problem::new(
+        StatusCode::NOT_FOUND,
+        "no_such_path",
+        "nothing is served under this path; see /v1/openapi.json",
+    ))
+    .await
+    .into_response()
+}
+
+/// The path is served, but not by this method.
+pub async fn not_so() -> Response {
+    std::future::ready(Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no_such_method",
+        "this path does not take that method; see /v1/openapi.json",
+    ))
+    .await
+    .into_response()
+}

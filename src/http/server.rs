@@ -1,0 +1,220 @@
+//! Listeners and connections: HTTP/1.1 and HTTP/2 on loopback addresses and on the local control socket, within
+//! limits, and an orderly stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use hyper_util::server::conn::auto;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpListener;
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tower_service::Service;
+
+use crate::base::limits::CONNECTIONS_MAX;
+use crate::base::limits::H2_STREAMS_MAX;
+use crate::base::limits::HEAD_BYTES_MAX;
+use crate::base::limits::HEAD_READ_TIMEOUT;
+use crate::base::limits::SHUTDOWN_GRACE;
+use crate::http::front::Peer;
+use crate::node::worker;
+
+/// A wait after `accept` failed, as with too many open files: trying again at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bound listeners, not yet served.
+pub struct Listeners {
+    tcp: Vec<TcpListener>,
+    control: Option<(UnixListener, PathBuf)>,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// As configured.
+    pub address: String,
+    /// The operating system's word.
+    pub source: io::Error,
+}
+
+/// Binds all addresses and the control socket. A control socket that cannot be made is a warning: the node serves
+/// without it.
+///
+/// # Errors
+/// [`BindError`] for the first address.
+pub async fn bind(addresses: &[SocketAddr], control: Option<&Path>) -> Result<Listeners, BindError> {
+    let mut tcp = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let bound = TcpListener::bind(address).await;
+        tcp.push(bound.map_err(|source| BindError { address: address.to_string(), source })?);
+    }
+    let control = control.and_then(|path| match bind_control(path) {
+        Ok(listener) => Some((listener, path.to_owned())),
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "there is no local control socket");
+            None
+        }
+    });
+    Ok(Listeners { tcp, control })
+}
+
+fn bind_control(path: &Path) -> io::Result<UnixListener> {
+    // We hold the data directory's lock: whoever made this file is gone.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+impl Listeners {
+    /// The TCP addresses, with the ports the system chose.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Serves until `stop` is true, then lets requests in flight finish, for a while.
+    pub async fn serve(self, router: Router, stop: watch::Receiver<bool>) {
+        let server = Server { router, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), stop: stop.clone() };
+        let mut accepting = Vec::new();
+        for listener in self.tcp {
+            accepting.push(worker::spawn("accept", server.clone().accept_tcp(listener)));
+        }
+        if let Some((listener, path)) = self.control {
+            accepting.push(worker::spawn("accept-control", server.clone().accept_control(listener, path)));
+        }
+        for task in accepting {
+            let _ended = task.await;
+        }
+        // Every connection holds a place.
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        if tokio::time::timeout(SHUTDOWN_GRACE, server.places.acquire_many(all)).await.is_err() {
+            tracing::warn!("some requests did not finish in time and were cut off");
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    router: Router,
+    places: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Server {
+    async fn accept_tcp(mut self, listener: TcpListener) {
+        loop {
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = asked_to_stop(&mut self.stop) => return,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    // Small answers must not wait for more.
+                    let _unsupported = stream.set_nodelay(true);
+                    self.connect(stream, Peer::Tcp(address), place);
+                }
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
+
+    async fn accept_control(mut self, listener: UnixListener, path: PathBuf) {
+        loop {
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = asked_to_stop(&mut self.stop) => {
+                    let _gone = std::fs::remove_file(&path);
+                    return;
+                }
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    // The file's mode keeps others out; this says it again.
+                    let me = rustix::process::geteuid().as_raw();
+                    if stream.peer_cred().is_ok_and(|peer| peer.uid() == me || peer.uid() == 0) {
+                        self.connect(stream, Peer::Local, place);
+                    }
+                }
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
+
+    fn connect<S>(&self, stream: S, peer: Peer, place: tokio::sync::OwnedSemaphorePermit)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let router = self.router.clone();
+        let mut stop = self.stop.clone();
+        worker::spawn("connection", async move {
+            let _place = place;
+            let service = service_fn(move |request: Request<Incoming>| {
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(peer);
+                router.clone().call(request)
+            });
+            let builder = builder();
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = asked_to_stop(&mut stop) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended in an error");
+            }
+        });
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_READ_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .keep_alive_interval(Some(HEAD_READ_TIMEOUT));
+    builder
+}
+
+/// Returns when a stop is asked for, or nobody can ask any more.
+async fn asked_to_stop(stop: &mut watch::Receiver<bool>) {
+    let _nobody_left = stop.wait_for(|stop| *stop).await;
+}
+
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}

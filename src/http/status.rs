@@ -1,0 +1,45 @@
+//! Probes, metrics, and the node in one view.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+
+use crate::http::error::Problem;
+use crate::node::Node;
+use crate::node::doctor::Examination;
+use crate::node::status::Status;
+
+/// `GET /healthz`: the process answers.
+pub async fn healthz() -> &'static str {
+    std::future::ready("ok\n").await
+}
+
+/// `GET /readyz`: the node takes requests.
+pub async fn readyz(State(node): State<Node>) -> Response {
+    let answer = if node.is_draining() {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "this node is stopping; use another").into_response()
+    } else {
+        "ready\n".into_response()
+    };
+    std::future::ready(answer).await
+}
+
+/// `GET /metrics`.
+pub async fn metrics(State(node): State<Node>) -> Response {
+    let text = node.metrics();
+    std::future::ready(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+        .await
+}
+
+/// `GET /v1/status`.
+pub async fn status(State(node): State<Node>) -> Json<Status> {
+    std::future::ready(Json(node.status())).await
+}
+
+/// `GET /v1/doctor`.
+pub async fn doctor(State(node): State<Node>) -> Result<Json<Examination>, Problem> {
+    Ok(Json(node.examine().await?))
+}

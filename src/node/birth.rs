@@ -1,0 +1,190 @@
+//! From a data directory to an open door: identity, control state, store. A new directory becomes a cluster of one
+//! (HOUSE decision 1); a birth that was interrupted goes on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::RwLock;
+use std::sync::atomic::AtomicBool;
+
+use crate::base::rng;
+use crate::base::time;
+use crate::control::consensus::Consensus;
+use crate::control::consensus::ProposeError;
+use crate::control::sole::Sole;
+use crate::node::Inner;
+use crate::node::Node;
+use crate::node::Who;
+use crate::node::health::Health;
+use crate::node::new_semaphores;
+use crate::node::telemetry::Telemetry;
+use crate::node::vnode::OpIds;
+use crate::proto::control;
+use crate::proto::control::Command;
+use crate::store::data_dir::DataDir;
+use crate::store::data_dir::DataDirError;
+use crate::store::identity;
+use crate::store::identity::Identity;
+use crate::store::identity::IdentityError;
+use crate::store::journal::JournalError;
+use crate::store::journal::Report;
+use crate::store::journal::recovery;
+use crate::store::journal::writer::OnPoison;
+use crate::store::partition::open;
+use crate::store::partition::open::OpenError;
+use crate::store::partition::open::Owner;
+
+/// What the caller decides.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The name for people of a new node.
+    pub name: String,
+    /// Free bytes below which writes are refused.
+    pub disk_reserve: u64,
+}
+
+/// Why a node does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum BirthError {
+    /// The directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Who it is.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The control journal.
+    #[error("control plane: {0}")]
+    Control(JournalError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The first command.
+    #[error("the cluster could not begin: {0}")]
+    Begin(ProposeError),
+    /// The operating system refuses.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// Its word.
+        source: std::io::Error,
+    },
+}
+
+impl BirthError {
+    /// Whether what is on disk is the trouble, so that starting again would not help.
+    #[must_use]
+    pub fn is_bad_data(&self) -> bool {
+        match self {
+            Self::Identity(IdentityError::Damaged { .. })
+            | Self::Control(JournalError::Corrupt { .. })
+            | Self::Store(
+                OpenError::Journal(JournalError::Corrupt { .. }) | OpenError::Foreign { .. } | OpenError::Index(_),
+            ) => true,
+            Self::DataDir(_)
+            | Self::Identity(_)
+            | Self::Control(_)
+            | Self::Store(_)
+            | Self::Begin(_)
+            | Self::Io { .. } => false,
+        }
+    }
+}
+
+/// An open node and the lock on its directory.
+pub struct OpenNode {
+    /// The door.
+    pub node: Node,
+    /// Held as long as the process lives.
+    pub dir: DataDir,
+}
+
+/// Opens or bears a node. Returns when everything acked before is readable.
+///
+/// # Errors
+/// [`BirthError`].
+pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Result<OpenNode, BirthError> {
+    let dir = DataDir::open(&options.data)?;
+    let identity_dir = dir.sub("identity");
+    let identity = match identity::read(&identity_dir)? {
+        Some(identity) => identity,
+        None => identity::bear(&identity_dir, &options.name)?,
+    };
+    let io = |doing| move |source| BirthError::Io { doing, source };
+    let tag = rng::nonzero_u64().map_err(io("asking for randomness"))?;
+    let birth = recovery::Birth { cluster: identity.cluster, node: identity.node, generation: 0, tag };
+    let (sole, report) =
+        Sole::open(&dir.sub("control"), (!identity.born).then_some(birth), on_poison()).map_err(BirthError::Control)?;
+    tell("control", &report);
+    let owner = Owner { cluster: identity.cluster, node: identity.node, newborn: !identity.born };
+    let (store, report) = open::open_dir(&dir.sub("journal"), &dir.sub("index"), owner, on_poison())?;
+    tell("store", &report);
+    let context_secret = begin(&sole, &identity).await?.context_secret();
+    if !identity.born {
+        identity::confirm(&identity_dir, &identity)?;
+        tracing::info!(cluster = %identity.cluster, "a new cluster of one begins");
+    }
+    let (requests, body_bytes) = new_semaphores();
+    let inner = Inner {
+        who: Who { cluster: identity.cluster, node: identity.node, name: identity.name },
+        store,
+        consensus: Box::new(sole),
+        context_secret,
+        ops: OpIds::new().map_err(io("asking for randomness"))?,
+        requests,
+        body_bytes,
+        telemetry: Telemetry::default(),
+        health: RwLock::new(Health::default()),
+        draining: AtomicBool::new(false),
+        started: time::mono(),
+        data_dir: options.data,
+        disk_reserve: options.disk_reserve,
+    };
+    let node = Node(Arc::new(inner));
+    node.purge_removed_buckets();
+    node.look_at_disk().map_err(io("looking at free space"))?;
+    Ok(OpenNode { node, dir })
+}
+
+/// The cluster's first command, where it was not given yet.
+async fn begin(sole: &Sole, identity: &Identity) -> Result<control::Birth, BirthError> {
+    if let Some(birth) = sole.state().birth.clone() {
+        return Ok(birth);
+    }
+    let context_secret = rng::array().map_err(|source| BirthError::Io { doing: "asking for randomness", source })?;
+    let birth =
+        control::Birth { cluster: identity.cluster, node: identity.node, at_ms: time::wall_ms(), context_secret };
+    sole.propose(Command::Begin(birth.clone())).await.map_err(BirthError::Begin)?;
+    Ok(birth)
+}
+
+fn tell(what: &'static str, report: &Report) {
+    if let Some(cut) = &report.cut {
+        tracing::warn!(
+            journal = what,
+            group = cut.group,
+            bytes = cut.bytes,
+            records = cut.records,
+            "an unfinished last write was cut off; it was never acked"
+        );
+    }
+    for mended in &report.mended {
+        tracing::warn!(journal = what, "{mended}");
+    }
+    tracing::info!(journal = what, groups = report.groups, records = report.records, "journal replayed");
+}
+
+impl Node {
+    /// Data of buckets that are gone, left by a crash in the middle of a removal.
+    fn purge_removed_buckets(&self) {
+        let state = self.state();
+        let known: Vec<_> = state.buckets.values().map(|bucket| bucket.id).collect();
+        for number in 1..state.next_bucket {
+            let id = crate::base::id::BucketId(number);
+            if !known.contains(&id) {
+                self.0.store.progress().purge(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The debug module: what watches the process from outside and explains its end.
+
+pub mod supervisor;

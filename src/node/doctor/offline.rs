@@ -1,0 +1,208 @@
+//! The doctor of a stopped node: checks its directory without changing it, and on request goes on without what is
+//! lost. For a lone node only: in a cluster a damaged node is refilled by its peers instead.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::limits::DISK_RESERVE_BYTES;
+use crate::base::rng;
+use crate::base::time;
+use crate::control::sole;
+use crate::node::doctor::Check;
+use crate::node::doctor::Examination;
+use crate::node::doctor::Tally;
+use crate::proto::control::State;
+use crate::proto::key::IndexKey;
+use crate::proto::object::Object;
+use crate::store::data_dir::DataDir;
+use crate::store::data_dir::DataDirError;
+use crate::store::disk::FsDisk;
+use crate::store::identity;
+use crate::store::identity::Identity;
+use crate::store::index::Change;
+use crate::store::index::Index;
+use crate::store::index::fjall::FjallIndex;
+use crate::store::index::salvage;
+use crate::store::journal::JournalError;
+use crate::store::journal::Report;
+use crate::store::journal::recovery;
+use crate::store::journal::recovery::Birth;
+use crate::store::journal::salvage as journal_salvage;
+use crate::store::partition::open::SIZES;
+use crate::store::partition::record;
+use crate::store::partition::record::Record;
+use crate::store::space;
+
+/// What an operator types to go on without what is lost.
+pub const CONFIRMATION: &str = "accept loss";
+
+/// Flushing what was salvaged may take this long.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Why the doctor could not work.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// The node runs.
+    #[error("the node is running")]
+    InUse,
+    /// In words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn failed(error: impl std::fmt::Display) -> OfflineError {
+    OfflineError::Failed(error.to_string())
+}
+
+/// Checks a data directory. Changes nothing.
+///
+/// # Errors
+/// [`OfflineError`].
+pub fn examine(data: &Path) -> Result<Examination, OfflineError> {
+    let dir = hold(data)?;
+    let mut checks = Vec::new();
+    let identity = match identity::read(&dir.sub("identity")) {
+        Ok(Some(identity)) => {
+            checks.push(Check::ok("identity", format!("node {} of cluster {}", identity.node, identity.cluster)));
+            Some(identity)
+        }
+        Ok(None) => None,
+        Err(error) => {
+            checks.push(Check::fail("identity", error.to_string()));
+            None
+        }
+    };
+    if !identity.as_ref().is_some_and(|identity| identity.born) {
+        checks.push(Check::warn("identity", "no node was fully born here; `ringfort run` does it"));
+        return Ok(Examination { checks, damaged: Vec::new() });
+    }
+    checks.push(check_space(data));
+    let control = sole::examine(&dir.sub("control"));
+    checks.push(check_journal("control", control.as_ref().map(|(_, report)| report)));
+    let state = control.map_or_else(|_damaged| State::default(), |(state, _)| state);
+    let journal = recovery::examine(&FsDisk::new(dir.sub("journal")), &mut |_, _| Ok(()));
+    checks.push(check_journal("journal", journal.as_ref().map(|(_, report)| report)));
+    let mut tally = Tally::new();
+    let walked = salvage::walk(&dir.sub("index"), &mut |place, object| {
+        tally.object(&state, place, object);
+        Ok(())
+    });
+    match walked {
+        Ok(unreadable) => tally.unreadable.extend(unreadable.in_words()),
+        Err(error) => tally.unreadable.push(format!("all of it ({error})")),
+    }
+    let (objects, damaged) = tally.check();
+    checks.push(objects);
+    Ok(Examination { checks, damaged })
+}
+
+/// Takes the directory's lock; a directory without a node is not made into one.
+fn hold(data: &Path) -> Result<DataDir, OfflineError> {
+    if !data.join("identity").exists() {
+        return Err(OfflineError::Failed(format!("there is no node in {}", data.display())));
+    }
+    DataDir::open(data).map_err(|error| match error {
+        DataDirError::InUse { .. } => OfflineError::InUse,
+        other @ (DataDirError::NotOurs { .. } | DataDirError::Io { .. }) => failed(other),
+    })
+}
+
+fn check_space(data: &Path) -> Check {
+    match space::look(data) {
+        Ok(space) if space.free < DISK_RESERVE_BYTES => {
+            Check::fail("disk", format!("only {} MiB are free: writes are refused", space.free >> 20))
+        }
+        Ok(space) => Check::ok("disk", format!("{} MiB free", space.free >> 20)),
+        Err(error) => Check::fail("disk", error.to_string()),
+    }
+}
+
+fn check_journal(name: &'static str, report: Result<&Report, &JournalError>) -> Check {
+    match report {
+        Ok(report) if report.mended.is_empty() => {
+            Check::ok(name, format!("{} groups to replay, all whole", report.groups))
+        }
+        Ok(report) => Check::warn(name, report.mended.join("; ")),
+        Err(error) => Check::fail(name, error.to_string()),
+    }
+}
+
+/// Goes on without what is lost. Returns what was given up, in words. Damaged files are kept under other names.
+///
+/// # Errors
+/// [`OfflineError`].
+pub fn accept_loss(data: &Path) -> Result<Vec<String>, OfflineError> {
+    let dir = hold(data)?;
+    let identity = identity::read(&dir.sub("identity")).map_err(failed)?;
+    let identity = identity.ok_or_else(|| failed("there is no node here"))?;
+    let mut lost = Vec::new();
+    if sole::examine(&dir.sub("control")).is_err() {
+        let aside = free_name(&dir.sub("control"));
+        lost.extend(sole::accept_loss(&dir.sub("control"), &aside, birth(&identity)?).map_err(failed)?);
+        lost.push(format!("the damaged control journal is kept as {}", aside.display()));
+    }
+    lost.extend(salvage::accept_loss(&dir.sub("index")).map_err(failed)?);
+    if recovery::examine(&FsDisk::new(dir.sub("journal")), &mut |_, _| Ok(())).is_err() {
+        lost.extend(rebuild_journal(&dir, &identity)?);
+    }
+    lost.extend(remove_damaged(&dir)?);
+    Ok(lost)
+}
+
+fn birth(identity: &Identity) -> Result<Birth, OfflineError> {
+    let tag = rng::nonzero_u64().map_err(failed)?;
+    Ok(Birth { cluster: identity.cluster, node: identity.node, generation: 0, tag })
+}
+
+/// A name beside a directory that is not taken.
+fn free_name(dir: &Path) -> std::path::PathBuf {
+    let name = |n: u32| dir.with_extension(format!("lost-{n}"));
+    (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0))
+}
+
+/// Puts every whole group into the index, then begins a new journal of the next generation.
+fn rebuild_journal(dir: &DataDir, identity: &Identity) -> Result<Vec<String>, OfflineError> {
+    let journal = dir.sub("journal");
+    let salvaged = journal_salvage::read(&Arc::new(FsDisk::new(journal.clone()))).map_err(failed)?;
+    let opened = salvage::open(&dir.sub("index")).map_err(failed)?;
+    let mut objects = 0_u64;
+    for records in salvaged.groups.values() {
+        for bytes in records {
+            if let Some(Record::Object { place, object }) = record::decode(bytes) {
+                opened.index.apply(&[Change { place, object: Some(object) }]).map_err(failed)?;
+                objects += 1;
+            }
+        }
+    }
+    opened.index.settle(time::mono() + SETTLE_TIMEOUT).map_err(failed)?;
+    let aside = free_name(&journal);
+    std::fs::rename(&journal, &aside).map_err(failed)?;
+    std::fs::create_dir(&journal).map_err(failed)?;
+    let generation = salvaged.superblock.map_or(0, |known| known.generation) + 1;
+    let birth = Birth { generation, ..birth(identity)? };
+    let (log, _) =
+        recovery::open(Arc::new(FsDisk::new(journal)), SIZES, Some(birth), &mut |_, _| Ok(())).map_err(failed)?;
+    log.close().map_err(failed)?;
+    let mut lost: Vec<String> = salvaged.missing.iter().map(|group| format!("journal group {group}")).collect();
+    lost.push(format!("{objects} objects were read from the damaged journal, which is kept as {}", aside.display()));
+    Ok(lost)
+}
+
+/// Removes objects that answer `corrupt`: their keys are absent then.
+fn remove_damaged(dir: &DataDir) -> Result<Vec<String>, OfflineError> {
+    let mut bad = Vec::new();
+    salvage::walk(&dir.sub("index"), &mut |place, bytes| {
+        let whole = IndexKey::parse(place).is_some_and(|parsed| Object::decode(&parsed, bytes).is_ok());
+        if !whole {
+            bad.push(place.to_vec());
+        }
+        Ok(())
+    })
+    .map_err(failed)?;
+    let index = FjallIndex::open(&dir.sub("index").join("db")).map_err(failed)?;
+    let removals: Vec<_> = bad.iter().map(|place| Change { place, object: None }).collect();
+    index.apply(&removals).map_err(failed)?;
+    index.settle(time::mono() + SETTLE_TIMEOUT).map_err(failed)?;
+    Ok(bad.iter().map(|place| format!("object {}", place.escape_ascii())).collect())
+}

@@ -1,0 +1,96 @@
+//! Why the door refuses. Variants by what the caller can do; each sentence says whether anything changed.
+
+use std::time::Duration;
+
+use crate::control::consensus::ProposeError;
+use crate::proto::causal::token::BadContext;
+use crate::proto::control::Refused;
+use crate::proto::key::KeyError;
+use crate::proto::object::apply::Refusal;
+use crate::store::partition::StoreError;
+
+/// Why the door refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// All places are taken.
+    #[error("this node has as many requests as it takes; nothing was changed; try again in a moment")]
+    Busy,
+    /// The bucket is not there.
+    #[error("there is no bucket `{name}`; make it with `ringfort bucket create {name}`")]
+    NoSuchBucket {
+        /// As given.
+        name: String,
+    },
+    /// The key is not one.
+    #[error(transparent)]
+    BadKey(#[from] KeyError),
+    /// The context is not one.
+    #[error(transparent)]
+    BadContext(#[from] BadContext),
+    /// A parameter is out of its range.
+    #[error("{field}: {reason}; nothing was changed")]
+    OutOfRange {
+        /// The parameter.
+        field: &'static str,
+        /// What is expected.
+        reason: String,
+    },
+    /// The object refuses.
+    #[error("{0}; nothing was changed")]
+    Refused(#[from] Refusal),
+    /// The store refuses or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The control state refuses or failed.
+    #[error(transparent)]
+    Control(ProposeError),
+    /// More replicas were asked for than there are owners.
+    #[error("{wanted} replicas were asked for, but the key has {owners} owner; nothing was stored")]
+    NoQuorum {
+        /// Asked for.
+        wanted: u8,
+        /// There are.
+        owners: u8,
+    },
+    /// Free space is below the reserve.
+    #[error("less than {reserve_mib} MiB are free on this node's disk; nothing was stored; reads and deletes go on")]
+    DiskFull {
+        /// The reserve.
+        reserve_mib: u64,
+    },
+    /// The index did not catch up within the budget.
+    #[error("the list could not be completed within {} s; nothing was changed; try again", budget.as_secs())]
+    TooSlow {
+        /// The time allowed.
+        budget: Duration,
+    },
+    /// Something is not there.
+    #[error("there is no {what} `{name}`")]
+    NotFound {
+        /// Of what kind.
+        what: &'static str,
+        /// As given.
+        name: String,
+    },
+    /// An import or export cannot be done as asked.
+    #[error("{0}")]
+    Unsuitable(String),
+    /// A part of the machine failed.
+    #[error("{doing}: {source}; nothing was changed")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The operating system's word.
+        source: std::io::Error,
+    },
+}
+
+impl From<ProposeError> for DoorError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::Refused(Refused::NotFound { what: "bucket", name }) => Self::NoSuchBucket { name },
+            ProposeError::Refused(Refused::NotFound { what, name }) => Self::NotFound { what, name },
+            other => Self::Control(other),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What is wrong with this node right now: free space, the index's progress. Looked at every half second.
+
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::exit;
+use crate::base::exit::Exit;
+use crate::base::limits::DISK_CHECK_EVERY;
+use crate::base::limits::INDEX_STALL_ALARM;
+use crate::base::limits::INDEX_STALL_EXIT;
+use crate::base::limits::OVERLAY_BYTES_MAX;
+use crate::node::Node;
+use crate::node::error::DoorError;
+use crate::node::worker;
+use crate::store::index::salvage;
+use crate::store::space;
+use crate::store::space::Space;
+
+/// What was found at the last look.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    space: Option<Space>,
+    disk_full: bool,
+    index_slow: bool,
+}
+
+/// Something an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Alarm {
+    /// Stable name.
+    pub code: &'static str,
+    /// `warning` or `critical`.
+    pub severity: &'static str,
+    /// What is wrong and what to do, in one sentence each.
+    pub text: String,
+}
+
+impl Node {
+    /// Refuses new data while free space is below the reserve.
+    ///
+    /// # Errors
+    /// [`DoorError::DiskFull`].
+    pub(super) fn check_space(&self) -> Result<(), DoorError> {
+        if self.health().disk_full {
+            return Err(DoorError::DiskFull { reserve_mib: self.0.disk_reserve / (1024 * 1024) });
+        }
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        self.0.health.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Free and total space as last seen.
+    #[must_use]
+    pub fn space(&self) -> Option<Space> {
+        self.health().space
+    }
+
+    /// Looks at free space and the index now.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub fn look_at_disk(&self) -> std::io::Result<()> {
+        let space = space::look(&self.0.data_dir)?;
+        let disk_full = space.free < self.0.disk_reserve;
+        let index_slow = self.0.store.progress().busy_for() > INDEX_STALL_ALARM;
+        let mut health = self.0.health.write().unwrap_or_else(PoisonError::into_inner);
+        if disk_full != health.disk_full {
+            tracing::warn!(disk_full, free = space.free, reserve = self.0.disk_reserve, "the disk's state changed");
+        }
+        *health = Health { space: Some(space), disk_full, index_slow };
+        Ok(())
+    }
+
+    /// Watches for ever: space, and the index's thread, which ends the process when it is stuck or broken.
+    pub fn watch(&self) {
+        let node = self.clone();
+        worker::spawn("health", async move {
+            let mut every = tokio::time::interval(DISK_CHECK_EVERY);
+            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                every.tick().await;
+                if let Err(error) = node.look_at_disk() {
+                    tracing::error!(%error, "free space cannot be seen");
+                }
+                node.look_at_index();
+            }
+        });
+    }
+
+    fn look_at_index(&self) {
+        let progress = self.0.store.progress();
+        let index = self.0.data_dir.join("index");
+        if let Some(reason) = progress.failure() {
+            // With a full disk the index may fail for want of room: a new start would not help before there is some.
+            let room = self.health().space.is_some_and(|space| space.free >= self.0.disk_reserve);
+            if room && !self.is_draining() {
+                end_for_rebuild(&index, &reason);
+            }
+        } else if progress.busy_for() > INDEX_STALL_EXIT {
+            tracing::error!("the index has made no progress for a minute; the process starts anew");
+            exit::die(Exit::TryAgain);
+        }
+    }
+
+    /// What an operator should know now, worst first.
+    #[must_use]
+    pub fn alarms(&self) -> Vec<Alarm> {
+        let health = self.health();
+        let mut alarms = Vec::new();
+        let mut raise = |code, severity, text: String| alarms.push(Alarm { code, severity, text });
+        if health.disk_full {
+            let (free, reserve) = (mib(health.space.map_or(0, |space| space.free)), mib(self.0.disk_reserve));
+            let text = format!(
+                "Only {free} MiB are free, {reserve} MiB are kept in reserve: writes are refused, reads and deletes go \
+                 on. Make room on {}; writes go on by themselves then.",
+                self.0.data_dir.display()
+            );
+            raise("disk_full", "critical", text);
+        }
+        if let Some(reason) = self.0.store.progress().failure() {
+            raise(
+                "index_failed",
+                "critical",
+                format!("The index does not take changes ({reason}). The node starts anew and rebuilds it."),
+            );
+        }
+        if health.index_slow {
+            let busy = self.0.store.progress().busy_for();
+            raise(
+                "index_slow",
+                "warning",
+                format!("The index is busy with one step for {} s. Look at the disk.", seconds(busy)),
+            );
+        }
+        if self.0.store.overlay_bytes() > OVERLAY_BYTES_MAX / 2 {
+            raise(
+                "index_behind",
+                "warning",
+                "Writes come faster than the index follows; some may be answered 503.".to_owned(),
+            );
+        }
+        alarms
+    }
+}
+
+/// The next start reads what the index's tables still hold into a new one.
+fn end_for_rebuild(index: &Path, reason: &str) {
+    tracing::error!(reason, "the index failed; the process starts anew and rebuilds it");
+    if let Err(error) = salvage::ask_for_rebuild(index, reason) {
+        tracing::error!(%error, "the wish for a rebuild could not be noted");
+    }
+    exit::die(Exit::TryAgain);
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes / (1024 * 1024)
+}
+
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs()
+}

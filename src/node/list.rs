@@ -1,0 +1,179 @@
+//! Lists: the keys of a bucket in byte order, merged over all partitions, page by page. A page is complete or an
+//! error; it may be short, and says where to go on.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::ops::ControlFlow;
+
+use crate::base::id::BucketId;
+use crate::base::id::PartitionId;
+use crate::base::limits::LIST_PAGE_MAX;
+use crate::base::limits::OPERATION_BUDGET;
+use crate::base::limits::PARTITIONS;
+use crate::base::time;
+use crate::node::Node;
+use crate::node::error::DoorError;
+use crate::node::worker;
+use crate::store::partition::StoreError;
+
+/// A key in a list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// The key.
+    pub key: Vec<u8>,
+    /// Bytes of its value, of all siblings together.
+    pub size: u64,
+    /// Wall milliseconds of the last write.
+    pub at_ms: u64,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// In byte order.
+    pub keys: Vec<Listed>,
+    /// The last key, if more may follow.
+    pub next: Option<Vec<u8>>,
+}
+
+/// Which keys.
+#[derive(Debug, Clone)]
+pub struct Range {
+    /// Only keys that begin so.
+    pub prefix: Vec<u8>,
+    /// Only keys behind this one.
+    pub after: Vec<u8>,
+}
+
+/// Walks the live keys of a bucket in byte order.
+pub struct Cursor {
+    node: Node,
+    bucket: BucketId,
+    prefix: Vec<u8>,
+    now_ms: u64,
+    /// Keys fetched from a partition at a time.
+    chunk: usize,
+    sources: Vec<Source>,
+    heap: BinaryHeap<Reverse<(Vec<u8>, u8)>>,
+}
+
+struct Source {
+    partition: PartitionId,
+    ready: VecDeque<Listed>,
+    after: Vec<u8>,
+    more: bool,
+}
+
+impl Node {
+    /// A page of a bucket's keys.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub async fn list(&self, bucket: &str, range: Range, limit: usize) -> Result<Page, DoorError> {
+        let bucket = self.bucket(bucket)?.id;
+        let limit = limit.clamp(1, LIST_PAGE_MAX);
+        let node = self.clone();
+        worker::block("listing keys", move || {
+            // Twice the even share: few partitions are asked a second time.
+            let mut cursor = Cursor::open(&node, bucket, range, limit * 2 / PARTITIONS + 2)?;
+            let mut keys = Vec::with_capacity(limit);
+            while keys.len() < limit {
+                match cursor.next()? {
+                    Some(listed) => keys.push(listed),
+                    None => return Ok(Page { keys, next: None }),
+                }
+            }
+            let more = cursor.next()?.is_some();
+            let next = keys.last().filter(|_| more).map(|last| last.key.clone());
+            Ok(Page { keys, next })
+        })
+        .await
+    }
+}
+
+impl Cursor {
+    /// Stands before the first key of the range. Blocks until the index has everything acked so far.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub fn open(node: &Node, bucket: BucketId, range: Range, chunk: usize) -> Result<Self, DoorError> {
+        let store = &node.0.store;
+        let caught_up = store.progress().wait_for(store.journal().durable(), time::mono() + OPERATION_BUDGET);
+        caught_up.map_err(|_stalled| DoorError::TooSlow { budget: OPERATION_BUDGET })?;
+        let source = |partition| Source { partition, ready: VecDeque::new(), after: range.after.clone(), more: true };
+        let mut cursor = Self {
+            node: node.clone(),
+            bucket,
+            prefix: range.prefix,
+            now_ms: time::wall_ms(),
+            chunk,
+            sources: PartitionId::all().map(source).collect(),
+            heap: BinaryHeap::with_capacity(PARTITIONS),
+        };
+        for at in 0..=u8::MAX {
+            cursor.advance(at)?;
+        }
+        Ok(cursor)
+    }
+
+    /// The next key; `None` at the end.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub fn next(&mut self) -> Result<Option<Listed>, DoorError> {
+        let Some(Reverse((_, at))) = self.heap.pop() else { return Ok(None) };
+        let listed = self.sources.get_mut(usize::from(at)).and_then(|source| source.ready.pop_front());
+        self.advance(at)?;
+        Ok(listed)
+    }
+
+    /// Puts the partition's next key into the heap, fetching more where needed.
+    fn advance(&mut self, at: u8) -> Result<(), DoorError> {
+        let Some(source) = self.sources.get_mut(usize::from(at)) else { return Ok(()) };
+        if source.ready.is_empty() && source.more {
+            source.fetch(&self.node, self.bucket, &self.prefix, self.now_ms, self.chunk)?;
+        }
+        if let Some(first) = source.ready.front() {
+            self.heap.push(Reverse((first.key.clone(), at)));
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    fn fetch(
+        &mut self,
+        node: &Node,
+        bucket: BucketId,
+        prefix: &[u8],
+        now_ms: u64,
+        chunk: usize,
+    ) -> Result<(), StoreError> {
+        let Self { partition, ready, after, more } = self;
+        *more = false;
+        let last = after.clone();
+        let from = if last.as_slice() < prefix { Bound::Included(prefix) } else { Bound::Excluded(last.as_slice()) };
+        node.0.store.scan(*partition, bucket, from, &mut |place, object| {
+            let key = place.user_key();
+            if !key.starts_with(prefix) {
+                return ControlFlow::Break(());
+            }
+            if ready.len() == chunk {
+                *more = true;
+                return ControlFlow::Break(());
+            }
+            let (mut size, mut at_ms) = (0, None);
+            for sibling in object.live(now_ms) {
+                size += sibling.live(now_ms).map_or(0, |(_, body)| body.0.len() as u64);
+                at_ms = at_ms.max(Some(sibling.at_ms()));
+            }
+            *after = key.to_vec();
+            if let Some(at_ms) = at_ms {
+                ready.push_back(Listed { key: key.to_vec(), size, at_ms });
+            }
+            ControlFlow::Continue(())
+        })
+    }
+}

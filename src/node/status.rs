@@ -1,0 +1,148 @@
+//! The node in one view: for `/v1/status`, the command line, and `/metrics`.
+
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use crate::base::limits::PARTITIONS;
+use crate::base::time;
+use crate::node::Node;
+use crate::node::health::Alarm;
+use crate::node::telemetry::Gauge;
+use crate::node::worker;
+
+/// The release of this binary.
+pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
+/// The commit it was built from.
+pub const COMMIT: &str = env!("RINGFORT_COMMIT");
+
+/// The loss of how many machines this cluster survives, and why not more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Survives {
+    /// Machines.
+    pub machines: u32,
+    /// In words.
+    pub reason: String,
+}
+
+/// A node in one view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Its number.
+    pub node: u64,
+    /// Its name.
+    pub name: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// Its release.
+    pub release: &'static str,
+    /// The commit of it.
+    pub commit: &'static str,
+    /// The process that serves.
+    pub worker_pid: u32,
+    /// `yes` or `draining`.
+    pub serving: &'static str,
+    /// Seconds since its start.
+    pub uptime_s: u64,
+    /// Partitions it owns.
+    pub partitions: usize,
+    /// Buckets of the cluster.
+    pub buckets: usize,
+    /// What it survives.
+    pub survives: Survives,
+    /// What is wrong.
+    pub alarms: Vec<Alarm>,
+    /// Bytes of the disk.
+    pub disk: Disk,
+    /// The journal since the start.
+    pub journal: JournalCounts,
+}
+
+/// Bytes of the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// Free.
+    pub free: u64,
+    /// All.
+    pub total: u64,
+    /// Kept free of new data.
+    pub reserve: u64,
+    /// Of the index.
+    pub index: u64,
+}
+
+/// The journal since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JournalCounts {
+    /// Records made durable.
+    pub records: u64,
+    /// Syncs that it took.
+    pub groups: u64,
+    /// Bytes of the records.
+    pub bytes: u64,
+    /// Bytes not yet in the index.
+    pub overlay_bytes: u64,
+}
+
+impl Node {
+    /// This node in one view.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let space = self.space();
+        let stats = self.0.store.journal().stats();
+        Status {
+            node: self.who().node.0,
+            name: self.who().name.clone(),
+            cluster: self.who().cluster.to_string(),
+            release: RELEASE,
+            commit: COMMIT,
+            worker_pid: std::process::id(),
+            serving: if self.is_draining() { "draining" } else { "yes" },
+            uptime_s: time::mono().saturating_duration_since(self.0.started).as_secs(),
+            partitions: PARTITIONS,
+            buckets: self.state().buckets.len(),
+            survives: Survives {
+                machines: 0,
+                reason: "this is the only machine; with two more the cluster survives the loss of any one".to_owned(),
+            },
+            alarms: self.alarms(),
+            disk: Disk {
+                free: space.map_or(0, |space| space.free),
+                total: space.map_or(0, |space| space.total),
+                reserve: self.0.disk_reserve,
+                index: self.0.store.index_bytes(),
+            },
+            journal: JournalCounts {
+                records: stats.records.load(Ordering::Relaxed),
+                groups: stats.groups.load(Ordering::Relaxed),
+                bytes: stats.bytes.load(Ordering::Relaxed),
+                overlay_bytes: self.0.store.overlay_bytes() as u64,
+            },
+        }
+    }
+
+    /// The text of `/metrics`.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let status = self.status();
+        let busy_us = self.0.store.journal().stats().busy_ns.load(Ordering::Relaxed) / 1000;
+        let gauge = |name, help, value| Gauge { name, help, value };
+        self.0.telemetry.prometheus(&[
+            gauge("ringfort_journal_records_total", "Records made durable.", status.journal.records),
+            gauge("ringfort_journal_syncs_total", "Commit groups made durable, one sync each.", status.journal.groups),
+            gauge("ringfort_journal_bytes_total", "Bytes of records made durable.", status.journal.bytes),
+            gauge("ringfort_journal_busy_microseconds_total", "Time spent writing and syncing groups.", busy_us),
+            gauge(
+                "ringfort_overlay_bytes",
+                "Bytes durable or on their way and not yet in the index.",
+                status.journal.overlay_bytes,
+            ),
+            gauge("ringfort_index_bytes", "Bytes of the index on disk.", status.disk.index),
+            gauge("ringfort_disk_free_bytes", "Free bytes of the data directory's file system.", status.disk.free),
+            gauge("ringfort_disk_reserve_bytes", "Free bytes below which writes are refused.", status.disk.reserve),
+            gauge("ringfort_alarms", "Alarms raised now.", status.alarms.len() as u64),
+            gauge("ringfort_tasks", "Tasks running now.", worker::running() as u64),
+            gauge("ringfort_uptime_seconds", "Seconds since the process began to serve.", status.uptime_s),
+        ])
+    }
+}

@@ -1,0 +1,292 @@
+//! Reads and writes of one key: options into an update, the update into its partition, the outcome into a receipt.
+//! Today this node is the only owner of every partition; the receipt already says so by name.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use crate::base::checksum;
+use crate::base::id::NodeId;
+use crate::base::id::OpId;
+use crate::base::limits::KEYED_OP_TTL;
+use crate::base::limits::OPERATION_BUDGET;
+use crate::base::rng;
+use crate::base::time;
+use crate::node::Node;
+use crate::node::error::DoorError;
+use crate::proto::causal::Context;
+use crate::proto::causal::token;
+use crate::proto::control::Bucket;
+use crate::proto::key::IndexKey;
+use crate::proto::key::Key;
+use crate::proto::object::Action;
+use crate::proto::object::Basis;
+use crate::proto::object::Condition;
+use crate::proto::object::Mint;
+use crate::proto::object::Object;
+use crate::proto::object::Stamp;
+use crate::proto::object::Update;
+use crate::proto::object::apply;
+use crate::proto::object::apply::Outcome;
+use crate::store::partition::Decision;
+use crate::store::partition::Pending;
+
+/// How many owners a key has today.
+const OWNERS: u8 = 1;
+
+/// Makes operation ids that nobody else makes: a random start and a count.
+pub struct OpIds {
+    start: u128,
+    count: AtomicU64,
+}
+
+impl OpIds {
+    /// A new series.
+    ///
+    /// # Errors
+    /// Where there is no entropy.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { start: rng::u128()?, count: AtomicU64::new(0) })
+    }
+
+    fn next(&self) -> OpId {
+        OpId(self.start.wrapping_add(u128::from(self.count.fetch_add(1, Ordering::Relaxed))))
+    }
+}
+
+/// How a client wants a write done.
+#[derive(Debug, Clone, Default)]
+pub struct WriteOptions {
+    /// `Ringfort-Context`.
+    pub context: Option<String>,
+    /// `If-None-Match: *`.
+    pub if_absent: bool,
+    /// `If-Match`.
+    pub if_match: Option<Vec<String>>,
+    /// `Idempotency-Key`, with whatever tells one caller's keys from another's.
+    pub idempotency: Option<Vec<u8>>,
+    /// `?ttl=`.
+    pub ttl_ms: Option<u64>,
+    /// `?w=`.
+    pub w: Option<u8>,
+}
+
+/// The answer to a write that is on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// Always `ok`.
+    pub outcome: &'static str,
+    /// For the next write by whoever saw this one only.
+    pub context: String,
+    /// Owners on whose disk it is.
+    pub acked_by: Vec<NodeId>,
+    /// All owners.
+    pub owners: Vec<NodeId>,
+    /// It is synced, not only written.
+    pub synced: bool,
+    /// When it was written.
+    pub at: String,
+    /// A later read may miss it, by the bucket's own numbers.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub weak: bool,
+}
+
+/// A write under way.
+struct Begun {
+    pending: Option<Pending>,
+    context: Context,
+    stamp: Stamp,
+}
+
+/// One value of a read.
+#[derive(Debug, Clone)]
+pub struct Value {
+    /// What is stored.
+    pub object: Arc<Object>,
+    /// `Ringfort-Context`.
+    pub context: String,
+    /// The wall clock the read went by.
+    pub now_ms: u64,
+}
+
+impl Node {
+    /// Stores a value. Returns when it is on disk.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub async fn put(
+        &self,
+        bucket: &str,
+        key: Key,
+        action: Action,
+        options: WriteOptions,
+    ) -> Result<Receipt, DoorError> {
+        let bucket = self.bucket(bucket)?;
+        let place = IndexKey::new(bucket.id, &key);
+        check_w(&bucket, options.w)?;
+        if matches!(action, Action::Put { .. }) {
+            self.check_space()?;
+        }
+        let update = self.update_of(&bucket, &place, action, options)?;
+        let begun = self.begin(&place, &update)?;
+        if let Some(pending) = begun.pending {
+            pending.durable().await?;
+        }
+        let me = self.who().node;
+        Ok(Receipt {
+            outcome: "ok",
+            context: token::encode(&self.0.context_secret, &place, &begun.context),
+            acked_by: vec![me],
+            owners: vec![me],
+            synced: true,
+            at: time::rfc3339(begun.stamp.0 >> 16),
+            weak: bucket.definition.is_weak(),
+        })
+    }
+
+    fn update_of(
+        &self,
+        bucket: &Bucket,
+        place: &IndexKey,
+        action: Action,
+        options: WriteOptions,
+    ) -> Result<Update, DoorError> {
+        let read = options.context.map(|text| token::decode(&self.0.context_secret, place, &text)).transpose()?;
+        let condition = match (options.if_absent, options.if_match) {
+            (true, _) => Condition::Absent,
+            (false, Some(etags)) => Condition::Matches(etags),
+            (false, None) => Condition::None,
+        };
+        let action = match action {
+            Action::Put { content_type, body, ttl_ms: _ } => {
+                Action::Put { content_type, body, ttl_ms: options.ttl_ms.or(bucket.definition.ttl_ms) }
+            }
+            Action::Delete => Action::Delete,
+        };
+        let now_ms = time::wall_ms();
+        let (op, keyed, lives) = match options.idempotency {
+            Some(name) => {
+                let id = checksum::sha256_16(&[place.as_bytes(), b"\0", &name]);
+                (OpId(u128::from_le_bytes(id)), true, KEYED_OP_TTL)
+            }
+            None => (self.0.ops.next(), false, OPERATION_BUDGET),
+        };
+        let op_until_ms = now_ms.saturating_add(time::millis(lives));
+        let basis = Basis::Read(read);
+        Ok(Update { kind: bucket.definition.kind, action, basis, condition, op, keyed, op_until_ms })
+    }
+
+    fn begin(&self, place: &IndexKey, update: &Update) -> Result<Begun, DoorError> {
+        let actor = self.0.store.actor();
+        let now_ms = time::wall_ms();
+        let (pending, answer) = self.0.store.update(place, |old, counter| {
+            match apply::apply(old, update, Mint { actor, counter, now_ms }) {
+                Outcome::Applied { object, context, stamp } => Decision::Store(object, Ok((context, stamp))),
+                Outcome::Duplicate { context, stamp } => Decision::Confirm(Ok((context, stamp))),
+                Outcome::Refused(refusal) => Decision::Leave(Err(refusal)),
+            }
+        })?;
+        let (context, stamp) = answer?;
+        Ok(Begun { pending, context, stamp })
+    }
+
+    /// Reads what is durable for a key; `None` where there is no live value.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub fn get(&self, bucket: &str, key: &Key, r: Option<u8>) -> Result<Option<Value>, DoorError> {
+        let bucket = self.bucket(bucket)?;
+        check_raised("r", r, bucket.definition.r, bucket.definition.n)?;
+        let place = IndexKey::new(bucket.id, key);
+        let Some(object) = self.0.store.read(&place)? else { return Ok(None) };
+        let context = token::encode(&self.0.context_secret, &place, &object.context);
+        Ok(Some(Value { object, context, now_ms: time::wall_ms() }))
+    }
+
+    /// Stores one row of an import: what is there now is replaced, or left where it is the same already.
+    pub(super) fn put_row(
+        &self,
+        bucket: &Bucket,
+        key: &Key,
+        action: Action,
+        existing: ExistingRow,
+    ) -> Result<Row, DoorError> {
+        let place = IndexKey::new(bucket.id, key);
+        let actor = self.0.store.actor();
+        let now_ms = time::wall_ms();
+        let update = Update {
+            kind: bucket.definition.kind,
+            action,
+            basis: Basis::Current,
+            condition: Condition::None,
+            op: self.0.ops.next(),
+            keyed: false,
+            op_until_ms: now_ms.saturating_add(time::millis(OPERATION_BUDGET)),
+        };
+        let (pending, answer) = self.0.store.update(&place, |old, counter| {
+            if old.is_some_and(|old| is_there(old, &update.action, existing, now_ms)) {
+                return Decision::Confirm(Ok(false));
+            }
+            match apply::apply(old, &update, Mint { actor, counter, now_ms }) {
+                Outcome::Applied { object, .. } => Decision::Store(object, Ok(true)),
+                Outcome::Duplicate { .. } => Decision::Confirm(Ok(false)),
+                Outcome::Refused(refusal) => Decision::Leave(Err(refusal)),
+            }
+        })?;
+        Ok(Row { stored: answer?, pending })
+    }
+}
+
+/// What became of a row.
+pub(super) struct Row {
+    /// Something was written.
+    pub(super) stored: bool,
+    /// To wait for.
+    pub(super) pending: Option<Pending>,
+}
+
+/// What an import does with a key that has a value already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExistingRow {
+    /// Replaces it, unless it is the same.
+    Replace,
+    /// Leaves it: the import goes on after an interruption, and what others changed meanwhile stays.
+    Keep,
+}
+
+fn is_there(old: &Object, action: &Action, existing: ExistingRow, now_ms: u64) -> bool {
+    let mut live = old.live(now_ms);
+    match (live.next(), existing) {
+        (None, _) => false,
+        (Some(_), ExistingRow::Keep) => true,
+        (Some(sibling), ExistingRow::Replace) => {
+            let same = match (sibling.live(now_ms), action) {
+                (Some((old_type, old_body)), Action::Put { content_type, body, .. }) => {
+                    old_type == content_type && old_body == body
+                }
+                (_, Action::Delete) | (None, Action::Put { .. }) => false,
+            };
+            same && live.next().is_none()
+        }
+    }
+}
+
+/// `?w=` and `?r=` may only raise.
+fn check_raised(field: &'static str, asked: Option<u8>, least: u8, most: u8) -> Result<(), DoorError> {
+    match asked {
+        Some(asked) if asked < least || asked > most => Err(DoorError::OutOfRange {
+            field,
+            reason: format!("{asked} is not within {least} to {most}; it may only raise the bucket's number"),
+        }),
+        // With fewer nodes than N all of them are owners and the bucket's numbers become their majority; a number
+        // above the bucket's is meant literally.
+        Some(asked) if asked > least && asked > OWNERS => Err(DoorError::NoQuorum { wanted: asked, owners: OWNERS }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_w(bucket: &Bucket, w: Option<u8>) -> Result<(), DoorError> {
+    check_raised("w", w, bucket.definition.w, bucket.definition.n)
+}
