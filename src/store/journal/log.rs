@@ -228,7 +228,7 @@ impl<D: Disk> Log<D> {
         self.write_superblock()
     }
 
-    pub(super) fn write_superblock(&mut self) -> Result<(), JournalError> {
+    fn write_superblock(&mut self) -> Result<(), JournalError> {
         assert!(!self.unsynced, "the superblock only speaks of what is durable");
         self.superblock.sequence += 1;
         self.superblock.durable_group = self.at.group - 1;

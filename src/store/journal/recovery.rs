@@ -56,17 +56,23 @@ pub fn open<D: Disk>(
         return Ok((create(disk, sizes, birth, &names)?, Report::default()));
     }
     let file = disk.open(superblock::NAME).map_err(JournalError::io("opening the superblock"))?;
-    let (superblock, mended) = superblock::read(&file)?;
-    let mut report = Report { mended, ..Report::default() };
+    let found = superblock::read(&file)?;
+    let superblock = found.superblock;
+    let mut report = Report { mended: found.mended.iter().cloned().collect(), ..Report::default() };
     let numbers: BTreeSet<u64> = names.iter().filter_map(|name| format::parse_segment_name(name)).collect();
     let mut scan = Scan { disk: &*disk, superblock, numbers, report: &mut report };
     let end = scan.run(replay)?;
     let (current, next) = scan.mend(&end)?;
-    let mut log = Log {
+    let renewed =
+        Superblock { sequence: superblock.sequence + 1, durable_group: end.at.group - 1, clean: false, ..superblock };
+    superblock::renew(&file, &found, &renewed)?;
+    // Only now: until the superblock is renewed its older copy may still need what is removed here.
+    scan.remove_before(superblock.proven.segment)?;
+    let log = Log {
         disk,
         sizes,
         superblock_file: file,
-        superblock: Superblock { clean: false, ..superblock },
+        superblock: renewed,
         current,
         next,
         at: end.at,
@@ -74,7 +80,6 @@ pub fn open<D: Disk>(
         unsynced: false,
         rotated: false,
     };
-    log.write_superblock()?;
     Ok((log, report))
 }
 
@@ -268,7 +273,6 @@ impl<D: Disk> Scan<'_, D> {
         let size = end.bytes.len() as u64;
         let file = self.disk.open(&format::segment_name(end.at.segment)).map_err(io())?;
         let next = self.reuse_next(end.at.segment + 1)?;
-        self.remove_before(self.superblock.proven.segment)?;
         Ok((Segment { number: end.at.segment, size, file }, next))
     }
 
