@@ -55,6 +55,8 @@ pub fn open<D: Disk>(
         let birth = birth.ok_or_else(|| JournalError::corrupt(superblock::NAME, "it is missing"))?;
         return Ok((create(disk, sizes, birth, &names)?, Report::default()));
     }
+    // A process killed between a renaming and its sync leaves names that the next power cut would take back.
+    disk.sync_dir().map_err(JournalError::io("syncing the journal's directory"))?;
     let file = disk.open(superblock::NAME).map_err(JournalError::io("opening the superblock"))?;
     let found = superblock::read(&file)?;
     let superblock = found.superblock;
