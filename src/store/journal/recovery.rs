@@ -215,12 +215,13 @@ impl<D: Disk> Scan<'_, D> {
         (group.header.group == at.group && group.header.chain == at.chain).then_some(group)
     }
 
-    /// Whether a segment is there and not merely prepared.
+    /// Whether a segment is there and not merely prepared. One without a group was in use where its successor is
+    /// prepared: its first group was cut.
     fn continues_in(&self, number: u64) -> Result<bool, JournalError> {
         if !self.numbers.contains(&number) {
             return Ok(false);
         }
-        Ok(!is_unused(self.disk, &format::segment_name(number))?)
+        Ok(self.numbers.contains(&(number + 1)) || !is_unused(self.disk, &format::segment_name(number))?)
     }
 
     /// Nothing valid follows at `at`: an unfinished write, or corruption?
