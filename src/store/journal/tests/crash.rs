@@ -19,9 +19,9 @@ const SIZES: Sizes = Sizes { first_segment: 4096, segment: 8192 };
 const STEPS: usize = 200;
 
 /// Every so manieth image is also opened with a second power cut anywhere in that opening.
-const SECOND_CUT_EVERY: usize = 16;
+const SECOND_CUT_EVERY: usize = 2;
 /// Every so manieth image is also written to after its recovery.
-const AFTERCARE_EVERY: usize = 5;
+const AFTERCARE_EVERY: usize = 3;
 
 /// What a recovery may and must find.
 #[derive(Debug, Clone)]
