@@ -190,9 +190,17 @@ impl<D: Disk> Scan<'_, D> {
                 self.report.records += group.records.len() as u64;
                 at = behind;
             }
-            if is_zero(&bytes, at.offset) && self.continues_in(at.segment + 1)? {
-                at = Position { segment: at.segment + 1, offset: format::SEGMENT_HEADER_BYTES as u64, ..at };
-                continue;
+            let next = Position { segment: at.segment + 1, offset: format::SEGMENT_HEADER_BYTES as u64, ..at };
+            if self.continues_in(next.segment)? {
+                if is_zero(&bytes, at.offset) {
+                    at = next;
+                    continue;
+                }
+                if self.follows(next)? {
+                    self.report.mended.push(format!("{name} has stray bytes behind its last group; none is missing"));
+                    at = next;
+                    continue;
+                }
             }
             self.judge_end(&name, &bytes, at)?;
             return Ok(End { at, marked, file, bytes });
@@ -222,6 +230,12 @@ impl<D: Disk> Scan<'_, D> {
             return Ok(false);
         }
         Ok(self.numbers.contains(&(number + 1)) || !is_unused(self.disk, &format::segment_name(number))?)
+    }
+
+    /// Whether the group that belongs at `at`, in another segment, is there: then nothing is missing before it.
+    fn follows(&self, at: Position) -> Result<bool, JournalError> {
+        let (_, bytes) = load(self.disk, &format::segment_name(at.segment))?;
+        Ok(self.expected(&bytes, at).is_some())
     }
 
     /// Nothing valid follows at `at`: an unfinished write, or corruption?
