@@ -99,6 +99,8 @@ struct Queue<F> {
     wanted: usize,
     proven: Option<Position>,
     prepared: Option<Segment<F>>,
+    /// The other thread is making a segment: the writer must not make the same one.
+    preparing: bool,
     closed: bool,
 }
 
@@ -139,6 +141,7 @@ impl<D: Disk> Journal<D> {
                 wanted: 1,
                 proven: None,
                 prepared: None,
+                preparing: false,
                 closed: false,
             }),
             wake: Condvar::new(),
@@ -229,14 +232,15 @@ type Wanted<D> = (Arc<D>, u64, u64, u64);
 
 fn prepare_segments<D: Disk>(asked: &mpsc::Receiver<Wanted<D>>, shared: &Shared<D::File>) {
     while let Ok((disk, tag, number, size)) = asked.recv() {
-        match log::prepare(&*disk, tag, number, size) {
-            Ok(segment) => {
-                shared.lock().prepared = Some(segment);
-                shared.wake.notify_one();
-            }
+        let prepared = log::prepare(&*disk, tag, number, size)
             // The writer tries again itself when it needs the segment, and answers its clients with what it finds.
-            Err(error) => tracing::warn!(%error, segment = number, "the next journal segment could not be prepared"),
-        }
+            .inspect_err(|error| tracing::warn!(%error, segment = number, "the next journal segment is not prepared"))
+            .ok();
+        let mut queue = shared.lock();
+        queue.prepared = prepared;
+        queue.preparing = false;
+        drop(queue);
+        shared.wake.notify_one();
     }
 }
 
@@ -267,11 +271,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             self.ask_for_next();
             let done = match self.next_work() {
                 Work::Group(group) => self.commit(group),
-                Work::Mark => match self.log.mark() {
-                    // A mark is a precaution; a full disk is told to those who write.
-                    Ok(_) | Err(JournalError::NoSpace { .. }) => Ok(()),
-                    Err(error) => Err(error),
-                },
+                Work::Mark => self.mark(),
                 Work::Prove(position) => match self.log.prove(position) {
                     Err(JournalError::Io { doing, source }) => {
                         tracing::warn!(%source, doing, "old journal segments stay until the next start");
@@ -304,11 +304,31 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             && self.asked < wanted.2
         {
             let number = wanted.2;
-            // A full channel means the preparer is still busy; the next turn asks again.
-            if self.ask.try_send(wanted).is_ok() {
+            let mut queue = self.shared.lock();
+            // A busy preparer is asked at a later turn.
+            if !queue.preparing {
+                queue.preparing = self.ask.try_send(wanted).is_ok();
                 self.asked = number;
             }
         }
+    }
+
+    /// Waits for the segment in the making, where a group with this body needs it: two threads that make the same
+    /// file take it from each other.
+    fn await_next(&mut self, body_len: usize) {
+        if !self.log.fits(body_len)
+            && let Some(segment) = self.finish_preparing()
+        {
+            self.take_prepared(segment);
+        }
+    }
+
+    fn finish_preparing(&self) -> Option<Segment<D::File>> {
+        let mut queue = self.shared.lock();
+        while queue.preparing {
+            queue = wait(&self.shared.wake, queue, None);
+        }
+        queue.prepared.take()
     }
 
     /// Sleeps until there is something to do. A group waits a little for the writers of the last one to come back:
@@ -346,8 +366,18 @@ impl<D: Disk, W: Follower> Writer<D, W> {
         }
     }
 
+    fn mark(&mut self) -> Result<(), JournalError> {
+        self.await_next(0);
+        match self.log.mark() {
+            // A mark is a precaution; a full disk is told to those who write.
+            Ok(_) | Err(JournalError::NoSpace { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn commit(&mut self, group: Vec<Pending>) -> Result<(), JournalError> {
         let started = time::mono();
+        self.await_next(group.iter().map(|pending| format::record_bytes(pending.record.len())).sum());
         let written = self.log.append(group.iter().map(|pending| pending.record.as_slice()));
         let behind = match written {
             Ok(behind) => behind,
@@ -392,6 +422,8 @@ impl<D: Disk, W: Follower> Writer<D, W> {
     }
 
     fn close(mut self, on_poison: OnPoison) {
+        // Whoever opens the journal next must not meet a segment in the making.
+        drop(self.finish_preparing());
         if let Some(position) = self.shared.lock().proven.take()
             && let Err(error) = self.log.prove(position)
         {
