@@ -286,10 +286,17 @@ impl<D: Disk, W: Follower> Writer<D, W> {
                 Work::Close => return self.close(on_poison),
             };
             if let Err(error) = done {
-                self.shared.lock().closed = true;
+                drop(self.abandon());
                 return on_poison(&error);
             }
         }
+    }
+
+    /// Closes the queue and takes what waits in it: dropped, its acks say that nothing is known, and nobody waits.
+    fn abandon(&self) -> VecDeque<Pending> {
+        let mut queue = self.shared.lock();
+        queue.closed = true;
+        std::mem::take(&mut queue.waiting)
     }
 
     fn take_prepared(&mut self, segment: Segment<D::File>) {
