@@ -153,7 +153,16 @@ impl<D: Disk> Journal<D> {
         thread::Builder::new()
             .name(format!("{name}-segments"))
             .spawn(move || prepare_segments::<D>(&asked, &preparer))?;
-        let writer = Writer { log, shared: Arc::clone(&shared), follower, ask, asked: 0, last_group: 0, committed: 0 };
+        let writer = Writer {
+            log,
+            shared: Arc::clone(&shared),
+            follower,
+            ask,
+            asked: 0,
+            unmarkable: false,
+            last_group: 0,
+            committed: 0,
+        };
         let writer = thread::Builder::new().name(name.to_owned()).spawn(move || writer.run(on_poison))?;
         Ok(Self { shared, writer: Mutex::new(Some(writer)) })
     }
@@ -251,6 +260,8 @@ struct Writer<D: Disk, W: Follower> {
     ask: mpsc::SyncSender<Wanted<D>>,
     /// The last segment asked for.
     asked: u64,
+    /// There was no room for a mark: not tried again before the next group, for each try fills the disk.
+    unmarkable: bool,
     /// Records of the last group.
     last_group: usize,
     committed: Sequence,
@@ -365,7 +376,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             if queue.closed {
                 return Work::Close;
             }
-            let idle = self.log.wants_mark().then_some(JOURNAL_MARK_IDLE);
+            let idle = (self.log.wants_mark() && !self.unmarkable).then_some(JOURNAL_MARK_IDLE);
             queue = wait(&self.shared.wake, queue, idle);
             if idle.is_some() && queue.waiting.is_empty() && !queue.closed && queue.proven.is_none() {
                 return Work::Mark;
@@ -377,8 +388,11 @@ impl<D: Disk, W: Follower> Writer<D, W> {
         self.await_next(0);
         match self.log.mark() {
             // A mark is a precaution; a full disk is told to those who write.
-            Ok(_) | Err(JournalError::NoSpace { .. }) => Ok(()),
-            Err(error) => Err(error),
+            Err(JournalError::NoSpace { .. }) => {
+                self.unmarkable = true;
+                Ok(())
+            }
+            other => other.map(|_| ()),
         }
     }
 
@@ -396,6 +410,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             Err(error) => return Err(error),
         };
         self.log.sync()?;
+        self.unmarkable = false;
         self.last_group = group.len();
         self.committed += group.len() as u64;
         let stats = &self.shared.stats;

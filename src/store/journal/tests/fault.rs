@@ -6,12 +6,16 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::base::limits::JOURNAL_MARK_IDLE;
 use crate::base::limits::RECORD_BYTES_MAX;
+use crate::base::time;
 use crate::store::journal::Position;
 use crate::store::journal::Sizes;
+use crate::store::journal::format;
 use crate::store::journal::tests::Records;
 use crate::store::journal::tests::XorShift;
 use crate::store::journal::tests::memory_disk::Faults;
@@ -123,11 +127,16 @@ fn after_a_failed_sync_nothing_is_acked_and_nobody_waits() {
         assert_eq!(rig.told.lock().unwrap().committed, acked);
         assert_holds(&records_on(rig.disk.platter().after_cut()), &acked);
 
-        // The machine stays up: the cache shows what the disk never got. What a start replays must be there for good.
+        // The machine stays up: the cache shows what the disk never got. What a start replays must be there for good,
+        // and until it has ended what was acked.
         let disk = MemoryDisk::holding(rig.disk.platter());
+        disk.record();
         let replayed = open(&disk, SIZES).unwrap().records();
         assert_holds(&replayed, &acked);
         assert_eq!(records_on(disk.platter().after_cut()), replayed, "sync {sync}");
+        for platter in disk.take_history() {
+            platter.for_each_image(&mut |image| assert_holds(&records_on(image), &acked));
+        }
     }
 }
 
@@ -192,6 +201,32 @@ fn a_full_disk_refuses_until_there_is_room_again() {
     rig.journal.close();
     assert_eq!(rig.poisoned(), 0);
     assert_eq!(records_on(rig.disk.platter().after_cut()), acked);
+}
+
+#[test]
+fn an_idle_journal_on_a_full_disk_tries_its_mark_once() {
+    let record = [6; 60];
+    // Exactly one group: neither another nor its mark fits behind it.
+    let group = format::group_bytes(format::record_bytes(record.len()));
+    let first_segment = u64::try_from(format::SEGMENT_HEADER_BYTES + group).unwrap();
+    let rig = Rig::new(Sizes { first_segment, ..SIZES }, Faults { full: true, ..Faults::default() });
+    assert_eq!(rig.write(&record), Some(Ok(())));
+    let tries = |count, within| {
+        let until = time::mono() + within;
+        while rig.disk.refusals() < count && time::mono() < until {
+            thread::yield_now();
+        }
+        rig.disk.refusals() >= count
+    };
+    // One for the spare segment, one for the mark.
+    assert!(tries(2, Duration::from_secs(10)));
+    assert!(!tries(3, 5 * JOURNAL_MARK_IDLE), "the mark is tried again and again");
+    assert_eq!(rig.write(&record), Some(Err(NotCommitted::NoSpace)));
+    rig.disk.plan(Faults::default());
+    // One that comes while the refused one is being told is refused with it.
+    assert!((0..100).any(|_| rig.write(&record) == Some(Ok(()))));
+    rig.journal.close();
+    assert_eq!(records_on(rig.disk.platter().after_cut()), [record, record]);
 }
 
 #[test]

@@ -92,6 +92,8 @@ struct State {
     platter: Platter,
     faults: Faults,
     syncs: u64,
+    /// Files that were not made because the disk was full, since the plan was set.
+    refusals: u64,
     history: Option<Vec<Platter>>,
 }
 
@@ -134,6 +136,12 @@ impl MemoryDisk {
         let mut state = self.lock();
         state.faults = faults;
         state.syncs = 0;
+        state.refusals = 0;
+    }
+
+    /// Files that were not made because the disk was full, since the plan was set.
+    pub fn refusals(&self) -> u64 {
+        self.lock().refusals
     }
 
     /// Counted syncs since the plan was set.
@@ -191,6 +199,7 @@ impl Disk for MemoryDisk {
         let mut state = self.lock();
         state.remember();
         if state.faults.full {
+            state.refusals += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         if state.platter.names.contains_key(name) {
