@@ -300,7 +300,7 @@ fn every_power_cut_keeps_what_was_acked() {
     let mut run = Run::start(Depth::Everything, Faults::default());
     run.script(STEPS).unwrap();
     assert!(run.log().position().segment >= 8, "the script rotates often, not to {:?}", run.log().position());
-    println!("{} images", run.images);
+    // 44,009 when this was written, in 1.2 s.
     assert!((30_000..=120_000).contains(&run.images), "{} images", run.images);
 }
 
@@ -315,5 +315,24 @@ fn a_sync_that_lies_is_noticed() {
         let noticed = Run::start(Depth::Strict, faults).script(STEPS);
         let error = noticed.expect_err("an acked group that was not durable was not missed");
         assert!(error.contains("acked"), "{error}");
+    }
+}
+
+#[test]
+fn a_power_cut_while_the_journal_is_made_leaves_nothing_in_the_way() {
+    let nothing = Model { groups: Vec::new(), acked: 0, proven: [1, 1] };
+    let cut_while_opening = |disk: &MemoryDisk| {
+        disk.record();
+        nothing.check(disk).unwrap();
+        let mut images = Vec::new();
+        disk.take_history().iter().for_each(|platter| platter.for_each_image(&mut |image| images.push(image)));
+        images
+    };
+    let images = cut_while_opening(&MemoryDisk::default());
+    assert!(images.len() > 10);
+    for image in images {
+        for again in cut_while_opening(&MemoryDisk::holding(image)) {
+            same(&MemoryDisk::holding(again), &[], "cut twice").unwrap();
+        }
     }
 }
