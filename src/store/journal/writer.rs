@@ -431,15 +431,18 @@ impl<D: Disk, W: Follower> Writer<D, W> {
     /// Fails a group that was not written, and everything that was submitted on top of it: a later record may build on
     /// one that will never be. Ends when nothing waits, that is when nothing refused is visible any more.
     fn refuse(&mut self, mut group: Vec<Pending>) {
+        let mut refused = Vec::new();
         while !group.is_empty() {
             self.committed += group.len() as u64;
             let (records, acks): (Vec<_>, Vec<_>) =
                 group.into_iter().map(|pending| (pending.record, pending.ack)).unzip();
             self.follower.refused(&records, self.committed);
-            for ack in acks {
-                let _gone = ack.send(Err(NotCommitted::NoSpace));
-            }
+            refused.extend(acks);
             group = take_group(&mut self.shared.lock());
+        }
+        // Only now: whoever hears of it and tries again at once must find this over, or it would never end.
+        for ack in refused {
+            let _gone = ack.send(Err(NotCommitted::NoSpace));
         }
     }
 
