@@ -119,6 +119,12 @@ impl<D: Disk> Log<D> {
         self.next.is_none().then_some(wanted)
     }
 
+    /// Whether a group with this body goes into the present segment; otherwise the next one is needed.
+    #[must_use]
+    pub fn fits(&self, body_len: usize) -> bool {
+        self.at.offset + format::group_bytes(body_len) as u64 <= self.current.size
+    }
+
     /// Takes a prepared segment.
     pub fn give_next(&mut self, segment: Segment<D::File>) {
         debug_assert_eq!(segment.number, self.current.number + 1);
@@ -144,7 +150,7 @@ impl<D: Disk> Log<D> {
     ) -> Result<Position, JournalError> {
         assert!(!self.unsynced, "one group in flight: the one before must be synced first");
         let body: usize = records.clone().into_iter().map(|record| format::record_bytes(record.len())).sum();
-        if self.at.offset + format::group_bytes(body) as u64 > self.current.size {
+        if !self.fits(body) {
             self.rotate()?;
         }
         let (bytes, behind) = format::encode_group(self.superblock.tag, self.at, flags, records);
@@ -228,7 +234,7 @@ impl<D: Disk> Log<D> {
         self.write_superblock()
     }
 
-    pub(super) fn write_superblock(&mut self) -> Result<(), JournalError> {
+    fn write_superblock(&mut self) -> Result<(), JournalError> {
         assert!(!self.unsynced, "the superblock only speaks of what is durable");
         self.superblock.sequence += 1;
         self.superblock.durable_group = self.at.group - 1;

@@ -55,18 +55,26 @@ pub fn open<D: Disk>(
         let birth = birth.ok_or_else(|| JournalError::corrupt(superblock::NAME, "it is missing"))?;
         return Ok((create(disk, sizes, birth, &names)?, Report::default()));
     }
+    // A process killed between a renaming and its sync leaves names that the next power cut would take back.
+    disk.sync_dir().map_err(JournalError::io("syncing the journal's directory"))?;
     let file = disk.open(superblock::NAME).map_err(JournalError::io("opening the superblock"))?;
-    let (superblock, mended) = superblock::read(&file)?;
-    let mut report = Report { mended, ..Report::default() };
+    let found = superblock::read(&file)?;
+    let superblock = found.superblock;
+    let mut report = Report { mended: found.mended.iter().cloned().collect(), ..Report::default() };
     let numbers: BTreeSet<u64> = names.iter().filter_map(|name| format::parse_segment_name(name)).collect();
     let mut scan = Scan { disk: &*disk, superblock, numbers, report: &mut report };
     let end = scan.run(replay)?;
     let (current, next) = scan.mend(&end)?;
-    let mut log = Log {
+    let renewed =
+        Superblock { sequence: superblock.sequence + 1, durable_group: end.at.group - 1, clean: false, ..superblock };
+    superblock::renew(&file, &found, &renewed)?;
+    // Only now: until the superblock is renewed its older copy may still need what is removed here.
+    scan.remove_before(superblock.proven.segment)?;
+    let log = Log {
         disk,
         sizes,
         superblock_file: file,
-        superblock: Superblock { clean: false, ..superblock },
+        superblock: renewed,
         current,
         next,
         at: end.at,
@@ -74,7 +82,6 @@ pub fn open<D: Disk>(
         unsynced: false,
         rotated: false,
     };
-    log.write_superblock()?;
     Ok((log, report))
 }
 
@@ -198,9 +205,17 @@ impl<D: Disk> Scan<'_, D> {
                 self.report.records += group.records.len() as u64;
                 at = behind;
             }
-            if is_zero(&bytes, at.offset) && self.continues_in(at.segment + 1)? {
-                at = Position { segment: at.segment + 1, offset: format::SEGMENT_HEADER_BYTES as u64, ..at };
-                continue;
+            let next = Position { segment: at.segment + 1, offset: format::SEGMENT_HEADER_BYTES as u64, ..at };
+            if self.continues_in(next.segment)? {
+                if is_zero(&bytes, at.offset) {
+                    at = next;
+                    continue;
+                }
+                if self.follows(next)? {
+                    self.report.mended.push(format!("{name} has stray bytes behind its last group; none is missing"));
+                    at = next;
+                    continue;
+                }
             }
             self.judge_end(&name, &bytes, at)?;
             return Ok(End { at, marked, file, bytes });
@@ -223,12 +238,19 @@ impl<D: Disk> Scan<'_, D> {
         (group.header.group == at.group && group.header.chain == at.chain).then_some(group)
     }
 
-    /// Whether a segment is there and not merely prepared.
+    /// Whether a segment is there and not merely prepared. One without a group was in use where its successor is
+    /// prepared: its first group was cut.
     fn continues_in(&self, number: u64) -> Result<bool, JournalError> {
         if !self.numbers.contains(&number) {
             return Ok(false);
         }
-        Ok(!is_unused(self.disk, &format::segment_name(number))?)
+        Ok(self.numbers.contains(&(number + 1)) || !is_unused(self.disk, &format::segment_name(number))?)
+    }
+
+    /// Whether the group that belongs at `at`, in another segment, is there: then nothing is missing before it.
+    fn follows(&self, at: Position) -> Result<bool, JournalError> {
+        let (_, bytes) = load(self.disk, &format::segment_name(at.segment))?;
+        Ok(self.expected(&bytes, at).is_some())
     }
 
     /// Nothing valid follows at `at`: an unfinished write, or corruption?
@@ -283,7 +305,6 @@ impl<D: Disk> Scan<'_, D> {
         let size = end.bytes.len() as u64;
         let file = self.disk.open(&format::segment_name(end.at.segment)).map_err(io())?;
         let next = self.reuse_next(end.at.segment + 1)?;
-        self.remove_before(self.superblock.proven.segment)?;
         Ok((Segment { number: end.at.segment, size, file }, next))
     }
 

@@ -31,7 +31,7 @@ pub struct Salvage {
 pub fn read<D: Disk>(disk: &Arc<D>) -> Result<Salvage, JournalError> {
     let io = || JournalError::io("reading the damaged journal");
     let superblock =
-        disk.open(superblock::NAME).ok().and_then(|file| superblock::read(&file).ok()).map(|(known, _)| known);
+        disk.open(superblock::NAME).ok().and_then(|file| superblock::read(&file).ok()).map(|found| found.superblock);
     let mut groups = BTreeMap::new();
     for name in disk.list().map_err(io())?.iter().filter(|name| format::parse_segment_name(name).is_some()) {
         let file = disk.open(name).map_err(io())?;

@@ -1,6 +1,6 @@
 //! The superblock: who this journal belongs to, where replay starts, what is known to be durable. Two slots of 4 KiB
 //! in one file, written one after the other, each synced before the next, so that one is always whole. Nothing is
-//! purged before both are written: then either slot alone is enough.
+//! purged before both are written, by recovery neither: then either slot alone is enough.
 //!
 //! ```text
 //! slot = "RFSUPR01" 8 · sealed postcard, length-prefixed · zeros · crc32c of the 4092 bytes before 4
@@ -83,39 +83,62 @@ pub fn create<D: Disk>(disk: &D, superblock: &Superblock) -> Result<D::File, Jou
     Ok(file)
 }
 
-/// Writes both slots, each synced before the next. The newer content goes first to the slot that holds the older.
+/// Writes both slots, each synced before the next. Both must be whole before, else [`renew`].
 ///
 /// # Errors
 /// [`JournalError::Poisoned`]; at least one slot is whole.
 pub fn write<F: DiskFile>(file: &F, superblock: &Superblock) -> Result<(), JournalError> {
-    let slot = superblock.encode();
-    for index in [0, 1] {
-        disk::write_all_at(file, &slot, index * SLOT_BYTES as u64)
-            .and_then(|()| file.sync_data())
-            .map_err(|source| JournalError::Poisoned { source })?;
-    }
-    Ok(())
+    write_slot(file, 0, superblock)?;
+    write_slot(file, 1, superblock)
+}
+
+/// As [`write`], for a file just opened: its slots may differ, one may be damaged, and after a failed sync the page
+/// cache may claim of one what the disk never got. So the slot that was believed is written again as it is, then the
+/// other gets the new content, and only then the believed one.
+///
+/// # Errors
+/// [`JournalError::Poisoned`]; at least one slot is whole.
+pub fn renew<F: DiskFile>(file: &F, found: &Found, superblock: &Superblock) -> Result<(), JournalError> {
+    write_slot(file, found.slot, &found.superblock)?;
+    write_slot(file, 1 - found.slot, superblock)?;
+    write_slot(file, found.slot, superblock)
+}
+
+fn write_slot<F: DiskFile>(file: &F, slot: u64, superblock: &Superblock) -> Result<(), JournalError> {
+    disk::write_all_at(file, &superblock.encode(), slot * SLOT_BYTES as u64)
+        .and_then(|()| file.sync_data())
+        .map_err(|source| JournalError::Poisoned { source })
+}
+
+/// What [`read`] believed.
+#[derive(Debug)]
+pub struct Found {
+    /// The newer of the two contents.
+    pub superblock: Superblock,
+    /// The slot that holds it, 0 or 1.
+    slot: u64,
+    /// What is wrong with the other slot, in words.
+    pub mended: Option<String>,
 }
 
 /// Reads both slots: the newer one, and whether the other must be written again.
 ///
 /// # Errors
 /// [`JournalError::Corrupt`] where neither is whole or the file has another size.
-pub fn read<F: DiskFile>(file: &F) -> Result<(Superblock, Vec<String>), JournalError> {
+pub fn read<F: DiskFile>(file: &F) -> Result<Found, JournalError> {
     let len = file.len().map_err(JournalError::io("reading the superblock"))?;
     if len != 2 * SLOT_BYTES as u64 {
         return Err(JournalError::corrupt(NAME, format!("it has {len} bytes instead of {}", 2 * SLOT_BYTES)));
     }
     let bytes = disk::read_exact_at(file, 0, 2 * SLOT_BYTES).map_err(JournalError::io("reading the superblock"))?;
     let (first, second) = bytes.split_at(SLOT_BYTES);
-    match (Superblock::decode(first), Superblock::decode(second)) {
-        (Some(a), Some(b)) if a == b => Ok((a, Vec::new())),
-        (Some(a), Some(b)) => {
-            let newer = if a.sequence >= b.sequence { a } else { b };
-            Ok((newer, vec!["the superblock's second copy was older; it is renewed".to_owned()]))
-        }
-        (Some(one), None) => Ok((one, vec!["the superblock's second copy was damaged; it is renewed".to_owned()])),
-        (None, Some(one)) => Ok((one, vec!["the superblock's first copy was damaged; it is renewed".to_owned()])),
-        (None, None) => Err(JournalError::corrupt(NAME, "both copies are damaged")),
-    }
+    let (superblock, slot, wrong) = match (Superblock::decode(first), Superblock::decode(second)) {
+        (Some(a), Some(b)) if a == b => (a, 0, None),
+        (Some(a), Some(b)) if a.sequence >= b.sequence => (a, 0, Some("second copy was older")),
+        (Some(_), Some(b)) => (b, 1, Some("first copy was older")),
+        (Some(one), None) => (one, 0, Some("second copy was damaged")),
+        (None, Some(one)) => (one, 1, Some("first copy was damaged")),
+        (None, None) => return Err(JournalError::corrupt(NAME, "both copies are damaged")),
+    };
+    Ok(Found { superblock, slot, mended: wrong.map(|wrong| format!("the superblock's {wrong}; it is renewed")) })
 }

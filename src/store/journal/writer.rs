@@ -99,6 +99,8 @@ struct Queue<F> {
     wanted: usize,
     proven: Option<Position>,
     prepared: Option<Segment<F>>,
+    /// The other thread is making a segment: the writer must not make the same one.
+    preparing: bool,
     closed: bool,
 }
 
@@ -139,6 +141,7 @@ impl<D: Disk> Journal<D> {
                 wanted: 1,
                 proven: None,
                 prepared: None,
+                preparing: false,
                 closed: false,
             }),
             wake: Condvar::new(),
@@ -150,7 +153,16 @@ impl<D: Disk> Journal<D> {
         thread::Builder::new()
             .name(format!("{name}-segments"))
             .spawn(move || prepare_segments::<D>(&asked, &preparer))?;
-        let writer = Writer { log, shared: Arc::clone(&shared), follower, ask, asked: 0, last_group: 0, committed: 0 };
+        let writer = Writer {
+            log,
+            shared: Arc::clone(&shared),
+            follower,
+            ask,
+            asked: 0,
+            unmarkable: false,
+            last_group: 0,
+            committed: 0,
+        };
         let writer = thread::Builder::new().name(name.to_owned()).spawn(move || writer.run(on_poison))?;
         Ok(Self { shared, writer: Mutex::new(Some(writer)) })
     }
@@ -229,14 +241,15 @@ type Wanted<D> = (Arc<D>, u64, u64, u64);
 
 fn prepare_segments<D: Disk>(asked: &mpsc::Receiver<Wanted<D>>, shared: &Shared<D::File>) {
     while let Ok((disk, tag, number, size)) = asked.recv() {
-        match log::prepare(&*disk, tag, number, size) {
-            Ok(segment) => {
-                shared.lock().prepared = Some(segment);
-                shared.wake.notify_one();
-            }
+        let prepared = log::prepare(&*disk, tag, number, size)
             // The writer tries again itself when it needs the segment, and answers its clients with what it finds.
-            Err(error) => tracing::warn!(%error, segment = number, "the next journal segment could not be prepared"),
-        }
+            .inspect_err(|error| tracing::warn!(%error, segment = number, "the next journal segment is not prepared"))
+            .ok();
+        let mut queue = shared.lock();
+        queue.prepared = prepared;
+        queue.preparing = false;
+        drop(queue);
+        shared.wake.notify_one();
     }
 }
 
@@ -247,6 +260,8 @@ struct Writer<D: Disk, W: Follower> {
     ask: mpsc::SyncSender<Wanted<D>>,
     /// The last segment asked for.
     asked: u64,
+    /// There was no room for a mark: not tried again before the next group, for each try fills the disk.
+    unmarkable: bool,
     /// Records of the last group.
     last_group: usize,
     committed: Sequence,
@@ -267,11 +282,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             self.ask_for_next();
             let done = match self.next_work() {
                 Work::Group(group) => self.commit(group),
-                Work::Mark => match self.log.mark() {
-                    // A mark is a precaution; a full disk is told to those who write.
-                    Ok(_) | Err(JournalError::NoSpace { .. }) => Ok(()),
-                    Err(error) => Err(error),
-                },
+                Work::Mark => self.mark(),
                 Work::Prove(position) => match self.log.prove(position) {
                     Err(JournalError::Io { doing, source }) => {
                         tracing::warn!(%source, doing, "old journal segments stay until the next start");
@@ -286,10 +297,17 @@ impl<D: Disk, W: Follower> Writer<D, W> {
                 Work::Close => return self.close(on_poison),
             };
             if let Err(error) = done {
-                self.shared.lock().closed = true;
+                drop(self.abandon());
                 return on_poison(&error);
             }
         }
+    }
+
+    /// Closes the queue and takes what waits in it: dropped, its acks say that nothing is known, and nobody waits.
+    fn abandon(&self) -> VecDeque<Pending> {
+        let mut queue = self.shared.lock();
+        queue.closed = true;
+        std::mem::take(&mut queue.waiting)
     }
 
     fn take_prepared(&mut self, segment: Segment<D::File>) {
@@ -304,11 +322,31 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             && self.asked < wanted.2
         {
             let number = wanted.2;
-            // A full channel means the preparer is still busy; the next turn asks again.
-            if self.ask.try_send(wanted).is_ok() {
+            let mut queue = self.shared.lock();
+            // A busy preparer is asked at a later turn.
+            if !queue.preparing {
+                queue.preparing = self.ask.try_send(wanted).is_ok();
                 self.asked = number;
             }
         }
+    }
+
+    /// Waits for the segment in the making, where a group with this body needs it: two threads that make the same
+    /// file take it from each other.
+    fn await_next(&mut self, body_len: usize) {
+        if !self.log.fits(body_len)
+            && let Some(segment) = self.finish_preparing()
+        {
+            self.take_prepared(segment);
+        }
+    }
+
+    fn finish_preparing(&self) -> Option<Segment<D::File>> {
+        let mut queue = self.shared.lock();
+        while queue.preparing {
+            queue = wait(&self.shared.wake, queue, None);
+        }
+        queue.prepared.take()
     }
 
     /// Sleeps until there is something to do. A group waits a little for the writers of the last one to come back:
@@ -338,7 +376,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             if queue.closed {
                 return Work::Close;
             }
-            let idle = self.log.wants_mark().then_some(JOURNAL_MARK_IDLE);
+            let idle = (self.log.wants_mark() && !self.unmarkable).then_some(JOURNAL_MARK_IDLE);
             queue = wait(&self.shared.wake, queue, idle);
             if idle.is_some() && queue.waiting.is_empty() && !queue.closed && queue.proven.is_none() {
                 return Work::Mark;
@@ -346,8 +384,21 @@ impl<D: Disk, W: Follower> Writer<D, W> {
         }
     }
 
+    fn mark(&mut self) -> Result<(), JournalError> {
+        self.await_next(0);
+        match self.log.mark() {
+            // A mark is a precaution; a full disk is told to those who write.
+            Err(JournalError::NoSpace { .. }) => {
+                self.unmarkable = true;
+                Ok(())
+            }
+            other => other.map(|_| ()),
+        }
+    }
+
     fn commit(&mut self, group: Vec<Pending>) -> Result<(), JournalError> {
         let started = time::mono();
+        self.await_next(group.iter().map(|pending| format::record_bytes(pending.record.len())).sum());
         let written = self.log.append(group.iter().map(|pending| pending.record.as_slice()));
         let behind = match written {
             Ok(behind) => behind,
@@ -359,6 +410,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             Err(error) => return Err(error),
         };
         self.log.sync()?;
+        self.unmarkable = false;
         self.last_group = group.len();
         self.committed += group.len() as u64;
         let stats = &self.shared.stats;
@@ -379,19 +431,24 @@ impl<D: Disk, W: Follower> Writer<D, W> {
     /// Fails a group that was not written, and everything that was submitted on top of it: a later record may build on
     /// one that will never be. Ends when nothing waits, that is when nothing refused is visible any more.
     fn refuse(&mut self, mut group: Vec<Pending>) {
+        let mut refused = Vec::new();
         while !group.is_empty() {
             self.committed += group.len() as u64;
             let (records, acks): (Vec<_>, Vec<_>) =
                 group.into_iter().map(|pending| (pending.record, pending.ack)).unzip();
             self.follower.refused(&records, self.committed);
-            for ack in acks {
-                let _gone = ack.send(Err(NotCommitted::NoSpace));
-            }
+            refused.extend(acks);
             group = take_group(&mut self.shared.lock());
+        }
+        // Only now: whoever hears of it and tries again at once must find this over, or it would never end.
+        for ack in refused {
+            let _gone = ack.send(Err(NotCommitted::NoSpace));
         }
     }
 
     fn close(mut self, on_poison: OnPoison) {
+        // Whoever opens the journal next must not meet a segment in the making.
+        drop(self.finish_preparing());
         if let Some(position) = self.shared.lock().proven.take()
             && let Err(error) = self.log.prove(position)
         {
