@@ -26,7 +26,7 @@ fn commit() -> String {
     if let Ok(commit) = env::var("RINGFORT_COMMIT") {
         return commit;
     }
-    println!("cargo:rerun-if-changed=.git/HEAD");
+    println!("cargo:rerun-if-changed=.git/logs/HEAD");
     let head = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     head.ok()
         .filter(|output| output.status.success())

@@ -172,9 +172,9 @@ async fn serve(config: &Config) -> Done {
     let listeners = server::bind(&config.listen(), Some(&config.control_socket())).await;
     let listeners =
         listeners.map_err(|error| Failure::new(Exit::Unavailable, format!("{error}; nothing was started")))?;
-    for address in listeners.addresses() {
-        tracing::info!(%address, "serving");
-    }
+    let addresses: Vec<String> = listeners.addresses().iter().map(|address| format!("http://{address}")).collect();
+    tracing::info!(?addresses, "serving");
+    node.listens_at(addresses);
     node.watch();
     let (stop, stopped) = watch::channel(false);
     let serving = worker::spawn("serve", listeners.serve(routes::router(node.clone()), stopped));

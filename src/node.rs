@@ -1,6 +1,7 @@
 //! Floor 4: the drivers, with both tokio and policy. Faces see [`Node`], the door, and the plain values it returns.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -62,6 +63,7 @@ struct Inner {
     body_bytes: Arc<Semaphore>,
     telemetry: Telemetry,
     health: RwLock<health::Health>,
+    addresses: OnceLock<Vec<String>>,
     draining: AtomicBool,
     started: Instant,
     data_dir: std::path::PathBuf,
@@ -106,6 +108,15 @@ impl Node {
 
     fn bucket(&self, name: &str) -> Result<Bucket, DoorError> {
         self.state().buckets.get(name).cloned().ok_or_else(|| DoorError::NoSuchBucket { name: name.to_owned() })
+    }
+
+    /// Notes where this node is reached; the first word counts.
+    pub fn listens_at(&self, addresses: Vec<String>) {
+        let _already_known = self.0.addresses.set(addresses);
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.0.addresses.get().cloned().unwrap_or_default()
     }
 
     /// No new work, please: `readyz` says 503 from now on.

@@ -26,6 +26,7 @@ use crate::base::redact::Redacted;
 use crate::base::time;
 use crate::cli::client::Client;
 use crate::cli::client::Target;
+use crate::cli::client::full;
 use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
@@ -194,10 +195,9 @@ async fn prepare(
 async fn wait_until_ready(local: &Client) -> Result<(), Failure> {
     let deadline = time::mono() + READY_TIMEOUT;
     loop {
-        match local.ask(Method::GET, "/readyz").await {
+        let asked = async { local.send(Method::GET, "/readyz", &[], full("")).await?.bytes().await };
+        match asked.await {
             Err(_not_yet) if time::mono() < deadline => tokio::time::sleep(READY_POLL).await,
-            // `ready` is not JSON, which is how the client says that the node answered.
-            Err(failure) if failure.exit == Exit::BadData => return Ok(()),
             other => return other.map(|_| ()),
         }
     }

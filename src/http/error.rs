@@ -11,12 +11,10 @@ use serde_json::Value;
 
 use crate::base::codec;
 use crate::base::rng;
-use crate::control::consensus::ProposeError;
 use crate::node::error::DoorError;
 use crate::proto::control::Refused;
 use crate::proto::key::KeyError;
 use crate::proto::object::apply::Refusal;
-use crate::store::partition::StoreError;
 
 /// A refusal on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +117,13 @@ impl From<DoorError> for Problem {
             DoorError::BadContext(_) => new(StatusCode::BAD_REQUEST, "bad_context"),
             DoorError::OutOfRange { .. } => new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
             DoorError::Refused(refusal) => refused(refusal, detail),
-            DoorError::Store(error) => from_store(&error),
-            DoorError::Control(error) => from_control(&error),
+            DoorError::Corrupt { .. } => new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt"),
+            DoorError::TooLarge { .. } => new(StatusCode::PAYLOAD_TOO_LARGE, "too_large").outcome("failed"),
+            DoorError::Stopping => new(StatusCode::SERVICE_UNAVAILABLE, "stopping").outcome("failed").retry_after(1),
+            DoorError::IndexFailed { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "index_failed").retry_after(10),
+            DoorError::Unknown => new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown").outcome("unknown"),
+            DoorError::Control(refused) => not_so(&refused, detail),
+            DoorError::NoSpace => new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10),
             DoorError::NoQuorum { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed"),
             DoorError::DiskFull { .. } => {
                 new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10)
@@ -144,39 +147,15 @@ fn refused(refusal: Refusal, detail: String) -> Problem {
     Problem::new(status, code, detail)
 }
 
-fn from_store(error: &StoreError) -> Problem {
-    let new = |status, code| Problem::new(status, code, error.to_string());
-    match error {
-        StoreError::Corrupt { .. } => new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt"),
-        StoreError::Busy => new(StatusCode::SERVICE_UNAVAILABLE, "busy").outcome("failed").retry_after(1),
-        StoreError::TooLarge { .. } => new(StatusCode::PAYLOAD_TOO_LARGE, "too_large").outcome("failed"),
-        StoreError::NoSpace => new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10),
-        StoreError::Closed => new(StatusCode::SERVICE_UNAVAILABLE, "stopping").outcome("failed").retry_after(1),
-        StoreError::Index(_) => new(StatusCode::SERVICE_UNAVAILABLE, "index_failed").retry_after(10),
-        StoreError::Unknown => new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown").outcome("unknown"),
-    }
-}
-
-fn from_control(error: &ProposeError) -> Problem {
-    let new = |status, code| Problem::new(status, code, format!("{error}; nothing was changed"));
-    match error {
-        ProposeError::Refused(refused) => match refused {
-            Refused::NotFound { .. } => new(StatusCode::NOT_FOUND, "not_found"),
-            Refused::Taken { .. } => new(StatusCode::CONFLICT, "taken"),
-            Refused::OutOfRange(_) => new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
-            Refused::BadName(_) => new(StatusCode::UNPROCESSABLE_ENTITY, "bad_name"),
-            Refused::KindFixed(_) => new(StatusCode::CONFLICT, "kind_fixed"),
-            Refused::Full { .. } => new(StatusCode::CONFLICT, "limit_reached"),
-            Refused::Begun => new(StatusCode::CONFLICT, "begun"),
-        },
-        ProposeError::NoSpace => {
-            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", error.to_string()).outcome("failed")
-        }
-        ProposeError::Unavailable => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string()).outcome("failed").retry_after(1)
-        }
-        ProposeError::Unknown => {
-            Problem::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", error.to_string()).outcome("unknown")
-        }
-    }
+fn not_so(refused: &Refused, detail: String) -> Problem {
+    let (status, code) = match refused {
+        Refused::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
+        Refused::Taken { .. } => (StatusCode::CONFLICT, "taken"),
+        Refused::OutOfRange(_) => (StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
+        Refused::BadName(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_name"),
+        Refused::KindFixed(_) => (StatusCode::CONFLICT, "kind_fixed"),
+        Refused::Full { .. } => (StatusCode::CONFLICT, "limit_reached"),
+        Refused::Begun => (StatusCode::CONFLICT, "begun"),
+    };
+    Problem::new(status, code, detail)
 }

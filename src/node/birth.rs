@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
 
@@ -136,6 +137,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         body_bytes,
         telemetry: Telemetry::default(),
         health: RwLock::new(Health::default()),
+        addresses: OnceLock::new(),
         draining: AtomicBool::new(false),
         started: time::mono(),
         data_dir: options.data,

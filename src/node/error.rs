@@ -38,12 +38,33 @@ pub enum DoorError {
     /// The object refuses.
     #[error("{0}; nothing was changed")]
     Refused(#[from] Refusal),
-    /// The store refuses or failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The control state refuses or failed.
-    #[error(transparent)]
-    Control(ProposeError),
+    /// What is stored for this key is damaged; it is not served and not replaced.
+    #[error("what is stored for this key is damaged: {detail}")]
+    Corrupt {
+        /// What does not fit.
+        detail: String,
+    },
+    /// The values of a key together are too large.
+    #[error("the key's values together have {len} bytes, more than one record may have; nothing was stored")]
+    TooLarge {
+        /// Bytes.
+        len: usize,
+    },
+    /// The node is stopping.
+    #[error("this node is stopping; nothing was changed; use another")]
+    Stopping,
+    /// The index cannot be read.
+    #[error("{detail}; nothing was changed; the node starts anew and rebuilds it")]
+    IndexFailed {
+        /// What it said.
+        detail: String,
+    },
+    /// The node ended in between.
+    #[error("the node stopped before this was confirmed; whether it took effect is unknown")]
+    Unknown,
+    /// The control state refuses.
+    #[error("{0}; nothing was changed")]
+    Control(Refused),
     /// More replicas were asked for than there are owners.
     #[error("{wanted} replicas were asked for, but the key has {owners} owner; nothing was stored")]
     NoQuorum {
@@ -58,6 +79,9 @@ pub enum DoorError {
         /// The reserve.
         reserve_mib: u64,
     },
+    /// The journal could not grow.
+    #[error("the disk is full; nothing was stored")]
+    NoSpace,
     /// The index did not catch up within the budget.
     #[error("the list could not be completed within {} s; nothing was changed; try again", budget.as_secs())]
     TooSlow {
@@ -85,12 +109,29 @@ pub enum DoorError {
     },
 }
 
+impl From<StoreError> for DoorError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Corrupt { detail } => Self::Corrupt { detail },
+            StoreError::Busy => Self::Busy,
+            StoreError::TooLarge { len } => Self::TooLarge { len },
+            StoreError::NoSpace => Self::NoSpace,
+            StoreError::Closed => Self::Stopping,
+            StoreError::Index(error) => Self::IndexFailed { detail: error.to_string() },
+            StoreError::Unknown => Self::Unknown,
+        }
+    }
+}
+
 impl From<ProposeError> for DoorError {
     fn from(error: ProposeError) -> Self {
         match error {
             ProposeError::Refused(Refused::NotFound { what: "bucket", name }) => Self::NoSuchBucket { name },
             ProposeError::Refused(Refused::NotFound { what, name }) => Self::NotFound { what, name },
-            other => Self::Control(other),
+            ProposeError::Refused(refused) => Self::Control(refused),
+            ProposeError::NoSpace => Self::NoSpace,
+            ProposeError::Unavailable => Self::Busy,
+            ProposeError::Unknown => Self::Unknown,
         }
     }
 }

@@ -39,7 +39,6 @@ use crate::proto::control::Command;
 use crate::proto::key::Key;
 use crate::proto::object::Action;
 use crate::store::partition::Pending;
-use crate::store::partition::StoreError;
 
 /// How rows are written in an import or export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,8 +275,8 @@ impl Rows {
         let row = loop {
             match self.node.put_row(&self.bucket, &key, action.clone(), self.options.existing) {
                 // Our own rows fill the queue: wait for some of them and go on.
-                Err(DoorError::Store(StoreError::Busy)) if !self.in_flight.is_empty() => self.wait_until(0)?,
-                Err(DoorError::Store(corrupt @ StoreError::Corrupt { .. })) => {
+                Err(DoorError::Busy) if !self.in_flight.is_empty() => self.wait_until(0)?,
+                Err(corrupt @ DoorError::Corrupt { .. }) => {
                     self.reject(place, corrupt.to_string());
                     return Ok(());
                 }

@@ -42,6 +42,8 @@ pub struct Status {
     pub worker_pid: u32,
     /// `yes` or `draining`.
     pub serving: &'static str,
+    /// Where devices and programs reach it.
+    pub addresses: Vec<String>,
     /// Seconds since its start.
     pub uptime_s: u64,
     /// Partitions it owns.
@@ -98,6 +100,7 @@ impl Node {
             commit: COMMIT,
             worker_pid: std::process::id(),
             serving: if self.is_draining() { "draining" } else { "yes" },
+            addresses: self.addresses(),
             uptime_s: time::mono().saturating_duration_since(self.0.started).as_secs(),
             partitions: PARTITIONS,
             buckets: self.state().buckets.len(),

@@ -1,1 +1,16 @@
-fn main() {}
+//! The one integration binary: the product as its users meet it, mostly as real processes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::large_futures,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking"
+)]
+
+mod support;
+mod tidy;

@@ -93,8 +93,8 @@ pub fn examine<D: Disk>(disk: &D, replay: &mut Replay<'_>) -> Result<(Superblock
     let names = disk.list().map_err(JournalError::io("listing the journal"))?;
     let file =
         disk.open(superblock::NAME).map_err(|error| JournalError::corrupt(superblock::NAME, error.to_string()))?;
-    let (superblock, mended) = superblock::read(&file)?;
-    let mut report = Report { mended, ..Report::default() };
+    let superblock::Found { superblock, mended, .. } = superblock::read(&file)?;
+    let mut report = Report { mended: mended.into_iter().collect(), ..Report::default() };
     let numbers = names.iter().filter_map(|name| format::parse_segment_name(name)).collect();
     Scan { disk, superblock, numbers, report: &mut report }.run(replay)?;
     Ok((superblock, report))

@@ -1,1 +1,1 @@
-
+//! The partitions' rules, on the memory index.

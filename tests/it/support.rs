@@ -1,0 +1,174 @@
+//! Real nodes for tests: each in a directory of its own, in its own process group, on a port the system chose; gone
+//! when dropped.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+use hyper::Method;
+use hyper::StatusCode;
+use ringfort::base::redact::Redacted;
+use ringfort::cli::client::Answer;
+use ringfort::cli::client::Client;
+use ringfort::cli::client::Target;
+use ringfort::cli::client::full;
+use serde_json::Value;
+use serde_json::json;
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_ringfort");
+
+/// Nothing here takes longer, even on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The real data of the README: 28,298 rows.
+pub fn airports() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/airports.csv")
+}
+
+/// A running node.
+pub struct Node {
+    pub data: PathBuf,
+    child: Child,
+}
+
+impl Node {
+    /// Starts `ringfort run` on a directory and returns when it is ready.
+    pub async fn start(data: &Path) -> Self {
+        Self::start_with(data, &[], &[]).await
+    }
+
+    /// The same with a program in front (such as strace) and environment variables.
+    pub async fn start_with(data: &Path, in_front: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut node = Self::spawn(data, in_front, environment);
+        let deadline = Instant::now() + PATIENCE;
+        while !node.is_ready().await {
+            if let Some(status) = node.child.try_wait().unwrap() {
+                panic!("the node ended with {status}:\n{}", node.log());
+            }
+            assert!(Instant::now() < deadline, "the node is not ready:\n{}", node.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        node
+    }
+
+    /// Starts it without waiting.
+    pub fn spawn(data: &Path, in_front: &[&str], environment: &[(&str, &str)]) -> Self {
+        use std::os::unix::process::CommandExt;
+        std::fs::create_dir_all(data).unwrap();
+        let words: Vec<&str> =
+            in_front.iter().copied().chain([BINARY, "run", "--listen", "http://127.0.0.1:0", "--data"]).collect();
+        let log = std::fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
+        let child = Command::new(words[0])
+            .args(&words[1..])
+            .arg(data)
+            .envs(environment.iter().copied())
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { data: data.to_owned(), child }
+    }
+
+    /// Everything it logged, over restarts too.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
+    }
+
+    /// Talks through the control socket, as its owner.
+    pub fn owner(&self) -> Client {
+        Client::new(Target::Socket(self.data.join("ctl.sock")), None)
+    }
+
+    pub async fn is_ready(&self) -> bool {
+        let asked = self.owner().send(Method::GET, "/readyz", &[], full("")).await;
+        asked.is_ok_and(|answer| answer.head.status == StatusCode::OK)
+    }
+
+    pub async fn status(&self) -> Value {
+        self.owner().ask(Method::GET, "/v1/status").await.map_err(|failure| failure.message).unwrap()
+    }
+
+    /// Its address, such as `http://127.0.0.1:41234`.
+    pub async fn url(&self) -> String {
+        self.status().await["addresses"][0].as_str().unwrap().to_owned()
+    }
+
+    /// A client over TCP with a new token of these scopes; its name must be new to the node.
+    pub async fn client(&self, name: &str, scopes: &[&str]) -> Client {
+        let document = json!({ "name": name, "scopes": scopes });
+        let made = self.owner().tell(Method::POST, "/v1/tokens", &document).await.map_err(|f| f.message).unwrap();
+        let token = Redacted::new(made["token"].as_str().unwrap().to_owned());
+        Client::new(Target::parse(&self.url().await).map_err(|f| f.message).unwrap(), Some(token))
+    }
+
+    /// The process group's leader: the supervisor, or the program in front of it.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Kills the whole process group, as a power cut of the process (not of the disk) would.
+    pub fn kill(&mut self) {
+        let group = rustix::process::Pid::from_raw(self.pid()).unwrap();
+        let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _reaped = self.child.wait();
+    }
+
+    /// Asks the supervisor to stop and waits for its end.
+    pub fn stop(&mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_raw(self.pid()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A request; panics where there is no answer at all.
+pub async fn send(
+    client: &Client,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<hyper::body::Bytes>,
+) -> Answer {
+    client.send(method, path, headers, full(body)).await.map_err(|failure| failure.message).unwrap()
+}
+
+/// Status, and the body as JSON or as text in JSON.
+pub async fn exchange(
+    client: &Client,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<hyper::body::Bytes>,
+) -> (u16, Value) {
+    let mut answer = send(client, method, path, headers, body).await;
+    let mut bytes = Vec::new();
+    while let Some(piece) = answer.piece().await.map_err(|failure| failure.message).unwrap() {
+        bytes.extend_from_slice(&piece);
+    }
+    let value = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
+    (answer.head.status.as_u16(), value)
+}
+
+/// Runs the command line and returns its output.
+pub fn ringfort(words: &[&str]) -> std::process::Output {
+    Command::new(BINARY).args(words).env_remove("RINGFORT_URL").stdin(Stdio::null()).output().unwrap()
+}
