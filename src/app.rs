@@ -61,15 +61,13 @@ pub fn main() -> u8 {
 }
 
 fn run(arguments: &Arguments) -> Result<u8, Failure> {
-    match &arguments.command {
-        Command::Run(place) => run_node(place),
-        other => {
-            log_to_stderr("warn");
-            let runtime = runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
-            runtime.block_on(run_client(arguments, other)).map(|()| Exit::Ok.code())
-        }
+    if let Command::Run(place) = &arguments.command {
+        return run_node(place);
     }
+    log_to_stderr("warn");
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
+    runtime.block_on(run_client(arguments, &arguments.command)).map(|()| Exit::Ok.code())
 }
 
 async fn run_client(arguments: &Arguments, command: &Command) -> Done {

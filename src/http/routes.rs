@@ -89,7 +89,6 @@ pub fn find(method: &Method, path: &str) -> Option<&'static Route> {
 }
 
 /// The router.
-#[must_use]
 pub fn router(node: Node) -> Router {
     let key = get(kv::read).put(kv::write).delete(kv::remove);
     Router::new()

@@ -48,7 +48,7 @@ impl Node {
             let everything = Range { prefix: Vec::new(), after: Vec::new() };
             let mut cursor = Cursor::open(&node, bucket.id, everything, LIST_PAGE_MAX / 16)?;
             let mut piece = header(format, &bucket.columns)?;
-            while let Some(listed) = cursor.next()? {
+            while let Some(listed) = cursor.advance_one()? {
                 let key = Key::new(listed.key)?;
                 // Read again: what was listed may have changed since.
                 let place = IndexKey::new(bucket.id, &key);

@@ -80,12 +80,12 @@ impl Node {
             let mut cursor = Cursor::open(&node, bucket, range, limit * 2 / PARTITIONS + 2)?;
             let mut keys = Vec::with_capacity(limit);
             while keys.len() < limit {
-                match cursor.next()? {
+                match cursor.advance_one()? {
                     Some(listed) => keys.push(listed),
                     None => return Ok(Page { keys, next: None }),
                 }
             }
-            let more = cursor.next()?.is_some();
+            let more = cursor.advance_one()?.is_some();
             let next = keys.last().filter(|_| more).map(|last| last.key.clone());
             Ok(Page { keys, next })
         })
@@ -122,7 +122,7 @@ impl Cursor {
     ///
     /// # Errors
     /// [`DoorError`].
-    pub fn next(&mut self) -> Result<Option<Listed>, DoorError> {
+    pub fn advance_one(&mut self) -> Result<Option<Listed>, DoorError> {
         let Some(Reverse((_, at))) = self.heap.pop() else { return Ok(None) };
         let listed = self.sources.get_mut(usize::from(at)).and_then(|source| source.ready.pop_front());
         self.advance(at)?;

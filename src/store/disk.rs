@@ -34,7 +34,7 @@ pub trait DiskFile: Send + 'static {
     ///
     /// # Errors
     /// Of the operating system; so for every method here.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
     /// Reads up to `bytes.len()` bytes; 0 at the end.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes some of the bytes and says how many.
@@ -131,7 +131,7 @@ impl Disk for FsDisk {
 }
 
 impl DiskFile for fs::File {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 

@@ -42,7 +42,7 @@ fn mint(node: u64, counter: u64) -> Mint {
 fn applied(old: Option<&Object>, update: &Update, mint: Mint) -> (Object, Context) {
     match apply(old, update, mint) {
         Outcome::Applied { object, context, .. } => (object, context),
-        other => panic!("not applied: {other:?}"),
+        other @ (Outcome::Duplicate { .. } | Outcome::Refused(_)) => panic!("not applied: {other:?}"),
     }
 }
 

@@ -132,6 +132,7 @@ impl Index for FjallIndex {
 }
 
 /// Sorts fjall's errors by what the caller can do.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that may grow")]
 fn from_fjall(error: fjall::Error) -> IndexError {
     match error {
         fjall::Error::Storage(error) => from_lsm(&error),
@@ -143,6 +144,7 @@ fn from_fjall(error: fjall::Error) -> IndexError {
 }
 
 /// Sorts the tree's errors by what the caller can do.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that may grow")]
 pub(super) fn from_lsm(error: &lsm_tree::Error) -> IndexError {
     match error {
         lsm_tree::Error::Io(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {

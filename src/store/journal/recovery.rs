@@ -159,10 +159,13 @@ fn is_unused<D: Disk>(disk: &D, name: &str) -> Result<bool, JournalError> {
 fn load<D: Disk>(disk: &D, name: &str) -> Result<(D::File, Vec<u8>), JournalError> {
     let io = || JournalError::io("reading a segment");
     let file = disk.open(name).map_err(io())?;
-    let len = usize::try_from(file.len().map_err(io())?).unwrap_or(usize::MAX);
+    let len = usize::try_from(file.size().map_err(io())?).unwrap_or(usize::MAX);
     let bytes = disk::read_exact_at(&file, 0, len).map_err(io())?;
     Ok((file, bytes))
 }
+
+/// The segment in use, and the prepared one behind it.
+type Mended<D> = (Segment<<D as Disk>::File>, Option<Segment<<D as Disk>::File>>);
 
 struct Scan<'a, D: Disk> {
     disk: &'a D,
@@ -288,7 +291,7 @@ impl<D: Disk> Scan<'_, D> {
     }
 
     /// Cuts the unfinished group, renews the last segment, and opens what the log goes on with.
-    fn mend(&mut self, end: &End<D::File>) -> Result<(Segment<D::File>, Option<Segment<D::File>>), JournalError> {
+    fn mend(&mut self, end: &End<D::File>) -> Result<Mended<D>, JournalError> {
         let io = || JournalError::io("cutting the unfinished group");
         let start = usize::try_from(end.at.offset).unwrap_or(usize::MAX);
         let (used, tail) = end.bytes.split_at_checked(start).unwrap_or((&end.bytes, &[]));

@@ -35,7 +35,7 @@ pub fn read<D: Disk>(disk: &Arc<D>) -> Result<Salvage, JournalError> {
     let mut groups = BTreeMap::new();
     for name in disk.list().map_err(io())?.iter().filter(|name| format::parse_segment_name(name).is_some()) {
         let file = disk.open(name).map_err(io())?;
-        let len = usize::try_from(file.len().map_err(io())?).unwrap_or(usize::MAX);
+        let len = usize::try_from(file.size().map_err(io())?).unwrap_or(usize::MAX);
         let bytes = disk::read_exact_at(&file, 0, len).map_err(io())?;
         let tag = superblock.map(|known| known.tag).or_else(|| tag_of(&bytes));
         let Some(tag) = tag else { continue };

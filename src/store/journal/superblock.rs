@@ -126,7 +126,7 @@ pub struct Found {
 /// # Errors
 /// [`JournalError::Corrupt`] where neither is whole or the file has another size.
 pub fn read<F: DiskFile>(file: &F) -> Result<Found, JournalError> {
-    let len = file.len().map_err(JournalError::io("reading the superblock"))?;
+    let len = file.size().map_err(JournalError::io("reading the superblock"))?;
     if len != 2 * SLOT_BYTES as u64 {
         return Err(JournalError::corrupt(NAME, format!("it has {len} bytes instead of {}", 2 * SLOT_BYTES)));
     }

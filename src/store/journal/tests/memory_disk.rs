@@ -248,7 +248,7 @@ impl MemoryDisk {
 }
 
 impl DiskFile for MemoryFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(u64::try_from(self.disk.lock().platter.inodes[self.inode].cache.len()).unwrap())
     }
 
