@@ -24,6 +24,10 @@ pub const SIBLINGS_MAX: usize = 64;
 /// Operation ids from an `Idempotency-Key` kept with one object (HOUSE decision 10).
 pub const KEYED_OPS_MAX: usize = 32;
 
+/// Random operation ids kept with one object: they guard against forwards and retries among nodes of the last seconds.
+/// A hot key would otherwise carry thousands of them into every record.
+pub const RANDOM_OPS_MAX: usize = 8;
+
 /// How long an `Idempotency-Key` is remembered: longer than any client's retry loop.
 pub const KEYED_OP_TTL: Duration = Duration::from_secs(600);
 
@@ -141,7 +145,7 @@ pub const INDEX_STALL_EXIT: Duration = Duration::from_secs(60);
 /// fjall's block cache.
 pub const INDEX_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// fjall's memtable: small, because it is memory that an idle node would keep.
-pub const INDEX_MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
+pub const INDEX_MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Free space below which writes are refused: two segments, a compaction's copy and room for a crash report.
 pub const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;

@@ -2,6 +2,7 @@
 
 use crate::base::checksum;
 use crate::base::limits::KEYED_OPS_MAX;
+use crate::base::limits::RANDOM_OPS_MAX;
 use crate::base::limits::SIBLINGS_MAX;
 use crate::proto::bucket::Kind;
 use crate::proto::causal::Context;
@@ -174,7 +175,7 @@ fn remembered(old: &Object, update: &Update, now_ms: u64, new: SeenOp) -> Vec<Se
     // Random ids are bounded too: under a storm of writes to one key the oldest give way. They only guard against
     // forwards of the last seconds, keyed ones are bounded by a refusal instead.
     let random = ops.iter().filter(|seen| seen.answer.is_none()).count();
-    if random >= KEYED_OPS_MAX
+    if random >= RANDOM_OPS_MAX
         && let Some(oldest) = ops.iter().position(|seen| seen.answer.is_none())
     {
         ops.remove(oldest);

@@ -153,7 +153,7 @@ fn siblings_and_remembered_operations_are_bounded() {
     }
     let more = put(Kind::Siblings, "x", 99);
     assert_eq!(apply(Some(&object), &more, mint(1, 65)), Outcome::Refused(Refusal::TooManySiblings));
-    assert!(object.ops.len() <= 33, "{}", object.ops.len());
+    assert!(object.ops.len() <= 9, "{}", object.ops.len());
     let mut object = Object::default();
     for i in 1..=32 {
         let keyed = Update { keyed: true, basis: Basis::Current, ..put(Kind::Siblings, "x", i.into()) };

@@ -31,8 +31,8 @@ use crate::store::index::Visit;
 const KEYSPACE: &str = "objects";
 /// Its number in fjall's directory: the first one made.
 pub const KEYSPACE_DIR: &str = "keyspaces/1";
-/// One flusher and one compactor; more would only contend with the requests on a small machine.
-const WORKER_THREADS: usize = 2;
+/// With two, fjall's first worker hands every compaction back to the queue while the second works on it, and spins.
+const WORKER_THREADS: usize = 1;
 /// How often a settling waits before it looks again: fjall offers no notification.
 const SETTLE_POLL: Duration = Duration::from_millis(2);
 

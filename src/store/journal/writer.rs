@@ -160,7 +160,7 @@ impl<D: Disk> Journal<D> {
             ask,
             asked: 0,
             unmarkable: false,
-            last_group: 0,
+            writers: 0,
             committed: 0,
         };
         let writer = thread::Builder::new().name(name.to_owned()).spawn(move || writer.run(on_poison))?;
@@ -262,8 +262,8 @@ struct Writer<D: Disk, W: Follower> {
     asked: u64,
     /// There was no room for a mark: not tried again before the next group, for each try fills the disk.
     unmarkable: bool,
-    /// Records of the last group.
-    last_group: usize,
+    /// How many write at the same time, as far as is known.
+    writers: usize,
     committed: Sequence,
 }
 
@@ -349,11 +349,12 @@ impl<D: Disk, W: Follower> Writer<D, W> {
         queue.prepared.take()
     }
 
-    /// Sleeps until there is something to do. A group waits a little for the writers of the last one to come back:
-    /// with many of them a sync then serves twice as many, with one of them nothing is waited for.
+    /// Sleeps until there is something to do. A group waits a little until half of those who lately wrote at the same
+    /// time have come: with many of them a sync then serves many, with one of them nothing is waited for.
     fn next_work(&mut self) -> Work<D::File> {
         let mut queue = self.shared.lock();
-        let worthwhile = self.last_group - self.last_group / 4;
+        // Two halves in turn: one is synced while the other is on its way here.
+        let worthwhile = self.writers / 2;
         let mut gather_until: Option<Instant> = None;
         loop {
             if let Some(segment) = queue.prepared.take() {
@@ -411,7 +412,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
         };
         self.log.sync()?;
         self.unmarkable = false;
-        self.last_group = group.len();
+        self.count_writers(group.len());
         self.committed += group.len() as u64;
         let stats = &self.shared.stats;
         stats.groups.fetch_add(1, Ordering::Relaxed);
@@ -426,6 +427,13 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             let _gone = ack.send(Ok(()));
         }
         Ok(())
+    }
+
+    /// How many write at the same time: those in this group and those who came meanwhile. Forgotten slowly, so that a
+    /// short pause of some does not make the groups small.
+    fn count_writers(&mut self, in_group: usize) {
+        let now = in_group + self.shared.lock().waiting.len();
+        self.writers = now.max(self.writers - self.writers / 8);
     }
 
     /// Fails a group that was not written, and everything that was submitted on top of it: a later record may build on
