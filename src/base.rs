@@ -5,6 +5,7 @@ pub mod codec;
 pub mod exit;
 pub mod id;
 pub mod limits;
+pub mod memory;
 pub mod redact;
 pub mod rng;
 pub mod time;

@@ -145,7 +145,7 @@ pub const INDEX_STALL_EXIT: Duration = Duration::from_secs(60);
 /// fjall's block cache.
 pub const INDEX_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// fjall's memtable: small, because it is memory that an idle node would keep.
-pub const INDEX_MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+pub const INDEX_MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Free space below which writes are refused: two segments, a compaction's copy and room for a crash report.
 pub const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;

@@ -17,6 +17,7 @@ use crate::base::id::PartitionId;
 use crate::base::limits::CHECKPOINT_BYTES;
 use crate::base::limits::CHECKPOINT_IDLE;
 use crate::base::limits::INDEX_STALL_EXIT;
+use crate::base::memory;
 use crate::base::time;
 use crate::proto::key::IndexKey;
 use crate::store::index::Change;
@@ -281,6 +282,10 @@ impl<I: Index> IndexWriter<I> {
         self.proven = self.applied;
         self.bytes_since_proof = 0;
         (self.prove)(self.proven);
+        if self.progress.lock().groups.is_empty() {
+            // Nothing waits: the memory of the tables just written can go.
+            memory::give_back();
+        }
         Ok(())
     }
 }
