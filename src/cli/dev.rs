@@ -41,6 +41,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two questions whether it is.
 const READY_POLL: Duration = Duration::from_millis(10);
 
+/// The kernel's limit for the path of a Unix socket, its final zero left out.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// `ringfort dev`.
 #[derive(Args, Debug)]
 pub struct DevArguments {
@@ -83,6 +86,12 @@ pub async fn dev(arguments: &DevArguments, as_json: bool) -> Done {
     let dir = &arguments.data;
     let data = dir.join("n1");
     let failed = |error: io::Error| Failure::io(dir.display(), &error);
+    let socket = config::control_socket_of(&data);
+    if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        let message =
+            format!("{} is too long for a socket's path; give a shorter --data; nothing was made", socket.display());
+        return Err(Failure::new(Exit::Usage, message));
+    }
     std::fs::create_dir_all(&data).map_err(failed)?;
     let before = std::fs::read(dir.join("dev.json")).ok().and_then(|text| serde_json::from_slice::<Before>(&text).ok());
     let mut signals = [

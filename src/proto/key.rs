@@ -108,6 +108,13 @@ impl IndexKey {
         (fits && ring::partition_of(bucket, key).0 == partition).then(|| Self(bytes.to_vec()))
     }
 
+    /// Takes bytes of one of our own records, which are checked already: hashing them again would cost as much as
+    /// everything else that is done with them.
+    #[must_use]
+    pub fn of_record(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -140,10 +140,10 @@ impl<I: Index> writer::Follower for Follower<I> {
         // Older versions of the same key may be durable and not in the index yet: they stay.
         let before = last - records.len() as u64;
         for record in records {
-            if let Some(Record::Object { place, .. }) = record::decode(record)
-                && let Some(place) = IndexKey::parse(place)
-            {
-                forget(&self.shared, &place, record.len(), |sequence| before < sequence && sequence <= last);
+            if let Some(Record::Object { place, .. }) = record::decode(record) {
+                forget(&self.shared, &IndexKey::of_record(place), record.len(), |sequence| {
+                    before < sequence && sequence <= last
+                });
             }
         }
     }
@@ -246,10 +246,8 @@ impl<I: Index> IndexWriter<I> {
         self.shared.index.apply(&changes)?;
         // Only now: whoever finds nothing in the overlay finds it in the index.
         for (bytes, record) in group.records.iter().zip(&decoded) {
-            if let Some(Record::Object { place, .. }) = record
-                && let Some(place) = IndexKey::parse(place)
-            {
-                forget(&self.shared, &place, bytes.len(), |sequence| sequence <= group.last);
+            if let Some(Record::Object { place, .. }) = record {
+                forget(&self.shared, &IndexKey::of_record(place), bytes.len(), |sequence| sequence <= group.last);
             }
         }
         self.bytes_since_proof += group.records.iter().map(|record| record.len() as u64).sum::<u64>();
