@@ -51,6 +51,9 @@ pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two pieces of a request's body; a slower sender holds memory for nothing.
 pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a refused sender may go on sending before its connection is cut: time to notice the answer.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Connections served at once. Each idle one costs about 20 KiB; past this new ones wait in the listen queue.
 pub const CONNECTIONS_MAX: usize = 10_000;
 

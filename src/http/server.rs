@@ -33,6 +33,7 @@ use crate::base::limits::HEAD_BYTES_MAX;
 use crate::base::limits::HEAD_READ_TIMEOUT;
 use crate::base::limits::SHUTDOWN_GRACE;
 use crate::http::front::Peer;
+use crate::http::linger::Lingering;
 use crate::node::worker;
 
 /// A wait after `accept` failed, as with too many open files: trying again at once would only spin.
@@ -177,7 +178,8 @@ impl Server {
                 router.clone().call(request)
             });
             let builder = builder();
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let stream = TokioIo::new(Lingering::new(stream, stop.clone()));
+            let mut connection = pin!(builder.serve_connection(stream, service));
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = asked_to_stop(&mut stop) => {
