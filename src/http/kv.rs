@@ -82,7 +82,7 @@ fn all(value: &Value, request: &HeaderMap) -> Result<Response, Problem> {
     let mut live = value.object.live(value.now_ms);
     let first = live.next();
     let several = live.next().is_some();
-    let etag = header_value(&value.object.etag());
+    let etag = header_value(&value.object.etag(value.now_ms));
     let mut response = match first {
         None => {
             // Deleted or expired: the context lets the next writer replace the grave.

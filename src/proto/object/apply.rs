@@ -127,7 +127,7 @@ fn refuse(old: &Object, update: &Update, now_ms: u64) -> Option<Refusal> {
         Condition::Absent | Condition::Matches(_) if lww => Some(Refusal::ConditionOnLww),
         Condition::Absent => old.live(now_ms).next().is_some().then_some(Refusal::ConditionFailed),
         Condition::Matches(etags) => {
-            let fits = old.live(now_ms).next().is_some() && etags.contains(&old.etag());
+            let fits = old.live(now_ms).next().is_some() && etags.contains(&old.etag(now_ms));
             (!fits).then_some(Refusal::ConditionFailed)
         }
     };
