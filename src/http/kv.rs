@@ -28,13 +28,16 @@ use crate::http::path;
 use crate::http::query::Query;
 use crate::node::Node;
 use crate::node::access::Caller;
+use crate::node::error::DoorError;
 use crate::node::list::Listed;
 use crate::node::list::Range;
 use crate::node::vnode::Receipt;
 use crate::node::vnode::Value;
 use crate::node::vnode::WriteOptions;
+use crate::proto::key::Key;
 use crate::proto::object::Action;
 use crate::proto::object::Sibling;
+use crate::proto::object::apply::Refusal;
 
 /// The causal context of a read, for the write that is based on it.
 pub const CONTEXT: HeaderName = HeaderName::from_static("ringfort-context");
@@ -88,11 +91,13 @@ fn all(value: &Value, request: &HeaderMap) -> Result<Response, Problem> {
             // Deleted or expired: the context lets the next writer replace the grave.
             absent().into_response()
         }
-        Some(_) if request.get(header::IF_NONE_MATCH).is_some_and(|known| *known == etag) => {
-            StatusCode::NOT_MODIFIED.into_response()
-        }
+        Some(_) if is_known(request, &etag) => StatusCode::NOT_MODIFIED.into_response(),
         Some(only) if !several => raw(only, value.now_ms),
-        Some(_) => siblings(value),
+        Some(_) => {
+            let mut response = (StatusCode::MULTIPLE_CHOICES, Json(siblings(value))).into_response();
+            never_executed(response.headers_mut());
+            response
+        }
     };
     let headers = response.headers_mut();
     headers.insert(CONTEXT, header_value(&value.context));
@@ -102,8 +107,15 @@ fn all(value: &Value, request: &HeaderMap) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// 300 with a list of the concurrent values.
-fn siblings(value: &Value) -> Response {
+/// Whether the client has what this etag names: `If-None-Match` is a list or `*`, compared weakly (RFC 9110 §13.1.2).
+fn is_known(request: &HeaderMap, etag: &HeaderValue) -> bool {
+    let fits = |known: &str| known == "*" || known.strip_prefix("W/").unwrap_or(known).as_bytes() == etag.as_bytes();
+    let lists = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|known| fits(known.trim()))
+}
+
+/// The concurrent values and the context that replaces them all.
+fn siblings(value: &Value) -> serde_json::Value {
     let one = |(number, sibling): (usize, &Sibling)| {
         let (content_type, body) =
             sibling.live(value.now_ms).unwrap_or_else(|| unreachable!("only live ones are listed"));
@@ -116,7 +128,7 @@ fn siblings(value: &Value) -> Response {
         })
     };
     let list: Vec<_> = value.object.live(value.now_ms).enumerate().map(one).collect();
-    (StatusCode::MULTIPLE_CHOICES, Json(json!({ "siblings": list, "context": value.context }))).into_response()
+    json!({ "siblings": list, "context": value.context })
 }
 
 /// A value as it was stored, in a form that no browser executes.
@@ -135,9 +147,13 @@ fn raw(sibling: &Sibling, now_ms: u64) -> Response {
         headers.insert(CONTENT_TYPE, header_value(content_type));
         headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     }
+    never_executed(headers);
+    response
+}
+
+fn never_executed(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
-    response
 }
 
 /// Types that a browser shows and never runs. Everything else is a download.
@@ -176,7 +192,23 @@ pub async fn write(
     let content_type = content_type(&parts.headers)?;
     let whole = body::whole(&node, &parts.headers, body, VALUE_BYTES_MAX).await?;
     let action = Action::Put { content_type, body: Blob(whole.bytes.clone()), ttl_ms: None };
-    Ok(Json(node.put(&bucket, key, action, options).await?))
+    match node.put(&bucket, key.clone(), action, options).await {
+        Ok(receipt) => Ok(Json(receipt)),
+        Err(refused @ DoorError::Refused(Refusal::TooManySiblings)) => {
+            Err(with_siblings(refused.into(), &node, &bucket, &key))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A refusal with what the writer has to merge. Where that cannot be read now, the refusal alone.
+fn with_siblings(problem: Problem, node: &Node, bucket: &str, key: &Key) -> Problem {
+    let members = match node.get(bucket, key, None) {
+        Ok(Some(value)) => siblings(&value),
+        Ok(None) | Err(_) => return problem,
+    };
+    let serde_json::Value::Object(members) = members else { return problem };
+    Problem { members, ..problem }
 }
 
 /// `DELETE`.
