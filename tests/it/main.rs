@@ -12,5 +12,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod lists;
 mod support;
 mod tidy;
+mod values;
