@@ -12,6 +12,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod buckets;
 mod lists;
 mod support;
 mod tidy;
