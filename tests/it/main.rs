@@ -16,4 +16,5 @@ mod buckets;
 mod lists;
 mod support;
 mod tidy;
+mod transfer;
 mod values;

@@ -248,7 +248,41 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
     }
 }
 
-/// Runs the command line and returns its output.
-pub fn ringfort(words: &[&str]) -> std::process::Output {
-    Command::new(BINARY).args(words).env_remove("RINGFORT_URL").stdin(Stdio::null()).output().unwrap()
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ended {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+}
+
+/// The command line, in a directory and with nothing of ours in its environment.
+pub fn command(dir: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    for name in std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("RINGFORT_")) {
+        command.env_remove(name);
+    }
+    command.args(words).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end.
+pub fn ended(mut command: Command) -> Ended {
+    let output = command.output().unwrap();
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Runs the command line and returns how it ended.
+pub fn ringfort(dir: &Path, words: &[&str]) -> Ended {
+    ended(command(dir, words))
 }
