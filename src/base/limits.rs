@@ -151,6 +151,10 @@ pub const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 /// How often free space is looked at: at full speed about 30 MiB are written in between.
 pub const DISK_CHECK_EVERY: Duration = Duration::from_millis(500);
 
+/// How long a start waits for a data directory that another process holds: one that was killed lets go of it only when
+/// its last disk write has ended.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long a stop waits for requests in flight.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
