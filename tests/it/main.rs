@@ -13,6 +13,7 @@
 )]
 
 mod buckets;
+mod commands;
 mod lists;
 mod support;
 mod tidy;

@@ -282,7 +282,12 @@ pub fn ended(mut command: Command) -> Ended {
     }
 }
 
-/// Runs the command line and returns how it ended.
-pub fn ringfort(dir: &Path, words: &[&str]) -> Ended {
+/// Runs the command line and returns its output.
+pub fn ringfort(words: &[&str]) -> std::process::Output {
+    Command::new(BINARY).args(words).env_remove("RINGFORT_URL").stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs the command line in a directory and returns how it ended.
+pub fn ringfort_in(dir: &Path, words: &[&str]) -> Ended {
     ended(command(dir, words))
 }

@@ -13,7 +13,7 @@ use crate::support::Node;
 use crate::support::Reply;
 use crate::support::airports;
 use crate::support::call;
-use crate::support::ringfort;
+use crate::support::ringfort_in;
 
 const ROWS: u64 = 28_298;
 
@@ -51,7 +51,7 @@ async fn the_airports_come_back_cell_for_cell_and_an_import_can_be_repeated() {
     std::fs::write(&token, node.token("data", &["data"]).await + "\n").unwrap();
     let url = node.url().await;
     let cli = |words: &[&str]| -> Ended {
-        ringfort(here, &[words, &["--url", &url, "--token-file", token.to_str().unwrap()]].concat())
+        ringfort_in(here, &[words, &["--url", &url, "--token-file", token.to_str().unwrap()]].concat())
     };
     let file = airports();
     let file = file.to_str().unwrap();
@@ -188,7 +188,7 @@ async fn bad_rows_are_named_with_line_and_column_and_the_good_ones_stored() {
     let token = dir.path().join("token");
     std::fs::write(&token, node.token("cli", &["data"]).await).unwrap();
     let words = ["import", "b", "bad.csv", "--url", &url, "--token-file", "token"];
-    let done = ringfort(dir.path(), &words);
+    let done = ringfort_in(dir.path(), &words);
     assert_eq!(done.code, 65, "{done:?}");
     assert!(done.err.contains("line 3 column 3: ") && done.err.contains("line 9 column 1: "), "{done:?}");
     assert!(done.err.contains("8 rows: 0 stored, 3 there already, 5 rejected"), "{done:?}");
