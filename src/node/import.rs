@@ -420,17 +420,17 @@ fn broken_json(error: &serde_json::Error) -> (u64, String) {
 
 /// The row that begins in this line cannot be read to its end.
 fn broken_csv(error: &csv::Error, line: u64, stored: &str) -> DoorError {
-    match error.kind() {
-        csv::ErrorKind::Io(error) => broken_off(error, line, stored),
-        _ => DoorError::Unsuitable(format!("line {line}: {error}; {stored}")),
+    if let csv::ErrorKind::Io(error) = error.kind() {
+        return broken_off(error, line, stored);
     }
+    DoorError::Unsuitable(format!("line {line}: {error}; {stored}"))
 }
 
 fn broken_off(error: &io::Error, line: u64, stored: &str) -> DoorError {
-    DoorError::Unsuitable(match error.kind() {
-        io::ErrorKind::InvalidData => format!("line {line}: {error}; {stored}"),
-        _ => format!("line {line}: the upload broke off: {error}; {stored}; repeat it to go on"),
-    })
+    if error.kind() == io::ErrorKind::InvalidData {
+        return DoorError::Unsuitable(format!("line {line}: {error}; {stored}"));
+    }
+    DoorError::Unsuitable(format!("line {line}: the upload broke off: {error}; {stored}; repeat it to go on"))
 }
 
 fn to_u64(number: usize) -> u64 {
