@@ -219,12 +219,13 @@ struct Place {
 
 impl Rows {
     fn run(mut self, source: Source) -> Result<ImportReport, DoorError> {
-        match source {
-            Source::Csv { reader, columns, key_at } => self.csv(reader, &columns, key_at)?,
-            Source::Ndjson(reader) => self.ndjson(reader)?,
-        }
+        let read = match source {
+            Source::Csv { reader, columns, key_at } => self.csv(reader, &columns, key_at),
+            Source::Ndjson(reader) => self.ndjson(reader),
+        };
+        // An error too says that the rows before it are stored.
         self.wait_until(0)?;
-        Ok(self.report)
+        read.map(|()| self.report)
     }
 
     fn csv(&mut self, mut reader: csv::Reader<BodyReader>, columns: &[String], key_at: usize) -> Result<(), DoorError> {
