@@ -279,16 +279,22 @@ async fn batch(client: &Client, ops: Value) -> Reply {
     call(client, "POST", "/v1/batch", &[], json!({ "ops": ops }).to_string()).await
 }
 
-#[tokio::test]
-async fn each_operation_of_a_batch_has_its_own_answer() {
-    let dir = tempfile::tempdir().unwrap();
-    let node = start(&dir).await;
+/// A node with a siblings bucket `s`, an lww bucket `l`, and a client that may read and write values.
+async fn node_for_batches(dir: &tempfile::TempDir) -> (Node, Client) {
+    let node = start(dir).await;
     let owner = node.owner();
     for (name, kind) in [("s", "siblings"), ("l", "lww")] {
         let made = call(&owner, "PUT", &format!("/v1/buckets/{name}"), &[], json!({ "kind": kind }).to_string()).await;
         assert_eq!(made.status, 201);
     }
     let device = node.client("device", &["device:read", "device:write"]).await;
+    (node, device)
+}
+
+#[tokio::test]
+async fn each_operation_of_a_batch_has_its_own_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_node, device) = node_for_batches(&dir).await;
     let stored = batch(
         &device,
         json!([
@@ -339,7 +345,13 @@ async fn each_operation_of_a_batch_has_its_own_answer() {
     assert_eq!(get(&device, "/v1/kv/s/two").await.text(), "3");
     let etag = get(&device, "/v1/kv/l/json").await.header("etag").unwrap().to_owned();
     assert_eq!(read[0]["etag"], etag);
+}
 
+#[tokio::test]
+async fn a_batch_is_within_scopes_and_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, device) = node_for_batches(&dir).await;
+    assert_eq!(call(&device, "PUT", "/v1/kv/l/json", &[], "1").await.status, 200);
     let both = json!([
         { "op": "put", "bucket": "l", "key": "p", "value": 1 },
         { "op": "get", "bucket": "l", "key": "json" },
