@@ -8,6 +8,7 @@ pub mod bucket;
 pub mod error;
 pub mod front;
 pub mod kv;
+pub mod linger;
 pub mod openapi;
 pub mod path;
 pub mod query;

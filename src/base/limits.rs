@@ -55,6 +55,9 @@ pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two pieces of a request's body; a slower sender holds memory for nothing.
 pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a refused sender may go on sending before its connection is cut: time to notice the answer.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Connections served at once. Each idle one costs about 20 KiB; past this new ones wait in the listen queue.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
@@ -151,6 +154,10 @@ pub const INDEX_MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 pub const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 /// How often free space is looked at: at full speed about 30 MiB are written in between.
 pub const DISK_CHECK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a start waits for a data directory that another process holds: one that was killed lets go of it only when
+/// its last disk write has ended.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a stop waits for requests in flight.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);

@@ -49,7 +49,7 @@ pub struct DefinitionArguments {
     /// Replicas on whose disk a write must be
     #[arg(long)]
     w: Option<u8>,
-    /// Time to live of values, such as 30d
+    /// Time to live of values, such as 30d; `none` for ever
     #[arg(long)]
     ttl: Option<String>,
     /// losable, normal or critical
@@ -65,7 +65,7 @@ impl DefinitionArguments {
             ("n", self.n.map(Value::from)),
             ("r", self.r.map(Value::from)),
             ("w", self.w.map(Value::from)),
-            ("ttl", self.ttl.clone().map(Value::from)),
+            ("ttl", self.ttl.clone().map(|ttl| if ttl == "none" { Value::Null } else { ttl.into() })),
             ("class", self.class.clone().map(Value::from)),
         ];
         for (name, value) in fields {

@@ -43,6 +43,10 @@ const READY_POLL: Duration = Duration::from_millis(10);
 
 /// The kernel's limit for the path of a Unix socket, its final zero left out.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// What a client finds the node and its tokens by.
+const DEV_FILE: &str = "dev.json";
+/// That of the last run, until there is a new one.
+const DEV_FILE_BEFORE: &str = "dev.json.before";
 
 /// `ringfort dev`.
 #[derive(Args, Debug)]
@@ -93,7 +97,9 @@ pub async fn dev(arguments: &DevArguments, as_json: bool) -> Done {
         return Err(Failure::new(Exit::Usage, message));
     }
     std::fs::create_dir_all(&data).map_err(failed)?;
-    let before = std::fs::read(dir.join("dev.json")).ok().and_then(|text| serde_json::from_slice::<Before>(&text).ok());
+    // Before anything of another dev's is touched.
+    let _lock = data_dir::lock(dir).map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
+    let before = put_aside(dir).map_err(failed)?;
     let mut signals = [
         unix::signal(SignalKind::interrupt()).map_err(failed)?,
         unix::signal(SignalKind::terminate()).map_err(failed)?,
@@ -106,7 +112,9 @@ pub async fn dev(arguments: &DevArguments, as_json: bool) -> Done {
     };
     let result = match ready {
         Ok(document) => {
-            data_dir::write_whole(&dir.join("dev.json"), format!("{document:#}\n").as_bytes()).map_err(failed)?;
+            data_dir::write_whole(&dir.join(DEV_FILE), format!("{document:#}\n").as_bytes()).map_err(failed)?;
+            // Kept for nothing, if it stays: the next start puts the new one in its place.
+            let _stays = std::fs::remove_file(dir.join(DEV_FILE_BEFORE));
             tell(&document, &arguments.import, as_json);
             tokio::select! {
                 () = any(&mut signals) => Ok(()),
@@ -117,6 +125,17 @@ pub async fn dev(arguments: &DevArguments, as_json: bool) -> Done {
     };
     stop(&mut node).await;
     result
+}
+
+/// The tokens of the last run. Its `dev.json` goes out of the way: who waits for the file must not find an old one. It
+/// is kept under another name until the new one is there, so that a start that fails loses no token.
+fn put_aside(dir: &Path) -> io::Result<Option<Before>> {
+    match std::fs::rename(dir.join(DEV_FILE), dir.join(DEV_FILE_BEFORE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let before = std::fs::read(dir.join(DEV_FILE_BEFORE)).ok();
+    Ok(before.and_then(|text| serde_json::from_slice(&text).ok()))
 }
 
 /// The node leads its own process group and dies with us.
@@ -169,7 +188,7 @@ async fn prepare(
 ) -> Result<Value, Failure> {
     let url = format!("http://127.0.0.1:{}", arguments.port);
     let local = Client::new(Target::Socket(config::control_socket_of(data)), None);
-    wait_until_ready(&local).await?;
+    wait_until_ready(&local, pid).await?;
     let known = match before {
         Some(before) if is_valid(&url, &before.admin_token).await? => Some((before.admin_token, before.device_token)),
         Some(_) | None => None,
@@ -201,15 +220,26 @@ async fn prepare(
     }))
 }
 
-async fn wait_until_ready(local: &Client) -> Result<(), Failure> {
+async fn wait_until_ready(local: &Client, pid: Option<u32>) -> Result<(), Failure> {
     let deadline = time::mono() + READY_TIMEOUT;
     loop {
-        let asked = async { local.send(Method::GET, "/readyz", &[], full("")).await?.bytes().await };
-        match asked.await {
+        match ready(local, pid).await {
             Err(_not_yet) if time::mono() < deadline => tokio::time::sleep(READY_POLL).await,
-            other => return other.map(|_| ()),
+            other => return other,
         }
     }
+}
+
+/// Whether the node that answers is ready, and the one that we started: another one on the same data answers too.
+async fn ready(local: &Client, pid: Option<u32>) -> Result<(), Failure> {
+    local.send(Method::GET, "/readyz", &[], full("")).await?.bytes().await?;
+    let status = local.ask(Method::GET, "/v1/status").await?;
+    let worker = status.get("worker_pid").and_then(Value::as_i64).and_then(|worker| i32::try_from(worker).ok());
+    let group = worker.and_then(Pid::from_raw).and_then(|worker| rustix::process::getpgid(Some(worker)).ok());
+    if group.map(|group| group.as_raw_nonzero().get().unsigned_abs()) == pid {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Unavailable, "another node serves this data; nothing was changed; stop that one first"))
 }
 
 async fn is_valid(url: &str, token: &str) -> Result<bool, Failure> {

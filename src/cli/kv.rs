@@ -116,7 +116,12 @@ async fn get(client: &Client, bucket: &str, key: &str) -> Done {
 /// The context of what is there now, so that a write replaces it.
 async fn context(client: &Client, bucket: &str, key: &str) -> Result<Option<String>, Failure> {
     let answer = client.send(Method::HEAD, &path(bucket, key), &[], full("")).await?;
-    Ok(answer.header("ringfort-context").map(str::to_owned))
+    let context = answer.header("ringfort-context").map(str::to_owned);
+    if answer.head.status != StatusCode::NOT_FOUND {
+        // Anything but a value or its absence is a reason not to write.
+        answer.bytes().await?;
+    }
+    Ok(context)
 }
 
 fn told(receipt: &Value, done: &str, as_json: bool) {

@@ -131,7 +131,7 @@ fn read(node: &Node, caller: &Caller, op: &Op<'_>) -> Result<Value, Problem> {
         Ok([Value::Object(mut only)]) => {
             only.insert("status".to_owned(), 200.into());
             only.insert("context".to_owned(), found.context.into());
-            only.insert("etag".to_owned(), found.object.etag().into());
+            only.insert("etag".to_owned(), found.object.etag(found.now_ms).into());
             Ok(Value::Object(only))
         }
         Ok([_]) => Err(absent()),

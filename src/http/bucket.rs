@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::Uri;
 use serde::Deserialize;
+use serde::Deserializer;
 use serde_json::Value;
 use serde_json::json;
 
@@ -29,8 +30,15 @@ struct Document {
     n: Option<u8>,
     r: Option<u8>,
     w: Option<u8>,
-    ttl: Option<String>,
+    /// Missing: as it is. Null: none.
+    #[serde(default, deserialize_with = "given")]
+    ttl: Option<Option<String>>,
     class: Option<Class>,
+}
+
+/// Tells a field that is null from one that is missing.
+fn given<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(field).map(Some)
 }
 
 fn view(name: &str, bucket: &Bucket) -> Value {
@@ -67,7 +75,11 @@ pub async fn make(State(node): State<Node>, request: Request) -> Result<(StatusC
     let name = path::segment(parts.uri.path(), 2)?;
     let document: Document = body::document(&node, &parts.headers, body).await?;
     let kind = document.kind.as_deref().map(parse_kind).transpose()?;
-    let ttl_ms = document.ttl.as_deref().map(|ttl| query::ttl_ms("ttl", ttl)).transpose()?;
+    let ttl_ms = match document.ttl {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(ttl)) => Some(Some(query::ttl_ms("ttl", &ttl)?)),
+    };
     let wish = BucketWish { kind, n: document.n, r: document.r, w: document.w, ttl_ms, class: document.class };
     let made = node.put_bucket(&name, wish).await?;
     let bucket = node.bucket_view(&name)?;

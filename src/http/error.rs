@@ -29,13 +29,15 @@ pub struct Problem {
     pub outcome: Option<&'static str>,
     /// Seconds after which a retry makes sense.
     pub retry_after_s: Option<u32>,
+    /// Further members of the document (RFC 9457 §3.2).
+    pub members: Map<String, Value>,
 }
 
 impl Problem {
     /// A refusal.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), outcome: None, retry_after_s: None }
+        Self { status, code, detail: detail.into(), outcome: None, retry_after_s: None, members: Map::new() }
     }
 
     /// The request is not understood.
@@ -61,7 +63,7 @@ impl Problem {
     /// The document.
     #[must_use]
     pub fn document(&self, request_id: &str) -> Value {
-        let mut document = Map::new();
+        let mut document = self.members.clone();
         document.insert("type".to_owned(), format!("urn:ringfort:problem:{}", self.code).into());
         document.insert("title".to_owned(), title(self.status).into());
         document.insert("status".to_owned(), self.status.as_u16().into());

@@ -7,6 +7,7 @@ use axum::extract::MatchedPath;
 use axum::extract::Request;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::middleware::Next;
@@ -32,10 +33,8 @@ pub enum Peer {
 /// The middleware.
 pub async fn front(State(node): State<Node>, mut request: Request, next: Next) -> Response {
     let started = time::mono();
-    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let Some(route) = matched.and_then(|path| routes::find(request.method(), path)) else {
-        return not_here().await;
-    };
+    let Some(matched) = request.extensions().get::<MatchedPath>().cloned() else { return not_here().await };
+    let Some(route) = routes::find(request.method(), matched.as_str()) else { return not_so(matched.as_str()) };
     let operation = route.operation;
     let response = match enter(&node, &mut request, route.need) {
         Ok(place) => {
@@ -97,12 +96,12 @@ pub async fn not_here() -> Response {
 }
 
 /// The path is served, but not by this method.
-pub async fn not_so() -> Response {
-    std::future::ready(Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "no_such_method",
-        "this path does not take that method; see /v1/openapi.json",
-    ))
-    .await
-    .into_response()
+fn not_so(path: &str) -> Response {
+    let methods = routes::methods(path).join(", ");
+    let detail = format!("this path takes {methods}; nothing was changed; see /v1/openapi.json");
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail).into_response();
+    if let Ok(methods) = HeaderValue::from_str(&methods) {
+        response.headers_mut().insert(header::ALLOW, methods);
+    }
+    response
 }

@@ -28,13 +28,16 @@ use crate::http::path;
 use crate::http::query::Query;
 use crate::node::Node;
 use crate::node::access::Caller;
+use crate::node::error::DoorError;
 use crate::node::list::Listed;
 use crate::node::list::Range;
 use crate::node::vnode::Receipt;
 use crate::node::vnode::Value;
 use crate::node::vnode::WriteOptions;
+use crate::proto::key::Key;
 use crate::proto::object::Action;
 use crate::proto::object::Sibling;
+use crate::proto::object::apply::Refusal;
 
 /// The causal context of a read, for the write that is based on it.
 pub const CONTEXT: HeaderName = HeaderName::from_static("ringfort-context");
@@ -82,17 +85,19 @@ fn all(value: &Value, request: &HeaderMap) -> Result<Response, Problem> {
     let mut live = value.object.live(value.now_ms);
     let first = live.next();
     let several = live.next().is_some();
-    let etag = header_value(&value.object.etag());
+    let etag = header_value(&value.object.etag(value.now_ms));
     let mut response = match first {
         None => {
             // Deleted or expired: the context lets the next writer replace the grave.
             absent().into_response()
         }
-        Some(_) if request.get(header::IF_NONE_MATCH).is_some_and(|known| *known == etag) => {
-            StatusCode::NOT_MODIFIED.into_response()
-        }
+        Some(_) if is_known(request, &etag) => StatusCode::NOT_MODIFIED.into_response(),
         Some(only) if !several => raw(only, value.now_ms),
-        Some(_) => siblings(value),
+        Some(_) => {
+            let mut response = (StatusCode::MULTIPLE_CHOICES, Json(siblings(value))).into_response();
+            never_executed(response.headers_mut());
+            response
+        }
     };
     let headers = response.headers_mut();
     headers.insert(CONTEXT, header_value(&value.context));
@@ -102,8 +107,15 @@ fn all(value: &Value, request: &HeaderMap) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// 300 with a list of the concurrent values.
-fn siblings(value: &Value) -> Response {
+/// Whether the client has what this etag names: `If-None-Match` is a list or `*`, compared weakly (RFC 9110 §13.1.2).
+fn is_known(request: &HeaderMap, etag: &HeaderValue) -> bool {
+    let fits = |known: &str| known == "*" || known.strip_prefix("W/").unwrap_or(known).as_bytes() == etag.as_bytes();
+    let lists = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|known| fits(known.trim()))
+}
+
+/// The concurrent values and the context that replaces them all.
+fn siblings(value: &Value) -> serde_json::Value {
     let one = |(number, sibling): (usize, &Sibling)| {
         let (content_type, body) =
             sibling.live(value.now_ms).unwrap_or_else(|| unreachable!("only live ones are listed"));
@@ -116,7 +128,7 @@ fn siblings(value: &Value) -> Response {
         })
     };
     let list: Vec<_> = value.object.live(value.now_ms).enumerate().map(one).collect();
-    (StatusCode::MULTIPLE_CHOICES, Json(json!({ "siblings": list, "context": value.context }))).into_response()
+    json!({ "siblings": list, "context": value.context })
 }
 
 /// A value as it was stored, in a form that no browser executes.
@@ -124,39 +136,38 @@ fn raw(sibling: &Sibling, now_ms: u64) -> Response {
     let (content_type, body) = sibling.live(now_ms).unwrap_or_else(|| unreachable!("only live ones are served"));
     let mut response = Response::new(Body::from(body.0.clone()));
     let headers = response.headers_mut();
-    let harmless = is_harmless(content_type);
-    let served = if harmless && !content_type.is_empty() {
-        header_value(content_type)
-    } else {
+    let executable = is_executable(content_type);
+    let served = if executable || content_type.is_empty() {
         HeaderValue::from_static("application/octet-stream")
+    } else {
+        header_value(content_type)
     };
     headers.insert(header::CONTENT_TYPE, served);
-    if !harmless {
+    if executable {
         headers.insert(CONTENT_TYPE, header_value(content_type));
         headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    never_executed(headers);
     response
 }
 
-/// Types that a browser shows and never runs. Everything else is a download.
-fn is_harmless(content_type: &str) -> bool {
+fn never_executed(headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+}
+
+/// Types that a browser might run, or that are not types at all: they go out as downloads.
+fn is_executable(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    matches!(
-        essence.as_str(),
-        "" | "application/json"
-            | "application/octet-stream"
-            | "application/cbor"
-            | "application/x-ndjson"
-            | "application/protobuf"
-            | "text/plain"
-            | "text/csv"
-            | "image/png"
-            | "image/jpeg"
-            | "image/gif"
-            | "image/webp"
-    )
+    let Some((kind, name)) = essence.split_once('/') else { return !essence.is_empty() };
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$&^_.+-".contains(c);
+    let malformed = kind.is_empty() || name.is_empty() || !kind.chars().all(token) || !name.chars().all(token);
+    let runs = ["html", "xml", "svg", "xsl", "javascript", "ecmascript", "jscript", "livescript", "vbscript", "wasm"];
+    let shows_others = ["application/pdf", "application/x-shockwave-flash", "text/css", "text/cache-manifest"];
+    malformed
+        || runs.iter().any(|word| name.contains(word))
+        || shows_others.contains(&essence.as_str())
+        || matches!(kind, "multipart" | "message")
 }
 
 /// Header values come from checked input or from us.
@@ -176,7 +187,23 @@ pub async fn write(
     let content_type = content_type(&parts.headers)?;
     let whole = body::whole(&node, &parts.headers, body, VALUE_BYTES_MAX).await?;
     let action = Action::Put { content_type, body: Blob(whole.bytes.clone()), ttl_ms: None };
-    Ok(Json(node.put(&bucket, key, action, options).await?))
+    match node.put(&bucket, key.clone(), action, options).await {
+        Ok(receipt) => Ok(Json(receipt)),
+        Err(refused @ DoorError::Refused(Refusal::TooManySiblings)) => {
+            Err(with_siblings(refused.into(), &node, &bucket, &key))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A refusal with what the writer has to merge. Where that cannot be read now, the refusal alone.
+fn with_siblings(problem: Problem, node: &Node, bucket: &str, key: &Key) -> Problem {
+    let members = match node.get(bucket, key, None) {
+        Ok(Some(value)) => siblings(&value),
+        Ok(None) | Err(_) => return problem,
+    };
+    let serde_json::Value::Object(members) = members else { return problem };
+    Problem { members, ..problem }
 }
 
 /// `DELETE`.
@@ -265,5 +292,37 @@ fn listed(one: &Listed) -> serde_json::Value {
     match std::str::from_utf8(&one.key) {
         Ok(key) => json!({ "key": key, "size": one.size, "at": at }),
         Err(_not_text) => json!({ "key_b64": codec::base64(&one.key), "size": one.size, "at": at }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_executable;
+
+    #[test]
+    fn what_a_browser_could_run_is_a_download_and_nothing_else_is() {
+        for runs in [
+            "text/html",
+            "TEXT/HTML; charset=utf-8",
+            " application/xhtml+xml",
+            "image/svg+xml",
+            "text/xml",
+            "a/b+xml",
+            "text/javascript",
+            "application/x-javascript",
+            "application/pdf",
+            "multipart/related",
+            "text",
+            "/",
+            "a/b c",
+            "text/html/",
+            "application/wasm",
+            "text/xsl",
+        ] {
+            assert!(is_executable(runs), "{runs}");
+        }
+        for shows in ["", "application/json", "application/senml+json", "audio/ogg", "image/png", "text/plain;x=<b>"] {
+            assert!(!is_executable(shows), "{shows}");
+        }
     }
 }

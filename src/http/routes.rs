@@ -88,6 +88,13 @@ pub fn find(method: &Method, path: &str) -> Option<&'static Route> {
     ROUTES.iter().find(|route| route.method == method && route.path == path)
 }
 
+/// What a path takes.
+#[must_use]
+pub fn methods(path: &str) -> Vec<&'static str> {
+    let rows = ROUTES.iter().filter(|route| route.path == path);
+    rows.flat_map(|route| if route.method == "GET" { vec!["GET", "HEAD"] } else { vec![route.method] }).collect()
+}
+
 /// The router.
 pub fn router(node: Node) -> Router {
     let key = get(kv::read).put(kv::write).delete(kv::remove);
@@ -110,7 +117,6 @@ pub fn router(node: Node) -> Router {
         .route("/v1/tokens/{id}", delete(admin::remove_token))
         .route("/v1/users", get(admin::list_users))
         .route("/v1/users/{name}", put(admin::put_user).delete(admin::remove_user))
-        .method_not_allowed_fallback(front::not_so)
         .route_layer(middleware::from_fn_with_state(node.clone(), front::front))
         .fallback(front::not_here)
         .with_state(node)

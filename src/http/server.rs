@@ -33,6 +33,7 @@ use crate::base::limits::HEAD_BYTES_MAX;
 use crate::base::limits::HEAD_READ_TIMEOUT;
 use crate::base::limits::SHUTDOWN_GRACE;
 use crate::http::front::Peer;
+use crate::http::linger::Lingering;
 use crate::node::worker;
 
 /// A wait after `accept` failed, as with too many open files: trying again at once would only spin.
@@ -177,7 +178,8 @@ impl Server {
                 router.clone().call(request)
             });
             let builder = builder();
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let stream = TokioIo::new(Lingering::new(stream, stop.clone()));
+            let mut connection = pin!(builder.serve_connection(stream, service));
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = asked_to_stop(&mut stop) => {
@@ -198,8 +200,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_READ_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .pipeline_flush(true);
+        // No `pipeline_flush`: with it hyper 1.12 never sends the 400 or 431 for a head that it cannot read.
+        .max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())

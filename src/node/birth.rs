@@ -1,12 +1,15 @@
 //! From a data directory to an open door: identity, control state, store. A new directory becomes a cluster of one
 //! (HOUSE decision 1); a birth that was interrupted goes on.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use crate::base::limits::LOCK_PATIENCE;
 use crate::base::rng;
 use crate::base::time;
 use crate::control::consensus::Consensus;
@@ -73,7 +76,16 @@ pub enum BirthError {
     },
 }
 
+/// Between two looks whether the directory is free.
+const LOCK_POLL: Duration = Duration::from_millis(10);
+
 impl BirthError {
+    /// Whether another process is the trouble, so that starting again would not help.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::DataDir(DataDirError::InUse { .. }))
+    }
+
     /// Whether what is on disk is the trouble, so that starting again would not help.
     #[must_use]
     pub fn is_bad_data(&self) -> bool {
@@ -106,7 +118,7 @@ pub struct OpenNode {
 /// # Errors
 /// [`BirthError`].
 pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Result<OpenNode, BirthError> {
-    let dir = DataDir::open(&options.data)?;
+    let dir = hold(&options.data).await?;
     let identity_dir = dir.sub("identity");
     let identity = match identity::read(&identity_dir)? {
         Some(identity) => identity,
@@ -147,6 +159,18 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     node.purge_removed_buckets();
     node.look_at_disk().map_err(io("looking at free space"))?;
     Ok(OpenNode { node, dir })
+}
+
+/// Takes the directory. One whose last process was killed a moment ago may still be held: the kernel lets go when its
+/// last disk write has ended.
+async fn hold(path: &Path) -> Result<DataDir, DataDirError> {
+    let deadline = time::mono() + LOCK_PATIENCE;
+    loop {
+        match DataDir::open(path) {
+            Err(DataDirError::InUse { .. }) if time::mono() < deadline => tokio::time::sleep(LOCK_POLL).await,
+            held_or_not => return held_or_not,
+        }
+    }
 }
 
 /// The cluster's first command, where it was not given yet.

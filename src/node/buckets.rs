@@ -21,8 +21,8 @@ pub struct BucketWish {
     pub r: Option<u8>,
     /// For a write.
     pub w: Option<u8>,
-    /// Time to live in milliseconds.
-    pub ttl_ms: Option<u64>,
+    /// Time to live in milliseconds, or none.
+    pub ttl_ms: Option<Option<u64>>,
     /// How much it matters.
     pub class: Option<Class>,
 }
@@ -82,7 +82,7 @@ impl Definition {
             kind: wish.kind.unwrap_or(self.kind),
             r: wish.r.unwrap_or(self.r),
             w: wish.w.unwrap_or(self.w),
-            ttl_ms: wish.ttl_ms.or(self.ttl_ms),
+            ttl_ms: wish.ttl_ms.unwrap_or(self.ttl_ms),
             class: wish.class.unwrap_or(self.class),
             n: self.n,
         }

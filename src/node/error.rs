@@ -16,16 +16,16 @@ pub enum DoorError {
     #[error("this node has as many requests as it takes; nothing was changed; try again in a moment")]
     Busy,
     /// The bucket is not there.
-    #[error("there is no bucket `{name}`; make it with `ringfort bucket create {name}`")]
+    #[error("there is no bucket `{name}`; nothing was changed; make it with `ringfort bucket create {name}`")]
     NoSuchBucket {
         /// As given.
         name: String,
     },
     /// The key is not one.
-    #[error(transparent)]
+    #[error("{0}; nothing was changed")]
     BadKey(#[from] KeyError),
     /// The context is not one.
-    #[error(transparent)]
+    #[error("{0}; nothing was changed")]
     BadContext(#[from] BadContext),
     /// A parameter is out of its range.
     #[error("{field}: {reason}; nothing was changed")]
@@ -66,7 +66,7 @@ pub enum DoorError {
     #[error("{0}; nothing was changed")]
     Control(Refused),
     /// More replicas were asked for than there are owners.
-    #[error("{wanted} replicas were asked for, but the key has {owners} owner; nothing was stored")]
+    #[error("{wanted} replicas were asked for, but the key has {owners} owner; nothing was changed")]
     NoQuorum {
         /// Asked for.
         wanted: u8,
@@ -89,7 +89,7 @@ pub enum DoorError {
         budget: Duration,
     },
     /// Something is not there.
-    #[error("there is no {what} `{name}`")]
+    #[error("there is no {what} `{name}`; nothing was changed")]
     NotFound {
         /// Of what kind.
         what: &'static str,

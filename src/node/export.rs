@@ -141,9 +141,9 @@ fn value_fields(sibling: &Sibling, now_ms: u64) -> String {
     let Some((content_type, body)) = sibling.live(now_ms) else { return String::new() };
     let json: Option<&RawValue> =
         if content_type == "application/json" { serde_json::from_slice(&body.0).ok() } else { None };
-    // A line is a line: JSON over several lines goes as bytes.
-    match json.filter(|json| !json.get().contains(['\n', '\r'])) {
-        Some(json) => format!("\"value\":{}", json.get()),
+    match json {
+        // A line is a line. Outside of its texts, where none can be, a line end is as good as a space.
+        Some(json) => format!("\"value\":{}", json.get().replace(['\n', '\r'], " ")),
         None => {
             let content_type = serde_json::Value::from(content_type);
             format!("\"value_b64\":\"{}\",\"content_type\":{content_type}", codec::base64(&body.0))

@@ -106,6 +106,10 @@ impl BodyReader {
     }
 }
 
+/// Said of a row that reaches [`IMPORT_ROW_BYTES_MAX`].
+const TOO_LONG: &str = "a row of more than 2 MiB begins here; is a closing quote or a line end missing?";
+const _: () = assert!(IMPORT_ROW_BYTES_MAX == 2 << 20);
+
 impl Read for BodyReader {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
@@ -118,7 +122,7 @@ impl Read for BodyReader {
         let (to, _) = to.split_at_mut_checked(len).unwrap_or((&mut [], &mut []));
         self.current.copy_to_slice(to);
         if self.unfinished.fetch_add(len, Ordering::Relaxed) > IMPORT_ROW_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a row is longer than the limit"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, TOO_LONG));
         }
         Ok(len)
     }
@@ -135,6 +139,8 @@ impl Node {
         options: ImportOptions,
         body: BodyReader,
     ) -> Result<ImportReport, DoorError> {
+        let opening = options.clone();
+        let source = worker::block("reading the header", move || Source::open(&opening, body)).await?;
         let bucket_made = match self.bucket(name) {
             Ok(_) => false,
             Err(_missing) => {
@@ -143,18 +149,56 @@ impl Node {
         };
         let bucket = self.bucket(name)?;
         let report = ImportReport { bucket: name.to_owned(), bucket_made, ..ImportReport::default() };
-        let (columns, columns_known) = tokio::sync::oneshot::channel();
+        if let Source::Csv { columns, .. } = &source {
+            let command = Command::SetColumns { bucket: name.to_owned(), columns: columns.clone() };
+            self.0.consensus.propose(command).await?;
+        }
         let rows = Rows { node: self.clone(), bucket, options, in_flight: VecDeque::new(), report };
-        let reading = worker::block("importing", move || rows.run(body, columns));
-        let remember = async {
-            if let Ok(columns) = columns_known.await {
-                self.0.consensus.propose(Command::SetColumns { bucket: name.to_owned(), columns }).await?;
+        worker::block("importing", move || rows.run(source)).await
+    }
+}
+
+/// A body that rows can be read from: what it needs is known to be there.
+enum Source {
+    Csv { reader: csv::Reader<BodyReader>, columns: Vec<String>, key_at: usize },
+    Ndjson(BufReader<BodyReader>),
+}
+
+impl Source {
+    /// Reads the header of a CSV. Nothing is changed before.
+    fn open(options: &ImportOptions, body: BodyReader) -> Result<Self, DoorError> {
+        match options.format {
+            Format::Ndjson => Ok(Self::Ndjson(BufReader::new(body))),
+            Format::Csv => {
+                let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(body);
+                let broken = |error: &csv::Error| broken_csv(error, 1, "nothing was stored");
+                let header = reader.headers().map_err(|error| broken(&error))?;
+                let columns: Vec<String> = header.iter().map(str::to_owned).collect();
+                let key_at = key_column(options.key.as_deref(), &columns)?;
+                Ok(Self::Csv { reader, columns, key_at })
             }
-            Ok::<_, DoorError>(())
-        };
-        let (report, remembered) = tokio::join!(reading, remember);
-        remembered?;
-        report
+        }
+    }
+}
+
+fn key_column(key: Option<&str>, columns: &[String]) -> Result<usize, DoorError> {
+    let unsuitable = |reason: String| Err(DoorError::Unsuitable(format!("{reason}; nothing was stored")));
+    if columns.is_empty() || columns.len() > IMPORT_COLUMNS_MAX {
+        return unsuitable(format!(
+            "the header row has {} columns; 1 to {IMPORT_COLUMNS_MAX} are possible",
+            columns.len()
+        ));
+    }
+    let distinct: BTreeSet<_> = columns.iter().collect();
+    if distinct.len() != columns.len() {
+        return unsuitable("two columns of the header row have the same name".to_owned());
+    }
+    match key {
+        None => Ok(0),
+        Some(field) => match columns.iter().position(|column| column == field) {
+            Some(at) => Ok(at),
+            None => unsuitable(format!("there is no column `{field}`; the header row has: {}", columns.join(", "))),
+        },
     }
 }
 
@@ -174,68 +218,43 @@ struct Place {
 }
 
 impl Rows {
-    fn run(
-        mut self,
-        body: BodyReader,
-        columns: tokio::sync::oneshot::Sender<Vec<String>>,
-    ) -> Result<ImportReport, DoorError> {
-        match self.options.format {
-            Format::Csv => self.csv(body, columns)?,
-            Format::Ndjson => self.ndjson(body)?,
-        }
+    fn run(mut self, source: Source) -> Result<ImportReport, DoorError> {
+        let read = match source {
+            Source::Csv { reader, columns, key_at } => self.csv(reader, &columns, key_at),
+            Source::Ndjson(reader) => self.ndjson(reader),
+        };
+        // An error too says that the rows before it are stored.
         self.wait_until(0)?;
-        Ok(self.report)
+        read.map(|()| self.report)
     }
 
-    fn csv(&mut self, body: BodyReader, remember: tokio::sync::oneshot::Sender<Vec<String>>) -> Result<(), DoorError> {
-        let unfinished = Arc::clone(&body.unfinished);
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(body);
-        let header = reader.headers().map_err(|error| broken_csv(&error))?.clone();
-        let columns: Vec<String> = header.iter().map(str::to_owned).collect();
-        let key_at = self.key_column(&columns)?;
-        let _nobody_waits = remember.send(columns.clone());
+    fn csv(&mut self, mut reader: csv::Reader<BodyReader>, columns: &[String], key_at: usize) -> Result<(), DoorError> {
+        let unfinished = Arc::clone(&reader.get_ref().unfinished);
         let mut record = csv::ByteRecord::new();
-        while reader.read_byte_record(&mut record).map_err(|error| broken_csv(&error))? {
+        loop {
+            let begins = reader.position().line();
+            let read = reader.read_byte_record(&mut record);
+            if !read.map_err(|error| broken_csv(&error, begins, "the rows before it are stored"))? {
+                return Ok(());
+            }
             unfinished.store(0, Ordering::Relaxed);
             self.report.rows += 1;
             let line = record.position().map_or(0, csv::Position::line);
-            match csv_row(&columns, key_at, &record) {
+            match csv_row(columns, key_at, &record) {
                 Ok((key, body)) => self.row(Place { line, column: to_u64(key_at) + 1 }, key, json(body))?,
                 Err((column, reason)) => self.reject(Place { line, column }, reason),
             }
         }
-        Ok(())
     }
 
-    fn key_column(&self, columns: &[String]) -> Result<usize, DoorError> {
-        let unsuitable = |reason: String| Err(DoorError::Unsuitable(format!("{reason}; nothing was stored")));
-        if columns.is_empty() || columns.len() > IMPORT_COLUMNS_MAX {
-            return unsuitable(format!(
-                "the header row has {} columns; 1 to {IMPORT_COLUMNS_MAX} are possible",
-                columns.len()
-            ));
-        }
-        let distinct: BTreeSet<_> = columns.iter().collect();
-        if distinct.len() != columns.len() {
-            return unsuitable("two columns of the header row have the same name".to_owned());
-        }
-        match &self.options.key {
-            None => Ok(0),
-            Some(field) => match columns.iter().position(|column| column == field) {
-                Some(at) => Ok(at),
-                None => unsuitable(format!("there is no column `{field}`; the header row has: {}", columns.join(", "))),
-            },
-        }
-    }
-
-    fn ndjson(&mut self, body: BodyReader) -> Result<(), DoorError> {
-        let unfinished = Arc::clone(&body.unfinished);
-        let mut reader = BufReader::new(body);
+    fn ndjson(&mut self, mut reader: BufReader<BodyReader>) -> Result<(), DoorError> {
+        let unfinished = Arc::clone(&reader.get_ref().unfinished);
         let mut line = Vec::new();
         let mut place = Place { line: 0, column: 1 };
         loop {
             line.clear();
-            let read = reader.read_until(b'\n', &mut line).map_err(broken_body)?;
+            let read = reader.read_until(b'\n', &mut line);
+            let read = read.map_err(|error| broken_off(&error, place.line + 1, "the rows before it are stored"))?;
             if read == 0 {
                 return Ok(());
             }
@@ -400,13 +419,19 @@ fn broken_json(error: &serde_json::Error) -> (u64, String) {
     (to_u64(error.column()).max(1), format!("not JSON: {error}"))
 }
 
-fn broken_csv(error: &csv::Error) -> DoorError {
-    let line = error.position().map_or(0, csv::Position::line);
-    DoorError::Unsuitable(format!("line {line}: {error}; the rows before it are stored"))
+/// The row that begins in this line cannot be read to its end.
+fn broken_csv(error: &csv::Error, line: u64, stored: &str) -> DoorError {
+    if let csv::ErrorKind::Io(error) = error.kind() {
+        return broken_off(error, line, stored);
+    }
+    DoorError::Unsuitable(format!("line {line}: {error}; {stored}"))
 }
 
-fn broken_body(error: io::Error) -> DoorError {
-    DoorError::Unsuitable(format!("the upload broke off: {error}; the rows before are stored; repeat it to go on"))
+fn broken_off(error: &io::Error, line: u64, stored: &str) -> DoorError {
+    if error.kind() == io::ErrorKind::InvalidData {
+        return DoorError::Unsuitable(format!("line {line}: {error}; {stored}"));
+    }
+    DoorError::Unsuitable(format!("line {line}: the upload broke off: {error}; {stored}; repeat it to go on"))
 }
 
 fn to_u64(number: usize) -> u64 {

@@ -120,11 +120,11 @@ impl Object {
         self.siblings.iter().filter(move |sibling| sibling.live(now_ms).is_some())
     }
 
-    /// Names exactly this set of values: any write changes it.
+    /// Names exactly the values that can be read at `now_ms`: a write changes it, and so does a value's end.
     #[must_use]
-    pub fn etag(&self) -> String {
+    pub fn etag(&self, now_ms: u64) -> String {
         let mut bytes = Vec::with_capacity(self.siblings.len() * 24);
-        for Sibling { dot, .. } in &self.siblings {
+        for Sibling { dot, .. } in self.live(now_ms) {
             bytes.extend_from_slice(&dot.actor.node.0.to_le_bytes());
             bytes.extend_from_slice(&dot.actor.incarnation.0.to_le_bytes());
             bytes.extend_from_slice(&dot.counter.to_le_bytes());
@@ -170,7 +170,7 @@ pub enum Condition {
     None,
     /// `If-None-Match: *`: only where no value is.
     Absent,
-    /// `If-Match`: only where one of these etags fits.
+    /// `If-Match`: only where one of these etags fits; `*` fits any value.
     Matches(Vec<String>),
 }
 

@@ -65,13 +65,7 @@ impl DataDir {
             return Err(DataDirError::NotOurs { path: path.to_owned(), owner: metadata.uid(), me });
         }
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io(path))?;
-        let lock_path = path.join("LOCK");
-        let lock =
-            fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(io(&lock_path))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
-            rustix::io::Errno::WOULDBLOCK => DataDirError::InUse { path: path.to_owned() },
-            errno => DataDirError::Io { path: lock_path.clone(), source: errno.into() },
-        })?;
+        let lock = lock(path)?;
         for name in SUBDIRS {
             let sub = path.join(name);
             make(&sub).map_err(io(&sub))?;
@@ -91,6 +85,21 @@ impl DataDir {
     pub fn sub(&self, name: &str) -> PathBuf {
         debug_assert!(SUBDIRS.contains(&name));
         self.path.join(name)
+    }
+}
+
+/// Keeps other processes out of a directory for as long as the file is open.
+///
+/// # Errors
+/// [`DataDirError`].
+pub fn lock(dir: &Path) -> Result<fs::File, DataDirError> {
+    let path = dir.join("LOCK");
+    let failed = |source| DataDirError::Io { path: path.clone(), source };
+    let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(DataDirError::InUse { path: dir.to_owned() }),
+        Err(errno) => Err(failed(errno.into())),
     }
 }
 

@@ -12,5 +12,10 @@
     reason = "tests fail by panicking"
 )]
 
+mod buckets;
+mod commands;
+mod lists;
 mod support;
 mod tidy;
+mod transfer;
+mod values;

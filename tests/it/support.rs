@@ -101,12 +101,17 @@ impl Node {
         self.status().await["addresses"][0].as_str().unwrap().to_owned()
     }
 
-    /// A client over TCP with a new token of these scopes; its name must be new to the node.
-    pub async fn client(&self, name: &str, scopes: &[&str]) -> Client {
+    /// A new token of these scopes; its name must be new to the node.
+    pub async fn token(&self, name: &str, scopes: &[&str]) -> String {
         let document = json!({ "name": name, "scopes": scopes });
         let made = self.owner().tell(Method::POST, "/v1/tokens", &document).await.map_err(|f| f.message).unwrap();
-        let token = Redacted::new(made["token"].as_str().unwrap().to_owned());
-        Client::new(Target::parse(&self.url().await).map_err(|f| f.message).unwrap(), Some(token))
+        made["token"].as_str().unwrap().to_owned()
+    }
+
+    /// A client over TCP with a new token of these scopes.
+    pub async fn client(&self, name: &str, scopes: &[&str]) -> Client {
+        let token = self.token(name, scopes).await;
+        client(&self.url().await, Some(&token))
     }
 
     /// The process group's leader: the supervisor, or the program in front of it.
@@ -168,7 +173,121 @@ pub async fn exchange(
     (answer.head.status.as_u16(), value)
 }
 
+/// A client of any node over TCP.
+pub fn client(url: &str, token: Option<&str>) -> Client {
+    let target = Target::parse(url).map_err(|failure| failure.message).unwrap();
+    Client::new(target, token.map(|token| Redacted::new(token.to_owned())))
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: hyper::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub async fn read(mut answer: Answer) -> Self {
+        let mut body = Vec::new();
+        while let Some(piece) = answer.piece().await.map_err(|failure| failure.message).unwrap() {
+            body.extend_from_slice(&piece);
+        }
+        Self { status: answer.head.status.as_u16(), headers: answer.head.headers, body }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// `Ringfort-Context`.
+    pub fn context(&self) -> &str {
+        self.header("ringfort-context").unwrap_or_else(|| panic!("no context in {self:?}"))
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// Status and stable code of a refusal, which must be a whole problem document.
+    pub fn problem(&self) -> (u16, String) {
+        let document = self.json();
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{document}");
+        for member in ["type", "title", "code", "detail", "request_id"] {
+            assert!(document[member].as_str().is_some_and(|text| !text.is_empty()), "no {member} in {document}");
+        }
+        assert_eq!(document["status"], self.status);
+        (self.status, document["code"].as_str().unwrap().to_owned())
+    }
+}
+
+/// A request and its whole answer.
+pub async fn call(
+    client: &Client,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<hyper::body::Bytes>,
+) -> Reply {
+    Reply::read(send(client, method.parse().unwrap(), path, headers, body).await).await
+}
+
+/// Waits until there is an answer; the only place where a test lets time pass.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ended {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+}
+
+/// The command line, in a directory and with nothing of ours in its environment.
+pub fn command(dir: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    for name in std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("RINGFORT_")) {
+        command.env_remove(name);
+    }
+    command.args(words).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end.
+pub fn ended(mut command: Command) -> Ended {
+    let output = command.output().unwrap();
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
 /// Runs the command line and returns its output.
 pub fn ringfort(words: &[&str]) -> std::process::Output {
     Command::new(BINARY).args(words).env_remove("RINGFORT_URL").stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs the command line in a directory and returns how it ended.
+pub fn ringfort_in(dir: &Path, words: &[&str]) -> Ended {
+    ended(command(dir, words))
 }

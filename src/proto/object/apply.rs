@@ -128,7 +128,8 @@ fn refuse(old: &Object, update: &Update, now_ms: u64) -> Option<Refusal> {
         Condition::Absent | Condition::Matches(_) if lww => Some(Refusal::ConditionOnLww),
         Condition::Absent => old.live(now_ms).next().is_some().then_some(Refusal::ConditionFailed),
         Condition::Matches(etags) => {
-            let fits = old.live(now_ms).next().is_some() && etags.contains(&old.etag());
+            let named = |etag: &String| etag == "*" || *etag == old.etag(now_ms);
+            let fits = old.live(now_ms).next().is_some() && etags.iter().any(named);
             (!fits).then_some(Refusal::ConditionFailed)
         }
     };

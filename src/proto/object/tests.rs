@@ -123,9 +123,11 @@ fn an_expired_value_is_not_there() {
 fn conditions_hold_or_refuse_and_an_lww_bucket_takes_none() {
     let (one, _) = applied(None, &put(Kind::Siblings, "a", 1), mint(1, 1));
     let when = |etag: String| Update { condition: Condition::Matches(vec![etag]), ..put(Kind::Siblings, "b", 2) };
-    assert!(matches!(apply(Some(&one), &when(one.etag()), mint(1, 2)), Outcome::Applied { .. }));
+    assert!(matches!(apply(Some(&one), &when(one.etag(1)), mint(1, 2)), Outcome::Applied { .. }));
+    assert!(matches!(apply(Some(&one), &when("*".into()), mint(1, 2)), Outcome::Applied { .. }));
+    assert_eq!(apply(None, &when("*".into()), mint(1, 2)), Outcome::Refused(Refusal::ConditionFailed));
     assert_eq!(apply(Some(&one), &when("\"x\"".into()), mint(1, 2)), Outcome::Refused(Refusal::ConditionFailed));
-    assert_eq!(apply(None, &when(one.etag()), mint(1, 2)), Outcome::Refused(Refusal::ConditionFailed));
+    assert_eq!(apply(None, &when(one.etag(1)), mint(1, 2)), Outcome::Refused(Refusal::ConditionFailed));
     let lww = Update { condition: Condition::Absent, ..put(Kind::Lww, "b", 2) };
     assert_eq!(apply(None, &lww, mint(1, 2)), Outcome::Refused(Refusal::ConditionOnLww));
 }

@@ -24,9 +24,12 @@ pub struct Segment<F> {
     pub file: F,
 }
 
-/// Zeros are written page by page. Larger pieces make the page cache keep large folios, and then every sync of a small
-/// group writes a whole one: measured, four times the bytes.
-const ZERO_PIECE_BYTES: usize = 4096;
+/// A new segment is written page by page. Larger pieces make the page cache keep large folios, and then every sync of a
+/// small group writes a whole one: measured, four times the bytes.
+const FILL_PIECE_BYTES: usize = 4096;
+
+/// A cut is zeroed in pieces of this size, so that a large one needs no large buffer.
+const ZERO_PIECE_BYTES: usize = 256 * 1024;
 
 /// A new segment is synced in steps of this size: one flood of zeros would hold up the syncs of groups behind it.
 const FILL_SYNC_BYTES: u64 = 1024 * 1024;
@@ -80,7 +83,7 @@ fn fill<D: Disk>(disk: &D, name: &str, tag: u64, number: u64, size: u64) -> io::
     let mut at = format::SEGMENT_HEADER_BYTES as u64;
     while at < size {
         let to = size.min(at + FILL_SYNC_BYTES);
-        zero(&file, at, to)?;
+        zero_in_pieces(&file, at, to, FILL_PIECE_BYTES)?;
         file.sync_data()?;
         at = to;
     }
@@ -92,11 +95,15 @@ fn fill<D: Disk>(disk: &D, name: &str, tag: u64, number: u64, size: u64) -> io::
 /// # Errors
 /// Of the disk.
 pub fn zero<F: DiskFile>(file: &F, from: u64, to: u64) -> io::Result<()> {
-    let piece = vec![0; ZERO_PIECE_BYTES];
+    zero_in_pieces(file, from, to, ZERO_PIECE_BYTES)
+}
+
+fn zero_in_pieces<F: DiskFile>(file: &F, from: u64, to: u64, piece: usize) -> io::Result<()> {
+    let zeros = vec![0; piece];
     let mut at = from;
     while at < to {
-        let len = usize::try_from(to - at).unwrap_or(ZERO_PIECE_BYTES).min(ZERO_PIECE_BYTES);
-        disk::write_all_at(file, piece.get(..len).unwrap_or_default(), at)?;
+        let len = usize::try_from(to - at).unwrap_or(piece).min(piece);
+        disk::write_all_at(file, zeros.get(..len).unwrap_or_default(), at)?;
         at += len as u64;
     }
     Ok(())
