@@ -12,5 +12,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod crash;
 mod support;
+mod syncs;
 mod tidy;
+mod wire;

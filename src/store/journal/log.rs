@@ -202,7 +202,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Notes that everything before `proven` is durable elsewhere, and removes the segments before it. Positions below
-    /// the present one are ignored.
+    /// the present one are ignored. A mark that alone follows it holds nothing and counts as proven too.
     ///
     /// # Errors
     /// [`JournalError::Poisoned`] where the superblock could not be written; [`JournalError::Io`] where only the
@@ -212,6 +212,8 @@ impl<D: Disk> Log<D> {
             return Ok(());
         }
         assert!(proven.group <= self.at.group, "nothing can be proven that was not written");
+        let only_a_mark_follows = self.marked && proven.group + 1 == self.at.group;
+        let proven = if only_a_mark_follows { self.at } else { proven };
         let first_kept = proven.segment;
         let first_known = self.superblock.proven.segment;
         self.superblock.proven = proven;
