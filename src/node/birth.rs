@@ -26,6 +26,7 @@ use crate::store::data_dir::DataDirError;
 use crate::store::identity;
 use crate::store::identity::Identity;
 use crate::store::identity::IdentityError;
+use crate::store::index::IndexError;
 use crate::store::journal::JournalError;
 use crate::store::journal::Report;
 use crate::store::journal::recovery;
@@ -81,7 +82,9 @@ impl BirthError {
             Self::Identity(IdentityError::Damaged { .. })
             | Self::Control(JournalError::Corrupt { .. })
             | Self::Store(
-                OpenError::Journal(JournalError::Corrupt { .. }) | OpenError::Foreign { .. } | OpenError::Index(_),
+                OpenError::Journal(JournalError::Corrupt { .. })
+                | OpenError::Foreign { .. }
+                | OpenError::Index(IndexError::Corrupt { .. }),
             ) => true,
             Self::DataDir(_)
             | Self::Identity(_)

@@ -76,7 +76,7 @@ impl From<IndexError> for StoreError {
     fn from(error: IndexError) -> Self {
         match error {
             IndexError::Corrupt { detail } => Self::Corrupt { detail },
-            other @ (IndexError::Io { .. } | IndexError::Stalled) => Self::Index(other),
+            other @ (IndexError::Full { .. } | IndexError::Io { .. } | IndexError::Stalled) => Self::Index(other),
         }
     }
 }

@@ -13,6 +13,7 @@
 )]
 
 mod crash;
+mod full_disk;
 mod support;
 mod syncs;
 mod tidy;

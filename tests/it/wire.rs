@@ -27,11 +27,22 @@ pub struct Wire {
 impl Wire {
     /// Connects to an address such as `http://127.0.0.1:41234`.
     pub async fn open(url: &str, token: &str) -> Self {
-        let stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
+        Self::try_open(url, token).await.unwrap()
+    }
+
+    /// The same for a node that may be gone.
+    pub async fn try_open(url: &str, token: &str) -> Option<Self> {
+        let stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.ok()?;
         stream.set_nodelay(true).unwrap();
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
         tokio::spawn(connection);
-        Self { sender, authorization: format!("Bearer {token}") }
+        Some(Self { sender, authorization: format!("Bearer {token}") })
+    }
+
+    /// To whichever worker of a node is up now, on a port of its own; `None` where there is none.
+    pub async fn reach(node: &Node, token: &str) -> Option<Self> {
+        let status = node.owner().ask(Method::GET, "/v1/status").await.ok()?;
+        Self::try_open(status["addresses"][0].as_str()?, token).await
     }
 
     /// Sends a request; `None` where the connection broke before the whole answer was there.
