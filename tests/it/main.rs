@@ -12,7 +12,9 @@
     reason = "tests fail by panicking"
 )]
 
+mod alone;
 mod crash;
+mod damage;
 mod full_disk;
 mod support;
 mod syncs;

@@ -128,6 +128,17 @@ impl Node {
         self.child.wait().unwrap()
     }
 
+    /// Waits for its end until then; `None` where it still runs.
+    pub fn wait_until(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        None
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()

@@ -102,8 +102,13 @@ impl FjallIndex {
 /// # Errors
 /// [`IndexError::Corrupt`] where it is missing or not what was written.
 pub(super) fn check_list(keyspace: &Path) -> Result<(), IndexError> {
-    let corrupt = |what| IndexError::Corrupt { detail: format!("{}: {what}", keyspace.display()) };
-    let read = |name: &str| std::fs::read(keyspace.join(name)).map_err(|error| from_io(&error));
+    let corrupt = |what: &str| IndexError::Corrupt { detail: format!("{}: {what}", keyspace.display()) };
+    let read = |name: &str| {
+        std::fs::read(keyspace.join(name)).map_err(|error| match from_io(&error) {
+            IndexError::Corrupt { detail } => corrupt(&format!("its list of tables is missing: {detail}")),
+            other @ (IndexError::Full { .. } | IndexError::Io { .. } | IndexError::Stalled) => other,
+        })
+    };
     let current = read("current")?;
     let number = current.get(..8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
     let checksum = current.get(8..24).and_then(|bytes| bytes.try_into().ok()).map(u128::from_le_bytes);
