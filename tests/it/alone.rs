@@ -1,11 +1,11 @@
 //! The binary needs nothing but a kernel: it is static, and runs in an empty root without a network.
 
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
-use std::process::Output;
 use std::process::Stdio;
 
 use crate::support::BINARY;
@@ -64,9 +64,10 @@ impl Jail {
         Self { root: root.to_owned(), node }
     }
 
-    /// Runs the command line in the same jail.
-    fn run(&self, words: &[&str], environment: &[(&str, &str)]) -> Output {
-        Command::new("nsenter")
+    /// The command line in the same jail.
+    fn command(&self, words: &[&str], environment: &[(&str, &str)]) -> Command {
+        let mut command = Command::new("nsenter");
+        command
             .args(["-n", "-t", &self.node.id().to_string(), "chroot"])
             .arg(&self.root)
             .arg("/ringfort")
@@ -76,12 +77,17 @@ impl Jail {
             .env("RINGFORT_DATA", "/data")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .output()
-            .unwrap()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn is_up(&self) -> bool {
+        self.command(&["status"], &[]).output().unwrap().status.success()
     }
 
     fn answer(&self, words: &[&str], environment: &[(&str, &str)]) -> String {
-        let output = self.run(words, environment);
+        let output = self.command(words, environment).output().unwrap();
         let log = std::fs::read_to_string(self.root.with_extension("log")).unwrap_or_default();
         assert!(output.status.success(), "{words:?}: {}\n{log}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -101,15 +107,17 @@ async fn in_an_empty_root_without_a_network_it_starts_stores_reads_and_hashes_a_
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     let mut jail = Jail::start(&root);
-    wire::until("the node in the jail answers", async || jail.run(&["status"], &[]).status.success()).await;
+    wire::until("the node in the jail answers", async || jail.is_up()).await;
     let entries: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(entries.len(), 2, "only the binary and its data: {entries:?}");
     jail.answer(&["bucket", "create", "k"], &[]);
     jail.answer(&["kv", "put", "k", "a", "stored alone"], &[]);
     assert_eq!(jail.answer(&["kv", "get", "k", "a"], &[]), "stored alone");
-    // The password comes from standard input, which is empty here, or is made up by the node.
-    let user: serde_json::Value = serde_json::from_str(&jail.answer(&["--json", "user", "add", "alice"], &[])).unwrap();
-    assert!(user.to_string().contains("alice"), "{user}");
+    let mut add = jail.command(&["user", "add", "alice"], &[]).stdin(Stdio::piped()).spawn().unwrap();
+    add.stdin.take().unwrap().write_all(b"correct horse battery\n").unwrap();
+    let added = add.wait_with_output().unwrap();
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    assert!(jail.answer(&["user", "ls"], &[]).contains("alice"));
     let made: serde_json::Value =
         serde_json::from_str(&jail.answer(&["--json", "token", "create", "t", "--scope", "data"], &[])).unwrap();
     let token = made["token"].as_str().unwrap();
@@ -122,6 +130,6 @@ async fn in_an_empty_root_without_a_network_it_starts_stores_reads_and_hashes_a_
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(jail.node.wait().unwrap().success());
     jail = Jail::start(&root);
-    wire::until("the node answers again", async || jail.run(&["status"], &[]).status.success()).await;
+    wire::until("the node answers again", async || jail.is_up()).await;
     assert_eq!(jail.answer(&["kv", "get", "k", "a"], &[]), "stored alone");
 }
