@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
 
+use crate::base::exit::Exit;
 use crate::base::rng;
 use crate::base::time;
 use crate::control::consensus::Consensus;
@@ -75,25 +76,32 @@ pub enum BirthError {
 }
 
 impl BirthError {
-    /// Whether what is on disk is the trouble, so that starting again would not help.
+    /// How the process should end: whether another start may help, and if not, whose turn it is.
     #[must_use]
-    pub fn is_bad_data(&self) -> bool {
+    pub fn exit(&self) -> Exit {
         match self {
+            Self::DataDir(DataDirError::NotOurs { .. }) => Exit::Denied,
+            Self::DataDir(DataDirError::Io { source, .. }) if is_denied(source) => Exit::Denied,
             Self::Identity(IdentityError::Damaged { .. })
             | Self::Control(JournalError::Corrupt { .. })
             | Self::Store(
                 OpenError::Journal(JournalError::Corrupt { .. })
                 | OpenError::Foreign { .. }
                 | OpenError::Index(IndexError::Corrupt { .. }),
-            ) => true,
-            Self::DataDir(_)
+            ) => Exit::BadData,
+            // The process that has the directory may be dying just now.
+            Self::DataDir(DataDirError::InUse { .. } | DataDirError::Io { .. })
             | Self::Identity(_)
             | Self::Control(_)
             | Self::Store(_)
             | Self::Begin(_)
-            | Self::Io { .. } => false,
+            | Self::Io { .. } => Exit::TryAgain,
         }
     }
+}
+
+fn is_denied(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// An open node and the lock on its directory.

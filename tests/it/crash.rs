@@ -279,3 +279,15 @@ async fn a_stop_finishes_what_is_in_flight_and_leaves_nothing_to_replay() {
     let mut wire = Wire::open(&node.url().await, &token).await;
     assert_eq!(wire.get("k", "half").await.unwrap().1, "halfhalf");
 }
+
+#[test]
+fn a_directory_of_another_user_ends_the_node_at_once_instead_of_being_tried_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("node");
+    std::fs::create_dir(&data).unwrap();
+    std::os::unix::fs::chown(&data, Some(12_345), None).unwrap();
+    let mut node = Node::spawn(&data, &[], &[]);
+    let ended = node.wait_until(Instant::now() + Duration::from_secs(20));
+    assert_eq!(ended.and_then(|status| status.code()), Some(77), "{}", node.log());
+    assert!(node.log().contains("belongs to user 12345"), "{}", node.log());
+}

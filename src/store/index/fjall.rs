@@ -115,7 +115,8 @@ pub(super) fn check_list(keyspace: &Path) -> Result<(), IndexError> {
     let (Some(number), Some(checksum), Some([0])) = (number, checksum, current.get(24..)) else {
         return Err(corrupt("the number of its list of tables is damaged"));
     };
-    if xxhash_rust::xxh3::xxh3_128(&read(&format!("v{number}"))?) != checksum {
+    // A list that is not what was written differs in about half of the bits; in a single one, the checksum is damaged.
+    if (xxhash_rust::xxh3::xxh3_128(&read(&format!("v{number}"))?) ^ checksum).count_ones() > 1 {
         return Err(corrupt("its list of tables is damaged"));
     }
     Ok(())
