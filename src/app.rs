@@ -162,12 +162,8 @@ fn die_on_poison() -> OnPoison {
 async fn serve(config: &Config) -> Done {
     let options = NodeOptions { data: config.data(), name: config.name(), disk_reserve: config.disk_reserve() };
     let opened = birth::open(options, die_on_poison).await.map_err(|error| {
-        let exit = match (error.is_bad_data(), error.is_in_use()) {
-            (true, _) => Exit::BadData,
-            (false, true) => Exit::Unavailable,
-            (false, false) => Exit::TryAgain,
-        };
-        let hint = if error.is_bad_data() { "; `ringfort doctor` says more" } else { "" };
+        let exit = error.exit();
+        let hint = if exit == Exit::BadData { "; `ringfort doctor` says more" } else { "" };
         Failure::new(exit, format!("{error}{hint}"))
     })?;
     let node = opened.node;

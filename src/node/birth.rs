@@ -9,6 +9,7 @@ use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::base::exit::Exit;
 use crate::base::limits::LOCK_PATIENCE;
 use crate::base::rng;
 use crate::base::time;
@@ -29,6 +30,7 @@ use crate::store::data_dir::DataDirError;
 use crate::store::identity;
 use crate::store::identity::Identity;
 use crate::store::identity::IdentityError;
+use crate::store::index::IndexError;
 use crate::store::journal::JournalError;
 use crate::store::journal::Report;
 use crate::store::journal::recovery;
@@ -80,29 +82,33 @@ pub enum BirthError {
 const LOCK_POLL: Duration = Duration::from_millis(10);
 
 impl BirthError {
-    /// Whether another process is the trouble, so that starting again would not help.
+    /// How the process should end: whether another start may help, and if not, whose turn it is.
     #[must_use]
-    pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::DataDir(DataDirError::InUse { .. }))
-    }
-
-    /// Whether what is on disk is the trouble, so that starting again would not help.
-    #[must_use]
-    pub fn is_bad_data(&self) -> bool {
+    pub fn exit(&self) -> Exit {
         match self {
+            // Waited for already: another process keeps it.
+            Self::DataDir(DataDirError::InUse { .. }) => Exit::Unavailable,
+            Self::DataDir(DataDirError::NotOurs { .. }) => Exit::Denied,
+            Self::DataDir(DataDirError::Io { source, .. }) if is_denied(source) => Exit::Denied,
             Self::Identity(IdentityError::Damaged { .. })
             | Self::Control(JournalError::Corrupt { .. })
             | Self::Store(
-                OpenError::Journal(JournalError::Corrupt { .. }) | OpenError::Foreign { .. } | OpenError::Index(_),
-            ) => true,
-            Self::DataDir(_)
+                OpenError::Journal(JournalError::Corrupt { .. })
+                | OpenError::Foreign { .. }
+                | OpenError::Index(IndexError::Corrupt { .. }),
+            ) => Exit::BadData,
+            Self::DataDir(DataDirError::Io { .. })
             | Self::Identity(_)
             | Self::Control(_)
             | Self::Store(_)
             | Self::Begin(_)
-            | Self::Io { .. } => false,
+            | Self::Io { .. } => Exit::TryAgain,
         }
     }
+}
+
+fn is_denied(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// An open node and the lock on its directory.

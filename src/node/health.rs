@@ -25,6 +25,8 @@ pub struct Health {
     space: Option<Space>,
     disk_full: bool,
     index_slow: bool,
+    /// The index failed, and there was no room when it did.
+    index_lacked_room: bool,
 }
 
 /// Something an operator should know.
@@ -72,7 +74,7 @@ impl Node {
         if disk_full != health.disk_full {
             tracing::warn!(disk_full, free = space.free, reserve = self.0.disk_reserve, "the disk's state changed");
         }
-        *health = Health { space: Some(space), disk_full, index_slow };
+        *health = Health { space: Some(space), disk_full, index_slow, ..health.clone() };
         Ok(())
     }
 
@@ -95,11 +97,20 @@ impl Node {
     fn look_at_index(&self) {
         let progress = self.0.store.progress();
         let index = self.0.data_dir.join("index");
-        if let Some(reason) = progress.failure() {
-            // With a full disk the index may fail for want of room: a new start would not help before there is some.
-            let room = self.health().space.is_some_and(|space| space.free >= self.0.disk_reserve);
+        if let Some(failure) = progress.failure() {
+            let mut health = self.0.health.write().unwrap_or_else(PoisonError::into_inner);
+            health.index_lacked_room |= failure.full || health.disk_full;
+            let lacked_room = health.index_lacked_room;
+            // A new start does not help before there is room.
+            let room = health.space.is_some_and(|space| space.free >= self.0.disk_reserve);
+            drop(health);
             if room && !self.is_draining() {
-                end_for_rebuild(&index, &reason);
+                if lacked_room {
+                    // Its tables are whole and the journal has the rest: no rebuild, which would need as much room again.
+                    tracing::error!(reason = failure.reason, "the index found no room; the process starts anew");
+                    exit::die(Exit::TryAgain);
+                }
+                end_for_rebuild(&index, &failure.reason);
             }
         } else if progress.busy_for() > INDEX_STALL_EXIT {
             tracing::error!("the index has made no progress for a minute; the process starts anew");
@@ -122,12 +133,14 @@ impl Node {
             );
             raise("disk_full", "critical", text);
         }
-        if let Some(reason) = self.0.store.progress().failure() {
-            raise(
-                "index_failed",
-                "critical",
-                format!("The index does not take changes ({reason}). The node starts anew and rebuilds it."),
-            );
+        if let Some(failure) = self.0.store.progress().failure() {
+            let reason = failure.reason;
+            let text = if health.index_lacked_room {
+                format!("The index does not take changes ({reason}). The node starts anew when there is room.")
+            } else {
+                format!("The index does not take changes ({reason}). The node starts anew and rebuilds it.")
+            };
+            raise("index_failed", "critical", text);
         }
         if health.index_slow {
             let busy = self.0.store.progress().busy_for();

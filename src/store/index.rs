@@ -18,6 +18,12 @@ pub enum IndexError {
         /// What the storage engine said.
         detail: String,
     },
+    /// There was no room for its files. What it holds is whole; with room it can be opened again.
+    #[error("the index found no room: {detail}")]
+    Full {
+        /// What the storage engine said.
+        detail: String,
+    },
     /// Reading or writing its files failed, or an earlier write did.
     #[error("the index's files cannot be used: {detail}")]
     Io {

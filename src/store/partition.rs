@@ -76,7 +76,7 @@ impl From<IndexError> for StoreError {
     fn from(error: IndexError) -> Self {
         match error {
             IndexError::Corrupt { detail } => Self::Corrupt { detail },
-            other @ (IndexError::Io { .. } | IndexError::Stalled) => Self::Index(other),
+            other @ (IndexError::Full { .. } | IndexError::Io { .. } | IndexError::Stalled) => Self::Index(other),
         }
     }
 }
@@ -325,10 +325,16 @@ impl<D: Disk, I: Index> Store<D, I> {
         &self.shared.unreadable
     }
 
-    /// Writes what waits and closes in order. Blocks.
+    /// Writes what waits, proves the index and closes in order. Blocks.
     pub fn close(&self) {
-        self.journal.close();
+        // What is submitted before the barrier reaches the index before that is told to end; and the journal must
+        // still be open to hear what the index proved, or the next start would replay all of it.
+        let (ack, acked) = oneshot::channel();
+        if self.journal.submit(record::encode_barrier(), ack).is_ok() {
+            let _full_or_poisoned = acked.blocking_recv();
+        }
         self.progress.close();
+        self.journal.close();
     }
 }
 

@@ -6,16 +6,20 @@
     clippy::indexing_slicing,
     clippy::print_stderr,
     clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::large_futures,
     clippy::disallowed_methods,
     reason = "tests fail by panicking"
 )]
 
+mod alone;
 mod buckets;
 mod commands;
+mod crash;
+mod damage;
+mod full_disk;
 mod lists;
 mod support;
+mod syncs;
 mod tidy;
 mod transfer;
 mod values;
+mod wire;

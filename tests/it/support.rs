@@ -133,6 +133,17 @@ impl Node {
         self.child.wait().unwrap()
     }
 
+    /// Waits for its end until then; `None` where it still runs.
+    pub fn wait_until(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        None
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
@@ -154,23 +165,6 @@ pub async fn send(
     body: impl Into<hyper::body::Bytes>,
 ) -> Answer {
     client.send(method, path, headers, full(body)).await.map_err(|failure| failure.message).unwrap()
-}
-
-/// Status, and the body as JSON or as text in JSON.
-pub async fn exchange(
-    client: &Client,
-    method: Method,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: impl Into<hyper::body::Bytes>,
-) -> (u16, Value) {
-    let mut answer = send(client, method, path, headers, body).await;
-    let mut bytes = Vec::new();
-    while let Some(piece) = answer.piece().await.map_err(|failure| failure.message).unwrap() {
-        bytes.extend_from_slice(&piece);
-    }
-    let value = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
-    (answer.head.status.as_u16(), value)
 }
 
 /// A client of any node over TCP.

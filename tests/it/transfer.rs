@@ -144,8 +144,10 @@ async fn ndjson_is_kept_byte_for_byte_and_an_export_goes_back_in_equal() {
     for (key, _, body) in values {
         let [from, to] =
             [get(&data, &format!("/v1/kv/from/{key}")).await, get(&data, &format!("/v1/kv/to/{key}")).await];
-        // White space around a JSON value is not of the value.
-        assert!(from.body == body && to.body.trim_ascii() == body.trim_ascii(), "{key}");
+        // White space between the parts of a JSON value is not of the value.
+        let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
+        let same = to.body == body || (json(body).is_some() && json(&to.body) == json(body));
+        assert!(from.body == body && same, "{key}");
         assert_eq!(to.header("content-type"), from.header("content-type"));
         assert_eq!(to.header("ringfort-content-type"), from.header("ringfort-content-type"));
     }

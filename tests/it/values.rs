@@ -371,7 +371,7 @@ async fn a_quorum_may_only_be_raised_and_not_above_the_owners() {
     let refused = put(&client, "/v1/kv/s/k?w=3", &[], "y").await;
     assert_eq!(refused.problem(), (503, "no_quorum".to_owned()));
     assert_eq!(refused.json()["outcome"], "failed");
-    assert!(refused.text().contains("nothing was stored"));
+    assert!(refused.text().contains("nothing was changed"));
     assert_eq!(get(&client, "/v1/kv/s/k?r=3").await.problem(), (503, "no_quorum".to_owned()));
     assert_eq!(get(&client, "/v1/kv/s/k?r=2").await.text(), "x");
     for bad in ["x", "-1", "256", ""] {

@@ -5,7 +5,11 @@
 //! every flip, are all that counts. Without a journal fjall restarts its sequence at 0 and would hide its own tables,
 //! so the sequence is raised above the highest one in them (`docs/adr/0005-index-without-fjall-journal.md`; it uses
 //! two fields that fjall hides from its documentation, hence the exact version).
+//!
+//! A keyspace's list of tables is believed only when its checksum fits. fjall writes that checksum and never looks at
+//! it; and where a list or a keyspace is missing it makes an empty one and deletes what no list names.
 
+use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Condvar;
@@ -31,6 +35,8 @@ use crate::store::index::Visit;
 const KEYSPACE: &str = "objects";
 /// Its number in fjall's directory: the first one made.
 pub const KEYSPACE_DIR: &str = "keyspaces/1";
+/// The names of keyspaces.
+const NAMES_DIR: &str = "keyspaces/0";
 /// With two, fjall's first worker hands every compaction back to the queue while the second works on it, and spins.
 const WORKER_THREADS: usize = 1;
 /// How often a settling waits before it looks again: fjall offers no notification.
@@ -45,12 +51,32 @@ pub struct FjallIndex {
 }
 
 impl FjallIndex {
-    /// Opens or makes the index in a directory.
+    /// Makes an empty index in a directory that does not exist.
     ///
     /// # Errors
-    /// [`IndexError`]; nothing but fjall's own journal was changed.
+    /// [`IndexError`]; what was begun is in the way of the next attempt.
+    pub fn create(dir: &Path) -> Result<Self, IndexError> {
+        if dir.exists() {
+            return Err(IndexError::Io { detail: format!("{} is there already", dir.display()) });
+        }
+        let made = Self::start(dir)?;
+        let keyspaces = std::fs::File::open(dir.join("keyspaces"));
+        keyspaces.and_then(|keyspaces| keyspaces.sync_all()).map_err(|error| from_io(&error))?;
+        Ok(made)
+    }
+
+    /// Opens the index in a directory.
+    ///
+    /// # Errors
+    /// [`IndexError`]; nothing but fjall's own journal was changed. [`IndexError::Corrupt`] too where it is missing.
     pub fn open(dir: &Path) -> Result<Self, IndexError> {
-        discard_journal(dir).map_err(|error| IndexError::Io { detail: error.to_string() })?;
+        check_list(&dir.join(NAMES_DIR))?;
+        check_list(&dir.join(KEYSPACE_DIR))?;
+        discard_journal(dir).map_err(|error| from_io(&error))?;
+        Self::start(dir)
+    }
+
+    fn start(dir: &Path) -> Result<Self, IndexError> {
         let database = Database::builder(dir)
             .cache_size(INDEX_CACHE_BYTES)
             .worker_threads(WORKER_THREADS)
@@ -67,11 +93,37 @@ impl FjallIndex {
     }
 }
 
-/// Removes fjall's journal files, where the directory is a database at all.
-fn discard_journal(dir: &Path) -> std::io::Result<()> {
-    if !dir.join("keyspaces").exists() {
-        return Ok(());
+/// Checks the list of a keyspace's tables.
+///
+/// ```text
+/// current = list number u64 · XXH3-128 of the file v<list number> · 0      all little-endian
+/// ```
+///
+/// # Errors
+/// [`IndexError::Corrupt`] where it is missing or not what was written.
+pub(super) fn check_list(keyspace: &Path) -> Result<(), IndexError> {
+    let corrupt = |what: &str| IndexError::Corrupt { detail: format!("{}: {what}", keyspace.display()) };
+    let read = |name: &str| {
+        std::fs::read(keyspace.join(name)).map_err(|error| match from_io(&error) {
+            IndexError::Corrupt { detail } => corrupt(&format!("its list of tables is missing: {detail}")),
+            other @ (IndexError::Full { .. } | IndexError::Io { .. } | IndexError::Stalled) => other,
+        })
+    };
+    let current = read("current")?;
+    let number = current.get(..8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+    let checksum = current.get(8..24).and_then(|bytes| bytes.try_into().ok()).map(u128::from_le_bytes);
+    let (Some(number), Some(checksum), Some([0])) = (number, checksum, current.get(24..)) else {
+        return Err(corrupt("the number of its list of tables is damaged"));
+    };
+    // A list that is not what was written differs in about half of the bits; in a single one, the checksum is damaged.
+    if (xxhash_rust::xxh3::xxh3_128(&read(&format!("v{number}"))?) ^ checksum).count_ones() > 1 {
+        return Err(corrupt("its list of tables is damaged"));
     }
+    Ok(())
+}
+
+/// Removes fjall's journal files.
+fn discard_journal(dir: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "jnl") {
@@ -136,9 +188,13 @@ impl Index for FjallIndex {
 fn from_fjall(error: fjall::Error) -> IndexError {
     match error {
         fjall::Error::Storage(error) => from_lsm(&error),
-        fjall::Error::Decompress(_) | fjall::Error::InvalidTrailer | fjall::Error::InvalidTag(_) => {
-            IndexError::Corrupt { detail: error.to_string() }
-        }
+        fjall::Error::Io(error) => from_io(&error),
+        fjall::Error::Decompress(_)
+        | fjall::Error::InvalidTrailer
+        | fjall::Error::InvalidTag(_)
+        | fjall::Error::InvalidVersion(_)
+        | fjall::Error::JournalRecovery(_)
+        | fjall::Error::Unrecoverable => IndexError::Corrupt { detail: error.to_string() },
         other => IndexError::Io { detail: other.to_string() },
     }
 }
@@ -147,11 +203,23 @@ fn from_fjall(error: fjall::Error) -> IndexError {
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that may grow")]
 pub(super) fn from_lsm(error: &lsm_tree::Error) -> IndexError {
     match error {
-        lsm_tree::Error::Io(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
-            IndexError::Io { detail: error.to_string() }
-        }
+        lsm_tree::Error::Io(error) => from_io(error),
         // Everything else says that bytes are not what was written.
         other => IndexError::Corrupt { detail: other.to_string() },
+    }
+}
+
+/// Sorts the operating system's errors by what the caller can do.
+pub(super) fn from_io(error: &io::Error) -> IndexError {
+    let detail = error.to_string();
+    let kind = error.kind();
+    if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&kind) {
+        IndexError::Full { detail }
+    } else if [io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof].contains(&kind) {
+        // A file that is missing or short is not what was written.
+        IndexError::Corrupt { detail }
+    } else {
+        IndexError::Io { detail }
     }
 }
 
@@ -176,14 +244,48 @@ mod tests {
         found
     }
 
+    /// Measured without the check: the 103rd random flip here hid keys, and the index opened as if nothing were wrong.
+    #[test]
+    fn a_list_of_tables_with_any_bit_flipped_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("db");
+        let index = FjallIndex::create(&dir).unwrap();
+        index.apply(&[Change { place: b"a", object: Some(b"1") }]).unwrap();
+        index.settle(time::mono() + Duration::from_secs(10)).unwrap();
+        drop(index);
+        let keyspace = dir.join(super::KEYSPACE_DIR);
+        let refused_when_flipped = |name: &str, byte: usize, bit: u8| {
+            let whole = std::fs::read(keyspace.join(name)).unwrap();
+            let mut flipped = whole.clone();
+            *flipped.get_mut(byte).unwrap() ^= 1 << bit;
+            std::fs::write(keyspace.join(name), &flipped).unwrap();
+            let refused = super::check_list(&keyspace).is_err();
+            std::fs::write(keyspace.join(name), whole).unwrap();
+            refused
+        };
+        let current = std::fs::read(keyspace.join("current")).unwrap();
+        let list = format!("v{}", u64::from_le_bytes(*current.first_chunk().unwrap()));
+        for byte in 0..std::fs::read(keyspace.join(&list)).unwrap().len() {
+            assert!((0..8).all(|bit| refused_when_flipped(&list, byte, bit)), "{list} byte {byte}");
+        }
+        for byte in 0..current.len() {
+            // Bytes 8 to 23 are the checksum: alone in being damaged, it says nothing about the list.
+            let checksum = (8..24).contains(&byte);
+            assert!((0..8).all(|bit| refused_when_flipped("current", byte, bit) != checksum), "current byte {byte}");
+        }
+        super::check_list(&keyspace).unwrap();
+    }
+
     #[test]
     fn what_is_settled_survives_the_loss_of_fjalls_journal_and_later_writes_win() {
-        let dir = tempfile::tempdir().unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("db");
+        drop(FjallIndex::create(&dir).unwrap());
         let put = |index: &FjallIndex, place: &[u8], object: &[u8]| {
             index.apply(&[Change { place, object: Some(object) }]).unwrap();
         };
         for round in 0..4_u8 {
-            let index = FjallIndex::open(dir.path()).unwrap();
+            let index = FjallIndex::open(&dir).unwrap();
             let before = all(&index);
             assert_eq!(before.len(), if round == 0 { 0 } else { 2 }, "round {round}: {before:?}");
             assert_eq!(index.get(b"a").unwrap(), (round > 0).then(|| vec![round - 1]));

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! index/db            in use          index/db.rebuild    being filled; removed at the next start
-//! index/db.broken-N   set aside       index/unreadable.json  ranges nothing is known of
+//! index/db.broken-N   set aside       index/db.fresh      filled; takes the place of db now or at the next start
 //! index/REBUILD       left by a process whose index failed while running
+//! index/unreadable.json   ranges nothing is known of
 //! ```
+//! A born node's index is never made anew in silence: what the journal has proven to it would be lost.
 
 use std::fs;
 use std::io;
@@ -31,6 +33,7 @@ use crate::store::index::fjall::FjallIndex;
 
 const DB: &str = "db";
 const REBUILD_DIR: &str = "db.rebuild";
+const FRESH: &str = "db.fresh";
 const REBUILD_MARK: &str = "REBUILD";
 const UNREADABLE: &str = "unreadable.json";
 
@@ -83,19 +86,34 @@ pub struct OpenIndex {
     pub mended: Vec<String>,
 }
 
+/// Makes the empty index of a node that is not born yet, in place of what an interrupted birth left.
+///
+/// # Errors
+/// [`IndexError`].
+pub fn create(dir: &Path) -> Result<OpenIndex, IndexError> {
+    remove_dir(&dir.join(DB)).map_err(from_io)?;
+    let index = FjallIndex::create(&dir.join(DB))?;
+    sync_dir(dir).map_err(from_io)?;
+    Ok(OpenIndex { index, unreadable: Unreadable::default(), mended: Vec::new() })
+}
+
 /// Opens the index under `dir`, rebuilding it from its tables where it does not open or failed while it ran.
 ///
 /// # Errors
-/// [`IndexError`] where not even the list of tables can be read: only a refill or `doctor --accept-loss` helps.
+/// [`IndexError::Corrupt`] where not even the list of tables can be read: only a refill or `doctor --accept-loss`
+/// helps. [`IndexError::Full`] where there is no room; then nothing was set aside.
 pub fn open(dir: &Path) -> Result<OpenIndex, IndexError> {
-    let from_io = |error: io::Error| IndexError::Io { detail: error.to_string() };
     remove_dir(&dir.join(REBUILD_DIR)).map_err(from_io)?;
+    if dir.join(FRESH).exists() {
+        put_in_place(dir).map_err(from_io)?;
+    }
     let mark = dir.join(REBUILD_MARK);
     let reason = if mark.exists() { fs::read_to_string(&mark).map_err(from_io)? } else { String::new() };
     let opened = if reason.is_empty() { open_caught(&dir.join(DB)) } else { Err(IndexError::Io { detail: reason }) };
     let mut mended = Vec::new();
     let index = match opened {
         Ok(index) => index,
+        Err(full @ IndexError::Full { .. }) => return Err(full),
         Err(error) => {
             mended.push(rebuild(dir, &error)?);
             open_caught(&dir.join(DB))?
@@ -117,17 +135,23 @@ pub fn ask_for_rebuild(dir: &Path, reason: &str) -> io::Result<()> {
 /// for an empty one. Returns what was given up, in words.
 ///
 /// # Errors
-/// Of the operating system.
-pub fn accept_loss(dir: &Path) -> io::Result<Vec<String>> {
+/// [`IndexError`] where room or a working disk is all that is missing: nothing was given up.
+pub fn accept_loss(dir: &Path) -> Result<Vec<String>, IndexError> {
     let mut lost = Vec::new();
-    if let Err(error) = open(dir) {
-        lost.push(format!("the whole index ({error}); only what the journal still holds is left"));
-        set_aside(dir)?;
+    match open(dir) {
+        Ok(_) => {}
+        Err(error @ IndexError::Corrupt { .. }) => {
+            lost.push(format!("the whole index ({error}); only what the journal still holds is left"));
+            let unmarked = fs::remove_file(dir.join(REBUILD_MARK));
+            unmarked.or_else(unless_missing).and_then(|()| set_aside(dir)).map_err(from_io)?;
+            drop(create(dir)?);
+        }
+        Err(error @ (IndexError::Full { .. } | IndexError::Io { .. } | IndexError::Stalled)) => return Err(error),
     }
-    let unreadable = read_unreadable(dir)?;
+    let unreadable = read_unreadable(dir).map_err(from_io)?;
     lost.extend(unreadable.in_words());
     if !unreadable.is_empty() {
-        fs::remove_file(dir.join(UNREADABLE))?;
+        fs::remove_file(dir.join(UNREADABLE)).map_err(from_io)?;
     }
     Ok(lost)
 }
@@ -140,28 +164,31 @@ fn open_caught(dir: &Path) -> Result<FjallIndex, IndexError> {
 
 /// Fills a fresh index from the tables of the old one and puts it in its place.
 fn rebuild(dir: &Path, why: &IndexError) -> Result<String, IndexError> {
-    let from_io = |error: io::Error| IndexError::Io { detail: error.to_string() };
-    let fresh = FjallIndex::open(&dir.join(REBUILD_DIR))?;
-    let old = dir.join(DB).join(engine::KEYSPACE_DIR);
-    let (kept, unreadable) = if old.exists() { copy_tables(&old, &fresh)? } else { (0, Unreadable::default()) };
+    let fresh = FjallIndex::create(&dir.join(REBUILD_DIR))?;
+    let (kept, unreadable) = copy_tables(&dir.join(DB).join(engine::KEYSPACE_DIR), &fresh)?;
     fresh.settle(time::mono() + SETTLE_TIMEOUT)?;
     drop(fresh);
     let mut all = read_unreadable(dir).map_err(from_io)?;
     all.0.extend(unreadable.0);
     write_unreadable(dir, &all).map_err(from_io)?;
-    let aside = set_aside(dir).map_err(from_io)?;
-    fs::rename(dir.join(REBUILD_DIR), dir.join(DB)).map_err(from_io)?;
-    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(from_io)?;
-    let mark = dir.join(REBUILD_MARK);
-    if mark.exists() {
-        fs::remove_file(mark).map_err(from_io)?;
-    }
+    // From here on a start goes on with the fresh one, whatever happens to this process.
+    fs::rename(dir.join(REBUILD_DIR), dir.join(FRESH)).and_then(|()| sync_dir(dir)).map_err(from_io)?;
+    let aside = put_in_place(dir).map_err(from_io)?;
     Ok(format!(
         "the index could not be used ({why}); {kept} keys were read from its tables into a new one, {} ranges could \
          not be read; the old one is kept as {}",
         all.0.len(),
         aside.display()
     ))
+}
+
+/// Puts the fresh index in the place of the old one, which is set aside. Repeated after an interruption.
+fn put_in_place(dir: &Path) -> io::Result<PathBuf> {
+    let aside = set_aside(dir)?;
+    fs::remove_file(dir.join(REBUILD_MARK)).or_else(unless_missing)?;
+    fs::rename(dir.join(FRESH), dir.join(DB))?;
+    sync_dir(dir)?;
+    Ok(aside)
 }
 
 /// Moves the index away under a free name.
@@ -175,10 +202,19 @@ fn set_aside(dir: &Path) -> io::Result<PathBuf> {
 }
 
 fn remove_dir(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    fs::remove_dir_all(dir).or_else(unless_missing)
+}
+
+fn unless_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    fs::File::open(dir)?.sync_all()
+}
+
+fn from_io(error: io::Error) -> IndexError {
+    engine::from_io(&error)
 }
 
 /// Reads the tables into a fresh index.
@@ -197,11 +233,9 @@ fn copy_tables(old: &Path, fresh: &FjallIndex) -> Result<(u64, Unreadable), Inde
 /// # Errors
 /// [`IndexError`] where not even the list of tables can be read.
 pub fn walk(dir: &Path, visit: &mut Walk<'_>) -> Result<Unreadable, IndexError> {
-    let mut all = read_unreadable(dir).map_err(|error| IndexError::Io { detail: error.to_string() })?;
-    let tables = dir.join(DB).join(engine::KEYSPACE_DIR);
-    if tables.exists() {
-        all.0.extend(walk_tables(&tables, visit)?.0);
-    }
+    let mut all = read_unreadable(dir).map_err(from_io)?;
+    let in_use = if dir.join(FRESH).exists() { FRESH } else { DB };
+    all.0.extend(walk_tables(&dir.join(in_use).join(engine::KEYSPACE_DIR), visit)?.0);
     Ok(all)
 }
 
@@ -210,6 +244,7 @@ pub type Walk<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), IndexError> + 'a;
 
 /// Reads the tables at the highest sequence, partition by partition: damage in one costs the rest of that one only.
 fn walk_tables(tables: &Path, visit: &mut Walk<'_>) -> Result<Unreadable, IndexError> {
+    engine::check_list(tables)?;
     let open =
         || lsm_tree::Config::new(tables, SequenceNumberCounter::default(), SequenceNumberCounter::default()).open();
     let tree = std::panic::catch_unwind(AssertUnwindSafe(open))

@@ -79,15 +79,19 @@ fn fill<D: Disk>(disk: &D, name: &str, tag: u64, number: u64, size: u64) -> io::
         disk.remove(name)?;
     }
     let file = disk.create(name)?;
-    disk::write_all_at(&file, &format::segment_header(tag, number, size), 0)?;
-    let mut at = format::SEGMENT_HEADER_BYTES as u64;
-    while at < size {
+    let mut first = format::segment_header(tag, number, size);
+    first.resize(FILL_PIECE_BYTES.min(usize::try_from(size).unwrap_or(FILL_PIECE_BYTES)), 0);
+    disk::write_all_at(&file, &first, 0)?;
+    let mut at = first.len() as u64;
+    loop {
         let to = size.min(at + FILL_SYNC_BYTES);
         zero_in_pieces(&file, at, to, FILL_PIECE_BYTES)?;
         file.sync_data()?;
+        if to == size {
+            return Ok(file);
+        }
         at = to;
     }
-    Ok(file)
 }
 
 /// Writes zeros from `from` up to `to`.
@@ -218,7 +222,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Notes that everything before `proven` is durable elsewhere, and removes the segments before it. Positions below
-    /// the present one are ignored.
+    /// the present one are ignored. A mark that alone follows it holds nothing and counts as proven too.
     ///
     /// # Errors
     /// [`JournalError::Poisoned`] where the superblock could not be written; [`JournalError::Io`] where only the
@@ -228,6 +232,8 @@ impl<D: Disk> Log<D> {
             return Ok(());
         }
         assert!(proven.group <= self.at.group, "nothing can be proven that was not written");
+        let only_a_mark_follows = self.marked && proven.group + 1 == self.at.group;
+        let proven = if only_a_mark_follows { self.at } else { proven };
         let first_kept = proven.segment;
         let first_known = self.superblock.proven.segment;
         self.superblock.proven = proven;

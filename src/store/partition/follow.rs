@@ -31,6 +31,15 @@ use crate::store::partition::end_of_bucket;
 use crate::store::partition::record;
 use crate::store::partition::record::Record;
 
+/// Why the index takes no more changes.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// In words.
+    pub reason: String,
+    /// It found no room; what it holds is whole.
+    pub full: bool,
+}
+
 struct Group {
     records: Vec<Vec<u8>>,
     last: Sequence,
@@ -45,7 +54,7 @@ struct Queue {
     applied: Sequence,
     /// Since when the thread has been busy with one step.
     busy_since: Option<Instant>,
-    failed: Option<String>,
+    failed: Option<Failure>,
     settle_wanted: bool,
     closed: bool,
     ended: bool,
@@ -78,7 +87,7 @@ impl Progress {
 
     /// Why the index takes no more changes, if so.
     #[must_use]
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<Failure> {
         self.lock().failed.clone()
     }
 
@@ -89,8 +98,8 @@ impl Progress {
     pub fn wait_for(&self, sequence: Sequence, deadline: Instant) -> Result<(), IndexError> {
         let mut queue = self.lock();
         while queue.applied < sequence {
-            if let Some(detail) = &queue.failed {
-                return Err(IndexError::Io { detail: detail.clone() });
+            if let Some(failure) = &queue.failed {
+                return Err(IndexError::Io { detail: failure.reason.clone() });
             }
             let left = deadline.saturating_duration_since(time::mono());
             if left.is_zero() {
@@ -195,7 +204,8 @@ impl<I: Index> IndexWriter<I> {
             queue.busy_since = None;
             if let Err(error) = &done {
                 tracing::error!(%error, "the index does not follow; reads go on, the journal keeps what it misses");
-                queue.failed = Some(error.to_string());
+                queue.failed =
+                    Some(Failure { reason: error.to_string(), full: matches!(error, IndexError::Full { .. }) });
             }
             if ended || done.is_err() {
                 queue.ended = true;

@@ -77,7 +77,7 @@ pub struct Owner {
     pub cluster: ClusterId,
     /// The node.
     pub node: NodeId,
-    /// A journal may be made where there is none.
+    /// A journal and an index may be made where there are none.
     pub newborn: bool,
 }
 
@@ -94,7 +94,7 @@ pub fn open_dir(
     owner: Owner,
     on_poison: OnPoison,
 ) -> Result<(DiskStore, Report), OpenError> {
-    let opened = salvage::open(index)?;
+    let opened = if owner.newborn { salvage::create(index)? } else { salvage::open(index)? };
     let disk = Arc::new(FsDisk::new(journal.to_owned()));
     let (store, mut report) = open(disk, SIZES, opened.index, opened.unreadable, owner, on_poison)?;
     report.mended.extend(opened.mended);
