@@ -349,12 +349,12 @@ impl<D: Disk, W: Follower> Writer<D, W> {
         queue.prepared.take()
     }
 
-    /// Sleeps until there is something to do. A group waits a little until half of those who lately wrote at the same
+    /// Sleeps until there is something to do. A group waits a little until most of those who lately wrote at the same
     /// time have come: with many of them a sync then serves many, with one of them nothing is waited for.
     fn next_work(&mut self) -> Work<D::File> {
         let mut queue = self.shared.lock();
-        // Two halves in turn: one is synced while the other is on its way here.
-        let worthwhile = self.writers / 2;
+        // The rest is on its way here while these are synced.
+        let worthwhile = self.writers - self.writers / 4;
         let mut gather_until: Option<Instant> = None;
         loop {
             if let Some(segment) = queue.prepared.take() {
