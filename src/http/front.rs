@@ -13,6 +13,7 @@ use axum::http::header;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::base::time;
 use crate::http::error::Problem;
@@ -48,12 +49,12 @@ pub async fn front(State(node): State<Node>, mut request: Request, next: Next) -
     response
 }
 
-fn enter(node: &Node, request: &mut Request, need: Need) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
-    let place = node.enter()?;
+/// A place inside the door for a caller who may. Probes need none: a node that is busy is not dead.
+fn enter(node: &Node, request: &mut Request, need: Need) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     let peer = request.extensions().get::<Peer>().copied();
     let caller = caller(node, request.headers(), peer, need)?;
     request.extensions_mut().insert(caller);
-    Ok(place)
+    if need == Need::Nothing { Ok(None) } else { Ok(Some(node.enter()?)) }
 }
 
 /// Who is calling, if that is enough.
