@@ -433,7 +433,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
     /// short pause of some does not make the groups small.
     fn count_writers(&mut self, in_group: usize) {
         let now = in_group + self.shared.lock().waiting.len();
-        self.writers = now.max(self.writers - self.writers / 8);
+        self.writers = still_writing(self.writers, now);
     }
 
     /// Fails a group that was not written, and everything that was submitted on top of it: a later record may build on
@@ -468,6 +468,11 @@ impl<D: Disk, W: Follower> Writer<D, W> {
     }
 }
 
+/// By an eighth less with each group, and by one at least: in the end a lone writer waits for nobody.
+fn still_writing(before: usize, now: usize) -> usize {
+    now.max(before - before.div_ceil(8))
+}
+
 fn take_group<F>(queue: &mut Queue<F>) -> Vec<Pending> {
     let mut group = Vec::with_capacity(queue.waiting.len());
     let mut bytes = 0;
@@ -493,4 +498,20 @@ fn wait<'a, F>(wake: &Condvar, queue: MutexGuard<'a, Queue<F>>, timeout: Option<
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::still_writing;
+
+    #[test]
+    fn after_a_storm_a_lone_writer_soon_waits_for_nobody() {
+        let (mut writers, mut groups) = (64, 0);
+        while writers > 1 {
+            writers = still_writing(writers, 1);
+            groups += 1;
+            assert!(groups < 100, "it waits for {writers} for ever");
+        }
+        assert_eq!(still_writing(8, 64), 64);
+    }
 }
