@@ -87,6 +87,8 @@ pub const IMPORT_ROW_BYTES_MAX: usize = 2 * VALUE_BYTES_MAX;
 
 /// Columns of an imported CSV file.
 pub const IMPORT_COLUMNS_MAX: usize = 1024;
+/// Bytes of their names together: the header is control state, which every node holds whole in memory.
+pub const IMPORT_HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// Rows of an import written before the importer waits for the oldest half of them: two commit groups in the making.
 pub const IMPORT_ROWS_IN_FLIGHT: usize = 512;

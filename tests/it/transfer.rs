@@ -379,3 +379,14 @@ async fn a_batch_is_within_scopes_and_limits() {
     let large = json!([{ "op": "put", "bucket": "l", "key": "large", "value": "x".repeat(1 << 20) }]);
     assert_eq!(batch(&device, large).await.json()["results"][0]["status"], 413);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_larger_than_control_state_takes_is_refused_and_the_node_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&dir.path().join("data")).await;
+    let columns: Vec<_> = (0..1000).map(|n| format!("c{n}{}", "x".repeat(1600))).collect();
+    let header = columns.join(",") + "\n";
+    let refused = call(&node.owner(), "POST", "/v1/buckets/wide/import?format=csv", &[], header).await;
+    assert_eq!(refused.problem(), (422, "unsuitable".to_owned()));
+    assert_eq!(call(&node.owner(), "PUT", "/v1/buckets/next", &[], "{}").await.status, 201);
+}
