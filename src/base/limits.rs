@@ -79,6 +79,9 @@ pub const JSON_DEPTH_MAX: usize = 64;
 /// Bytes of a batch request: sixteen largest values with their base64 and JSON around them would not fit, 5 do.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes of values in the answer of one batch: a thousand largest values would be gigabytes.
+pub const BATCH_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Operations of one batch.
 pub const BATCH_OPS_MAX: usize = 1000;
 

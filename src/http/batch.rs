@@ -1,6 +1,9 @@
 //! `/v1/batch`: many reads and writes in one request, each with its own answer. They are independent: one that fails
 //! leaves the others as they are.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
 use axum::Extension;
 use axum::Json;
 use axum::extract::Request;
@@ -14,6 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::base::codec;
 use crate::base::codec::Blob;
+use crate::base::limits::BATCH_ANSWER_BYTES_MAX;
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::limits::BATCH_OPS_MAX;
 use crate::base::limits::VALUE_BYTES_MAX;
@@ -72,13 +76,14 @@ pub async fn batch(
         let detail = format!("{} operations; {BATCH_OPS_MAX} are possible; nothing was changed", batch.ops.len());
         return Err(Problem::unprocessable("too_many_operations", detail));
     }
-    let answers = join_all(batch.ops.iter().map(|op| answer(&node, &caller, op))).await;
+    let room = AtomicUsize::new(BATCH_ANSWER_BYTES_MAX);
+    let answers = join_all(batch.ops.iter().map(|op| answer(&node, &caller, op, &room))).await;
     Ok(Json(json!({ "results": answers })))
 }
 
-async fn answer(node: &Node, caller: &Caller, op: &Op<'_>) -> Value {
+async fn answer(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Value {
     let done = match op.op {
-        Kind::Get => read(node, caller, op),
+        Kind::Get => read(node, caller, op, room),
         Kind::Put | Kind::Delete => write(node, caller, op).await,
     };
     done.unwrap_or_else(|problem| {
@@ -114,10 +119,14 @@ fn decode(text: &str) -> Result<Vec<u8>, Problem> {
     codec::from_base64(text).ok_or_else(|| Problem::unprocessable("bad_document", "a _b64 field is not base64"))
 }
 
-fn read(node: &Node, caller: &Caller, op: &Op<'_>) -> Result<Value, Problem> {
+/// Values as long as there is room for them in the answer.
+fn read(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Result<Value, Problem> {
     check(caller, Need::ReadValues)?;
     let absent = || Problem::new(StatusCode::NOT_FOUND, "no_such_key", "this key has no value");
     let found = node.get(&op.bucket, &key(op)?, None)?.ok_or_else(absent)?;
+    let bytes: usize =
+        found.object.live(found.now_ms).filter_map(|one| one.live(found.now_ms)).map(|(_, body)| body.0.len()).sum();
+    take(room, bytes)?;
     let value = |(content_type, body): (&str, &Blob)| {
         let json = content_type == "application/json";
         match serde_json::from_slice::<Value>(&body.0).ok().filter(|_| json) {
@@ -138,6 +147,15 @@ fn read(node: &Node, caller: &Caller, op: &Op<'_>) -> Result<Value, Problem> {
         Err(none) if none.is_empty() => Err(absent()),
         Err(several) => Ok(json!({ "status": 300, "siblings": several, "context": found.context })),
     }
+}
+
+fn take(room: &AtomicUsize, bytes: usize) -> Result<(), Problem> {
+    let taken = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+    taken.map(|_left| ()).map_err(|_left| {
+        let detail =
+            format!("the values of one answer have {BATCH_ANSWER_BYTES_MAX} bytes at most; ask for this one apart");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "answer_too_large", detail)
+    })
 }
 
 async fn write(node: &Node, caller: &Caller, op: &Op<'_>) -> Result<Value, Problem> {

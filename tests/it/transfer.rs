@@ -381,6 +381,19 @@ async fn a_batch_is_within_scopes_and_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_large_values_does_not_fill_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_node, device) = node_for_batches(&dir).await;
+    let value = vec![b'v'; 1 << 20];
+    assert_eq!(call(&device, "PUT", "/v1/kv/l/large", &[], value).await.status, 200);
+    let gets: Vec<_> = (0..40).map(|_| json!({ "op": "get", "bucket": "l", "key": "large" })).collect();
+    let results = batch(&device, json!(gets)).await.json()["results"].as_array().unwrap().clone();
+    let with = |status: u16| results.iter().filter(|result| result["status"] == status).count();
+    assert_eq!((with(200), with(413)), (16, 24));
+    assert_eq!(results[39]["code"], "answer_too_large");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_header_larger_than_control_state_takes_is_refused_and_the_node_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(&dir.path().join("data")).await;
