@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use futures_util::future::join_all;
 use serde::Deserialize;
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -63,12 +64,42 @@ enum Kind {
     Delete,
 }
 
+/// The answers in the order of the operations.
+#[derive(Serialize)]
+pub struct Answers {
+    results: Vec<Answer>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Read(Reading),
+    Several { status: u16, siblings: Vec<Reading>, context: String },
+    Other(Value),
+}
+
+/// A value; JSON byte for byte as it is stored.
+#[derive(Serialize)]
+struct Reading {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_b64: Option<String>,
+    content_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
+}
+
 /// `POST /v1/batch`.
 pub async fn batch(
     State(node): State<Node>,
     Extension(caller): Extension<Caller>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Answers>, Problem> {
     let (parts, body) = request.into_parts();
     let whole = body::whole(&node, &parts.headers, body, BATCH_BYTES_MAX).await?;
     let batch: Batch = body::from_json(&whole.bytes)?;
@@ -78,13 +109,13 @@ pub async fn batch(
     }
     let room = AtomicUsize::new(BATCH_ANSWER_BYTES_MAX);
     let answers = join_all(batch.ops.iter().map(|op| answer(&node, &caller, op, &room))).await;
-    Ok(Json(json!({ "results": answers })))
+    Ok(Json(Answers { results: answers }))
 }
 
-async fn answer(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Value {
+async fn answer(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Answer {
     let done = match op.op {
         Kind::Get => read(node, caller, op, room),
-        Kind::Put | Kind::Delete => write(node, caller, op).await,
+        Kind::Put | Kind::Delete => write(node, caller, op).await.map(Answer::Other),
     };
     done.unwrap_or_else(|problem| {
         let mut answer = json!({
@@ -95,7 +126,7 @@ async fn answer(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -
         if let (Some(outcome), Value::Object(answer)) = (problem.outcome, &mut answer) {
             answer.insert("outcome".to_owned(), outcome.into());
         }
-        answer
+        Answer::Other(answer)
     })
 }
 
@@ -120,7 +151,7 @@ fn decode(text: &str) -> Result<Vec<u8>, Problem> {
 }
 
 /// Values as long as there is room for them in the answer.
-fn read(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Result<Value, Problem> {
+fn read(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Result<Answer, Problem> {
     check(caller, Need::ReadValues)?;
     let absent = || Problem::new(StatusCode::NOT_FOUND, "no_such_key", "this key has no value");
     let found = node.get(&op.bucket, &key(op)?, None)?.ok_or_else(absent)?;
@@ -129,23 +160,20 @@ fn read(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Result
     take(room, bytes)?;
     let value = |(content_type, body): (&str, &Blob)| {
         let json = content_type == "application/json";
-        match serde_json::from_slice::<Value>(&body.0).ok().filter(|_| json) {
-            Some(value) => json!({ "value": value, "content_type": content_type }),
-            None => json!({ "value_b64": codec::base64(&body.0), "content_type": content_type }),
-        }
+        let value = serde_json::from_slice::<Box<RawValue>>(&body.0).ok().filter(|_| json);
+        let value_b64 = value.is_none().then(|| codec::base64(&body.0));
+        let content_type = content_type.to_owned();
+        Reading { status: None, value, value_b64, content_type, context: None, etag: None }
     };
     let live = found.object.live(found.now_ms).filter_map(|sibling| sibling.live(found.now_ms));
-    let values: Vec<Value> = live.map(value).collect();
-    match <[Value; 1]>::try_from(values) {
-        Ok([Value::Object(mut only)]) => {
-            only.insert("status".to_owned(), 200.into());
-            only.insert("context".to_owned(), found.context.into());
-            only.insert("etag".to_owned(), found.object.etag(found.now_ms).into());
-            Ok(Value::Object(only))
+    let values: Vec<Reading> = live.map(value).collect();
+    match <[Reading; 1]>::try_from(values) {
+        Ok([only]) => {
+            let etag = Some(found.object.etag(found.now_ms));
+            Ok(Answer::Read(Reading { status: Some(200), context: Some(found.context), etag, ..only }))
         }
-        Ok([_]) => Err(absent()),
         Err(none) if none.is_empty() => Err(absent()),
-        Err(several) => Ok(json!({ "status": 300, "siblings": several, "context": found.context })),
+        Err(siblings) => Ok(Answer::Several { status: 300, siblings, context: found.context }),
     }
 }
 

@@ -403,3 +403,14 @@ async fn a_header_larger_than_control_state_takes_is_refused_and_the_node_goes_o
     assert_eq!(refused.problem(), (422, "unsuitable".to_owned()));
     assert_eq!(call(&node.owner(), "PUT", "/v1/buckets/next", &[], "{}").await.status, 201);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_answers_json_byte_for_byte_as_it_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_node, device) = node_for_batches(&dir).await;
+    let stored = r#"{"b":12345678901234567890123, "a":1.10}"#;
+    let json = [("content-type", "application/json")];
+    assert_eq!(call(&device, "PUT", "/v1/kv/l/number", &json, stored).await.status, 200);
+    let reply = batch(&device, json!([{ "op": "get", "bucket": "l", "key": "number" }])).await;
+    assert!(reply.text().contains(stored), "{}", reply.text());
+}
