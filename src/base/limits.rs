@@ -79,6 +79,9 @@ pub const JSON_DEPTH_MAX: usize = 64;
 /// Bytes of a batch request: sixteen largest values with their base64 and JSON around them would not fit, 5 do.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes of values in the answer of one batch: a thousand largest values would be gigabytes.
+pub const BATCH_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Operations of one batch.
 pub const BATCH_OPS_MAX: usize = 1000;
 
@@ -87,6 +90,8 @@ pub const IMPORT_ROW_BYTES_MAX: usize = 2 * VALUE_BYTES_MAX;
 
 /// Columns of an imported CSV file.
 pub const IMPORT_COLUMNS_MAX: usize = 1024;
+/// Bytes of their names together: the header is control state, which every node holds whole in memory.
+pub const IMPORT_HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// Rows of an import written before the importer waits for the oldest half of them: two commit groups in the making.
 pub const IMPORT_ROWS_IN_FLIGHT: usize = 512;

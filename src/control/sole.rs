@@ -74,8 +74,22 @@ pub struct Sole {
     behind: Arc<Mutex<Position>>,
     snapshot_path: PathBuf,
     state: RwLock<Arc<State>>,
-    /// One command at a time; holds the bytes logged since the last snapshot.
-    turn: tokio::sync::Mutex<u64>,
+    /// One command at a time.
+    turn: tokio::sync::Mutex<Turn>,
+}
+
+/// What one command leaves to the next.
+#[derive(Default)]
+struct Turn {
+    /// Bytes logged since the last snapshot.
+    logged: u64,
+    /// On its way to the disk. Still here where whoever proposed it did not wait: it counts all the same.
+    under_way: Option<UnderWay>,
+}
+
+struct UnderWay {
+    next: Arc<State>,
+    acked: oneshot::Receiver<Result<(), NotCommitted>>,
 }
 
 impl Sole {
@@ -94,36 +108,53 @@ impl Sole {
         let behind = Arc::new(Mutex::new(log.position()));
         let journal = Journal::spawn("control", log, Behind(Arc::clone(&behind)), on_poison)
             .map_err(JournalError::io("starting a thread"))?;
-        let turn = tokio::sync::Mutex::new(0);
+        let turn = tokio::sync::Mutex::default();
         Ok((Self { journal, behind, snapshot_path, state: RwLock::new(Arc::new(state)), turn }, report))
     }
 
     async fn commit(&self, command: Command) -> Result<Applied, ProposeError> {
-        let mut logged = self.turn.lock().await;
+        let mut turn = self.turn.lock().await;
+        // The next state is built on that of the command before, also where nobody waited for it.
+        match self.settle(&mut turn).await {
+            // Its own client's affair: the state is as before it.
+            Ok(()) | Err(ProposeError::NoSpace) => {}
+            Err(error) => return Err(error),
+        }
         let mut next = State::clone(&self.state());
         let applied = next.apply(command.clone())?;
         if applied == Applied::Unchanged {
             return Ok(applied);
         }
         let record = codec::seal(VERSION, COMMAND_CONTEXT, &command);
-        *logged += record.len() as u64;
+        let bytes = record.len() as u64;
         let (ack, acked) = oneshot::channel();
         self.journal.submit(record, ack).map_err(|error| {
             tracing::warn!(%error, "a control command was not taken");
             ProposeError::Unavailable
         })?;
-        match acked.await {
+        turn.logged += bytes;
+        turn.under_way = Some(UnderWay { next: Arc::new(next), acked });
+        self.settle(&mut turn).await?;
+        Ok(applied)
+    }
+
+    /// Waits for the command under way and shows its state. May be dropped while it waits: the next one goes on.
+    async fn settle(&self, turn: &mut Turn) -> Result<(), ProposeError> {
+        let Some(under_way) = &mut turn.under_way else { return Ok(()) };
+        let outcome = (&mut under_way.acked).await;
+        let next = Arc::clone(&under_way.next);
+        turn.under_way = None;
+        match outcome {
             Ok(Ok(())) => {}
             Ok(Err(NotCommitted::NoSpace)) => return Err(ProposeError::NoSpace),
             Ok(Err(NotCommitted::Unknown)) | Err(_) => return Err(ProposeError::Unknown),
         }
-        let next = Arc::new(next);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
-        if *logged >= CONTROL_SNAPSHOT_BYTES {
-            *logged = 0;
+        if turn.logged >= CONTROL_SNAPSHOT_BYTES {
+            turn.logged = 0;
             self.snapshot(&next);
         }
-        Ok(applied)
+        Ok(())
     }
 
     /// Best effort: without it the journal only stays longer.
@@ -224,15 +255,48 @@ fn replay(state: &mut State, records: &[&[u8]]) -> Result<(), JournalError> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::Sole;
     use crate::base::id::ClusterId;
     use crate::base::id::NodeId;
     use crate::control::consensus::Consensus;
+    use crate::control::consensus::Proposal;
     use crate::proto::bucket::Definition;
     use crate::proto::control;
     use crate::proto::control::Applied;
     use crate::proto::control::Command;
     use crate::store::journal::recovery::Birth;
+
+    /// As where a client goes away while its command is on its way to the disk.
+    async fn give_up_at_the_first_wait(proposal: Proposal<'_>) {
+        let mut proposal = proposal;
+        std::future::poll_fn(|context| {
+            let _not_waited_for = proposal.as_mut().poll(context);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_command_whose_client_went_away_counts_for_every_later_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let birth = Birth { cluster: ClusterId(5), node: NodeId(1), generation: 0, tag: 9 };
+        let open = || Sole::open(dir.path(), Some(birth), Box::new(|error| panic!("{error}"))).unwrap().0;
+        let put = |name: &str| Command::PutBucket { name: name.to_owned(), definition: Definition::default() };
+        let sole = open();
+        let begin = control::Birth { cluster: ClusterId(5), node: NodeId(1), at_ms: 0, context_secret: [1; 32] };
+        sole.propose(Command::Begin(begin)).await.unwrap();
+        give_up_at_the_first_wait(sole.propose(put("a"))).await;
+        assert_eq!(sole.propose(put("b")).await, Ok(Applied::Made));
+        give_up_at_the_first_wait(sole.propose(Command::RemoveBucket { name: "b".into() })).await;
+        assert!(sole.propose(Command::RemoveBucket { name: "b".into() }).await.is_err(), "it is removed already");
+        let before = sole.state();
+        assert_eq!(before.buckets.keys().collect::<Vec<_>>(), ["a"]);
+        sole.close();
+        drop(sole);
+        assert_eq!(open().state(), before);
+    }
 
     #[tokio::test]
     async fn the_state_survives_restarts_and_snapshots() {

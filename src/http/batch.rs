@@ -1,6 +1,9 @@
 //! `/v1/batch`: many reads and writes in one request, each with its own answer. They are independent: one that fails
 //! leaves the others as they are.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
 use axum::Extension;
 use axum::Json;
 use axum::extract::Request;
@@ -8,12 +11,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use futures_util::future::join_all;
 use serde::Deserialize;
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::base::codec;
 use crate::base::codec::Blob;
+use crate::base::limits::BATCH_ANSWER_BYTES_MAX;
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::limits::BATCH_OPS_MAX;
 use crate::base::limits::VALUE_BYTES_MAX;
@@ -59,12 +64,42 @@ enum Kind {
     Delete,
 }
 
+/// The answers in the order of the operations.
+#[derive(Serialize)]
+pub struct Answers {
+    results: Vec<Answer>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Read(Reading),
+    Several { status: u16, siblings: Vec<Reading>, context: String },
+    Other(Value),
+}
+
+/// A value; JSON byte for byte as it is stored.
+#[derive(Serialize)]
+struct Reading {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_b64: Option<String>,
+    content_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
+}
+
 /// `POST /v1/batch`.
 pub async fn batch(
     State(node): State<Node>,
     Extension(caller): Extension<Caller>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Answers>, Problem> {
     let (parts, body) = request.into_parts();
     let whole = body::whole(&node, &parts.headers, body, BATCH_BYTES_MAX).await?;
     let batch: Batch = body::from_json(&whole.bytes)?;
@@ -72,14 +107,15 @@ pub async fn batch(
         let detail = format!("{} operations; {BATCH_OPS_MAX} are possible; nothing was changed", batch.ops.len());
         return Err(Problem::unprocessable("too_many_operations", detail));
     }
-    let answers = join_all(batch.ops.iter().map(|op| answer(&node, &caller, op))).await;
-    Ok(Json(json!({ "results": answers })))
+    let room = AtomicUsize::new(BATCH_ANSWER_BYTES_MAX);
+    let answers = join_all(batch.ops.iter().map(|op| answer(&node, &caller, op, &room))).await;
+    Ok(Json(Answers { results: answers }))
 }
 
-async fn answer(node: &Node, caller: &Caller, op: &Op<'_>) -> Value {
+async fn answer(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Answer {
     let done = match op.op {
-        Kind::Get => read(node, caller, op),
-        Kind::Put | Kind::Delete => write(node, caller, op).await,
+        Kind::Get => read(node, caller, op, room),
+        Kind::Put | Kind::Delete => write(node, caller, op).await.map(Answer::Other),
     };
     done.unwrap_or_else(|problem| {
         let mut answer = json!({
@@ -90,7 +126,7 @@ async fn answer(node: &Node, caller: &Caller, op: &Op<'_>) -> Value {
         if let (Some(outcome), Value::Object(answer)) = (problem.outcome, &mut answer) {
             answer.insert("outcome".to_owned(), outcome.into());
         }
-        answer
+        Answer::Other(answer)
     })
 }
 
@@ -114,30 +150,40 @@ fn decode(text: &str) -> Result<Vec<u8>, Problem> {
     codec::from_base64(text).ok_or_else(|| Problem::unprocessable("bad_document", "a _b64 field is not base64"))
 }
 
-fn read(node: &Node, caller: &Caller, op: &Op<'_>) -> Result<Value, Problem> {
+/// Values as long as there is room for them in the answer.
+fn read(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Result<Answer, Problem> {
     check(caller, Need::ReadValues)?;
     let absent = || Problem::new(StatusCode::NOT_FOUND, "no_such_key", "this key has no value");
     let found = node.get(&op.bucket, &key(op)?, None)?.ok_or_else(absent)?;
+    let bytes: usize =
+        found.object.live(found.now_ms).filter_map(|one| one.live(found.now_ms)).map(|(_, body)| body.0.len()).sum();
+    take(room, bytes)?;
     let value = |(content_type, body): (&str, &Blob)| {
         let json = content_type == "application/json";
-        match serde_json::from_slice::<Value>(&body.0).ok().filter(|_| json) {
-            Some(value) => json!({ "value": value, "content_type": content_type }),
-            None => json!({ "value_b64": codec::base64(&body.0), "content_type": content_type }),
-        }
+        let value = serde_json::from_slice::<Box<RawValue>>(&body.0).ok().filter(|_| json);
+        let value_b64 = value.is_none().then(|| codec::base64(&body.0));
+        let content_type = content_type.to_owned();
+        Reading { status: None, value, value_b64, content_type, context: None, etag: None }
     };
     let live = found.object.live(found.now_ms).filter_map(|sibling| sibling.live(found.now_ms));
-    let values: Vec<Value> = live.map(value).collect();
-    match <[Value; 1]>::try_from(values) {
-        Ok([Value::Object(mut only)]) => {
-            only.insert("status".to_owned(), 200.into());
-            only.insert("context".to_owned(), found.context.into());
-            only.insert("etag".to_owned(), found.object.etag(found.now_ms).into());
-            Ok(Value::Object(only))
+    let values: Vec<Reading> = live.map(value).collect();
+    match <[Reading; 1]>::try_from(values) {
+        Ok([only]) => {
+            let etag = Some(found.object.etag(found.now_ms));
+            Ok(Answer::Read(Reading { status: Some(200), context: Some(found.context), etag, ..only }))
         }
-        Ok([_]) => Err(absent()),
         Err(none) if none.is_empty() => Err(absent()),
-        Err(several) => Ok(json!({ "status": 300, "siblings": several, "context": found.context })),
+        Err(siblings) => Ok(Answer::Several { status: 300, siblings, context: found.context }),
     }
+}
+
+fn take(room: &AtomicUsize, bytes: usize) -> Result<(), Problem> {
+    let taken = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+    taken.map(|_left| ()).map_err(|_left| {
+        let detail =
+            format!("the values of one answer have {BATCH_ANSWER_BYTES_MAX} bytes at most; ask for this one apart");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "answer_too_large", detail)
+    })
 }
 
 async fn write(node: &Node, caller: &Caller, op: &Op<'_>) -> Result<Value, Problem> {

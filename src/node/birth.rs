@@ -128,7 +128,10 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let identity_dir = dir.sub("identity");
     let identity = match identity::read(&identity_dir)? {
         Some(identity) => identity,
-        None => identity::bear(&identity_dir, &options.name)?,
+        None => {
+            check_unused(&dir)?;
+            identity::bear(&identity_dir, &options.name)?
+        }
     };
     let io = |doing| move |source| BirthError::Io { doing, source };
     let tag = rng::nonzero_u64().map_err(io("asking for randomness"))?;
@@ -177,6 +180,19 @@ async fn hold(path: &Path) -> Result<DataDir, DataDirError> {
             held_or_not => return held_or_not,
         }
     }
+}
+
+/// A node is not born over the data of another whose identity is lost: its index would be made anew.
+fn check_unused(dir: &DataDir) -> Result<(), IdentityError> {
+    let path = dir.sub("identity").join("node.json");
+    for name in ["journal", "control", "index"] {
+        let files = std::fs::read_dir(dir.sub(name)).map(|mut files| files.next().is_some());
+        if files.map_err(|source| IdentityError::Io { path: dir.sub(name), source })? {
+            let reason = format!("it is missing, though {name} holds a node's data; nothing was changed");
+            return Err(IdentityError::Damaged { path, reason });
+        }
+    }
+    Ok(())
 }
 
 /// The cluster's first command, where it was not given yet.

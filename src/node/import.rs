@@ -25,6 +25,7 @@ use crate::base::codec;
 use crate::base::codec::Blob;
 use crate::base::limits::IMPORT_COLUMNS_MAX;
 use crate::base::limits::IMPORT_ERRORS_MAX;
+use crate::base::limits::IMPORT_HEADER_BYTES_MAX;
 use crate::base::limits::IMPORT_ROW_BYTES_MAX;
 use crate::base::limits::IMPORT_ROWS_IN_FLIGHT;
 use crate::base::limits::VALUE_BYTES_MAX;
@@ -188,6 +189,10 @@ fn key_column(key: Option<&str>, columns: &[String]) -> Result<usize, DoorError>
             "the header row has {} columns; 1 to {IMPORT_COLUMNS_MAX} are possible",
             columns.len()
         ));
+    }
+    let bytes: usize = columns.iter().map(String::len).sum();
+    if bytes > IMPORT_HEADER_BYTES_MAX {
+        return unsuitable(format!("the header row has {bytes} bytes; {IMPORT_HEADER_BYTES_MAX} are possible"));
     }
     let distinct: BTreeSet<_> = columns.iter().collect();
     if distinct.len() != columns.len() {

@@ -330,6 +330,23 @@ async fn a_missing_index_is_refused_where_the_journal_no_longer_has_what_it_held
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_identity_is_refused_and_costs_no_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("node");
+    let (mut node, token, keys) = small_node(&data, 50).await;
+    node.stop();
+    let (identity, kept) = (data.join("identity"), dir.path().join("kept"));
+    std::fs::rename(&identity, &kept).unwrap();
+    let mut born_again = Node::spawn(&data, &[], &[]);
+    assert_eq!(born_again.wait().code(), Some(65), "{}", born_again.log());
+    assert!(born_again.log().contains("does not say who this node is"), "{}", born_again.log());
+    std::fs::remove_dir_all(&identity).unwrap();
+    std::fs::rename(&kept, &identity).unwrap();
+    node = Node::start(&data).await;
+    assert_eq!(wire::read_all(&node, &token, "k", &keys).await.right, keys.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_that_is_killed_between_its_renames_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("node");

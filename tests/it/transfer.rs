@@ -379,3 +379,38 @@ async fn a_batch_is_within_scopes_and_limits() {
     let large = json!([{ "op": "put", "bucket": "l", "key": "large", "value": "x".repeat(1 << 20) }]);
     assert_eq!(batch(&device, large).await.json()["results"][0]["status"], 413);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_large_values_does_not_fill_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_node, device) = node_for_batches(&dir).await;
+    let value = vec![b'v'; 1 << 20];
+    assert_eq!(call(&device, "PUT", "/v1/kv/l/large", &[], value).await.status, 200);
+    let gets: Vec<_> = (0..40).map(|_| json!({ "op": "get", "bucket": "l", "key": "large" })).collect();
+    let results = batch(&device, json!(gets)).await.json()["results"].as_array().unwrap().clone();
+    let with = |status: u16| results.iter().filter(|result| result["status"] == status).count();
+    assert_eq!((with(200), with(413)), (16, 24));
+    assert_eq!(results[39]["code"], "answer_too_large");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_larger_than_control_state_takes_is_refused_and_the_node_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&dir.path().join("data")).await;
+    let columns: Vec<_> = (0..1000).map(|n| format!("c{n}{}", "x".repeat(1600))).collect();
+    let header = columns.join(",") + "\n";
+    let refused = call(&node.owner(), "POST", "/v1/buckets/wide/import?format=csv", &[], header).await;
+    assert_eq!(refused.problem(), (422, "unsuitable".to_owned()));
+    assert_eq!(call(&node.owner(), "PUT", "/v1/buckets/next", &[], "{}").await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_answers_json_byte_for_byte_as_it_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_node, device) = node_for_batches(&dir).await;
+    let stored = r#"{"b":12345678901234567890123, "a":1.10}"#;
+    let json = [("content-type", "application/json")];
+    assert_eq!(call(&device, "PUT", "/v1/kv/l/number", &json, stored).await.status, 200);
+    let reply = batch(&device, json!([{ "op": "get", "bucket": "l", "key": "number" }])).await;
+    assert!(reply.text().contains(stored), "{}", reply.text());
+}

@@ -145,6 +145,13 @@ impl<D: Disk> Log<D> {
         self.at.offset + format::group_bytes(body_len) as u64 <= self.current.size
     }
 
+    /// Bytes of the largest record that goes into a segment of its own.
+    #[must_use]
+    pub fn record_bytes_max(&self) -> usize {
+        let segment = usize::try_from(self.sizes.segment).unwrap_or(usize::MAX);
+        segment.saturating_sub(format::SEGMENT_HEADER_BYTES + format::group_bytes(format::record_bytes(format::ALIGN)))
+    }
+
     /// Takes a prepared segment.
     pub fn give_next(&mut self, segment: Segment<D::File>) {
         debug_assert_eq!(segment.number, self.current.number + 1);

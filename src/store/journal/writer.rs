@@ -5,6 +5,9 @@
 //! holds an ack can read what was acked.
 
 use std::collections::VecDeque;
+use std::io;
+use std::panic;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -53,8 +56,8 @@ pub enum NotSubmitted {
     /// Too much is waiting.
     #[error("{JOURNAL_QUEUE_BYTES_MAX} bytes are waiting for the disk already")]
     Busy,
-    /// Larger than a group may be.
-    #[error("the record has {len} bytes, more than {RECORD_BYTES_MAX}")]
+    /// Larger than a group may be, or than a segment of this journal holds.
+    #[error("the record has {len} bytes, more than this journal takes")]
     TooLarge {
         /// Bytes given.
         len: usize,
@@ -116,10 +119,18 @@ impl<F> Shared<F> {
         // Nobody panics while holding it; and if someone did, the queue is still whole.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Closes the queue and takes what waits in it: dropped, its acks say that nothing is known, and nobody waits.
+    fn abandon(&self) -> VecDeque<Pending> {
+        let mut queue = self.lock();
+        queue.closed = true;
+        std::mem::take(&mut queue.waiting)
+    }
 }
 
 /// A handle to the running writer. Dropping it closes the journal without waiting; [`Journal::close`] waits.
 pub struct Journal<D: Disk> {
+    record_bytes_max: usize,
     shared: Arc<Shared<D::File>>,
     writer: Mutex<Option<thread::JoinHandle<()>>>,
 }
@@ -148,6 +159,7 @@ impl<D: Disk> Journal<D> {
             durable: AtomicU64::new(0),
             stats: Stats::default(),
         });
+        let record_bytes_max = log.record_bytes_max().min(RECORD_BYTES_MAX);
         let (ask, asked) = mpsc::sync_channel(1);
         let preparer = Arc::clone(&shared);
         thread::Builder::new()
@@ -164,7 +176,7 @@ impl<D: Disk> Journal<D> {
             committed: 0,
         };
         let writer = thread::Builder::new().name(name.to_owned()).spawn(move || writer.run(on_poison))?;
-        Ok(Self { shared, writer: Mutex::new(Some(writer)) })
+        Ok(Self { record_bytes_max, shared, writer: Mutex::new(Some(writer)) })
     }
 
     /// Queues a record. Its sequence is its place in the journal's order; `ack` hears how it ended.
@@ -176,7 +188,7 @@ impl<D: Disk> Journal<D> {
         record: Vec<u8>,
         ack: oneshot::Sender<Result<(), NotCommitted>>,
     ) -> Result<Sequence, NotSubmitted> {
-        if record.len() > RECORD_BYTES_MAX {
+        if record.len() > self.record_bytes_max {
             return Err(NotSubmitted::TooLarge { len: record.len() });
         }
         let mut queue = self.shared.lock();
@@ -277,37 +289,35 @@ enum Work<F> {
 }
 
 impl<D: Disk, W: Follower> Writer<D, W> {
-    fn run(mut self, on_poison: OnPoison) {
+    /// A bug of ours that panics ends the process as a failed sync does: nobody may wait for a writer that is gone.
+    fn run(self, on_poison: OnPoison) {
+        let shared = Arc::clone(&self.shared);
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| self.work()));
+        let error = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_panic) => JournalError::Poisoned { source: io::Error::other("its thread panicked") },
+        };
+        drop(shared.abandon());
+        on_poison(&error);
+    }
+
+    fn work(mut self) -> Result<(), JournalError> {
         loop {
             self.ask_for_next();
-            let done = match self.next_work() {
-                Work::Group(group) => self.commit(group),
-                Work::Mark => self.mark(),
+            match self.next_work() {
+                Work::Group(group) => self.commit(group)?,
+                Work::Mark => self.mark()?,
                 Work::Prove(position) => match self.log.prove(position) {
                     Err(JournalError::Io { doing, source }) => {
                         tracing::warn!(%source, doing, "old journal segments stay until the next start");
-                        Ok(())
                     }
-                    other => other,
+                    other => other?,
                 },
-                Work::Prepared(segment) => {
-                    self.take_prepared(segment);
-                    Ok(())
-                }
-                Work::Close => return self.close(on_poison),
-            };
-            if let Err(error) = done {
-                drop(self.abandon());
-                return on_poison(&error);
+                Work::Prepared(segment) => self.take_prepared(segment),
+                Work::Close => return self.close(),
             }
         }
-    }
-
-    /// Closes the queue and takes what waits in it: dropped, its acks say that nothing is known, and nobody waits.
-    fn abandon(&self) -> VecDeque<Pending> {
-        let mut queue = self.shared.lock();
-        queue.closed = true;
-        std::mem::take(&mut queue.waiting)
     }
 
     fn take_prepared(&mut self, segment: Segment<D::File>) {
@@ -433,7 +443,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
     /// short pause of some does not make the groups small.
     fn count_writers(&mut self, in_group: usize) {
         let now = in_group + self.shared.lock().waiting.len();
-        self.writers = now.max(self.writers - self.writers / 8);
+        self.writers = still_writing(self.writers, now);
     }
 
     /// Fails a group that was not written, and everything that was submitted on top of it: a later record may build on
@@ -454,7 +464,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
         }
     }
 
-    fn close(mut self, on_poison: OnPoison) {
+    fn close(mut self) -> Result<(), JournalError> {
         // Whoever opens the journal next must not meet a segment in the making.
         drop(self.finish_preparing());
         if let Some(position) = self.shared.lock().proven.take()
@@ -462,10 +472,13 @@ impl<D: Disk, W: Follower> Writer<D, W> {
         {
             tracing::warn!(%error, "the proven position could not be noted");
         }
-        if let Err(error) = self.log.close() {
-            on_poison(&error);
-        }
+        self.log.close()
     }
+}
+
+/// By an eighth less with each group, and by one at least: in the end a lone writer waits for nobody.
+fn still_writing(before: usize, now: usize) -> usize {
+    now.max(before - before.div_ceil(8))
 }
 
 fn take_group<F>(queue: &mut Queue<F>) -> Vec<Pending> {
@@ -493,4 +506,20 @@ fn wait<'a, F>(wake: &Condvar, queue: MutexGuard<'a, Queue<F>>, timeout: Option<
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::still_writing;
+
+    #[test]
+    fn after_a_storm_a_lone_writer_soon_waits_for_nobody() {
+        let (mut writers, mut groups) = (64, 0);
+        while writers > 1 {
+            writers = still_writing(writers, 1);
+            groups += 1;
+            assert!(groups < 100, "it waits for {writers} for ever");
+        }
+        assert_eq!(still_writing(8, 64), 64);
+    }
 }

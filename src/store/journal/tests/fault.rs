@@ -261,6 +261,46 @@ fn rotating_faster_than_segments_are_prepared_loses_nothing() {
 }
 
 #[test]
+fn a_record_that_no_segment_holds_is_refused_and_the_largest_that_fits_is_written() {
+    let rig = Rig::new(SIZES, Faults::default());
+    let segment = usize::try_from(SIZES.segment).unwrap();
+    let largest = (0..segment).rev().find(|len| rig.write(&vec![7; *len]) == Some(Ok(()))).unwrap();
+    assert!(largest > segment - 256, "{largest}");
+    assert_eq!(rig.write(b"next"), Some(Ok(())));
+    rig.journal.close();
+    assert_eq!(rig.poisoned(), 0);
+}
+
+struct Panics;
+
+impl Follower for Panics {
+    fn committed(&mut self, _: Vec<Vec<u8>>, _: Sequence, _: Position) {
+        panic!("a bug of ours");
+    }
+
+    fn refused(&mut self, _: &[Vec<u8>], _: Sequence) {}
+}
+
+#[test]
+fn a_panic_in_the_writer_ends_the_process_and_nobody_waits() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, SIZES).unwrap().log;
+    let poisoned = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&poisoned);
+    let on_poison = Box::new(move |_: &_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let journal = Journal::spawn("test", log, Panics, on_poison).unwrap();
+    let (ack, acked) = oneshot::channel();
+    journal.submit(vec![1], ack).unwrap();
+    assert!(acked.blocking_recv().is_err());
+    journal.close();
+    assert_eq!(poisoned.load(Ordering::SeqCst), 1);
+    let (ack, _acked) = oneshot::channel();
+    assert_eq!(journal.submit(vec![2], ack), Err(NotSubmitted::Closed));
+}
+
+#[test]
 fn closing_writes_what_waits() {
     let rig = Rig::new(SIZES, Faults::default());
     let mut random = XorShift(5);
