@@ -160,6 +160,8 @@ fn die_on_poison() -> OnPoison {
 }
 
 async fn serve(config: &Config) -> Done {
+    // Before anything is opened: a stop during a long replay is an orderly one after it.
+    let mut signals = StopSignals::listen()?;
     let options = NodeOptions { data: config.data(), name: config.name(), disk_reserve: config.disk_reserve() };
     let opened = birth::open(options, die_on_poison).await.map_err(|error| {
         let exit = error.exit();
@@ -176,7 +178,7 @@ async fn serve(config: &Config) -> Done {
     node.watch();
     let (stop, stopped) = watch::channel(false);
     let serving = worker::spawn("serve", listeners.serve(routes::router(node.clone()), stopped));
-    wait_for_stop().await?;
+    signals.stop().await;
     tracing::info!("stopping: requests in flight are finished");
     node.drain();
     let _nobody_left = stop.send(true);
@@ -189,17 +191,33 @@ async fn serve(config: &Config) -> Done {
     Ok(())
 }
 
-async fn wait_for_stop() -> Done {
-    let signal = |kind| unix::signal(kind).map_err(|error| Failure::io("listening for signals", &error));
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            // From a terminal; the supervisor hears it too and says TERM.
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => tracing::info!("a reload was asked for; this release reads its configuration at the start only"),
+/// What asks a worker to stop.
+struct StopSignals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<Self, Failure> {
+        let signal = |kind| unix::signal(kind).map_err(|error| Failure::io("listening for signals", &error));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                // From a terminal; the supervisor hears it too and says TERM.
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    tracing::info!("a reload was asked for; this release reads its configuration at the start only");
+                }
+            }
         }
     }
 }

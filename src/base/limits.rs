@@ -61,6 +61,9 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections served at once. Each idle one costs about 20 KiB; past this new ones wait in the listen queue.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
+/// Connections of the node's owner at once, through the control socket, beside all others: it always works.
+pub const OWNER_CONNECTIONS_MAX: usize = 64;
+
 /// Requests inside the door at once; the next one is answered 503 with Retry-After at once instead of queueing.
 pub const REQUESTS_MAX: usize = 1024;
 

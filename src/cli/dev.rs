@@ -244,7 +244,11 @@ async fn ready(local: &Client, pid: Option<u32>) -> Result<(), Failure> {
 
 async fn is_valid(url: &str, token: &str) -> Result<bool, Failure> {
     let client = Client::new(Target::parse(url)?, Some(Redacted::new(token.to_owned())));
-    Ok(client.ask(Method::GET, "/v1/tokens").await.is_ok())
+    match client.ask(Method::GET, "/v1/tokens").await {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.exit == Exit::Denied => Ok(false),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// A token of this name, replacing one whose secret is lost.

@@ -32,6 +32,7 @@ use crate::store::journal::Sizes;
 use crate::store::journal::recovery;
 use crate::store::journal::recovery::Birth;
 use crate::store::journal::salvage;
+use crate::store::journal::superblock;
 use crate::store::journal::writer;
 use crate::store::journal::writer::Journal;
 use crate::store::journal::writer::NotCommitted;
@@ -187,6 +188,13 @@ pub fn examine(dir: &Path) -> Result<(State, Report), JournalError> {
 /// # Errors
 /// [`JournalError`].
 pub fn accept_loss(dir: &Path, aside: &Path, birth: Birth) -> Result<Vec<String>, JournalError> {
+    let fresh = dir.with_extension("fresh");
+    let io = || JournalError::io("setting the damaged control journal aside");
+    if fresh.join(SNAPSHOT).exists() && !dir.join(superblock::NAME).exists() {
+        // An earlier attempt ended between its two renames.
+        std::fs::rename(&fresh, dir).map_err(io())?;
+        return Ok(Vec::new());
+    }
     let salvaged = salvage::read(&Arc::new(FsDisk::new(dir.to_owned())))?;
     let snapshot = read_snapshot(&dir.join(SNAPSHOT));
     let (next_group, mut state) =
@@ -204,15 +212,19 @@ pub fn accept_loss(dir: &Path, aside: &Path, birth: Birth) -> Result<Vec<String>
         }
     }
     lost.extend(salvaged.missing.iter().map(|group| format!("control group {group}")));
-    let io = || JournalError::io("setting the damaged control journal aside");
-    std::fs::rename(dir, aside).map_err(io())?;
-    std::fs::create_dir(dir).map_err(io())?;
+    // Made beside it and renamed last: whatever happens in between, the damaged one is still found.
+    if fresh.exists() {
+        std::fs::remove_dir_all(&fresh).map_err(io())?;
+    }
+    std::fs::create_dir(&fresh).map_err(io())?;
     let generation = salvaged.superblock.map_or(birth.generation, |known| known.generation) + 1;
-    let disk = Arc::new(FsDisk::new(dir.to_owned()));
+    let disk = Arc::new(FsDisk::new(fresh.clone()));
     let (log, _) = recovery::open(disk, SIZES, Some(Birth { generation, ..birth }), &mut |_, _| Ok(()))?;
     let snapshot = Snapshot { next_group: log.position().group, state };
-    data_dir::write_whole(&dir.join(SNAPSHOT), &codec::seal(VERSION, SNAPSHOT_CONTEXT, &snapshot)).map_err(io())?;
+    data_dir::write_whole(&fresh.join(SNAPSHOT), &codec::seal(VERSION, SNAPSHOT_CONTEXT, &snapshot)).map_err(io())?;
     log.close()?;
+    std::fs::rename(dir, aside).map_err(io())?;
+    std::fs::rename(&fresh, dir).map_err(io())?;
     Ok(lost)
 }
 

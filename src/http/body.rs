@@ -48,8 +48,10 @@ pub async fn whole(node: &Node, headers: &HeaderMap, body: Body, max: usize) -> 
     if first.len() > max {
         return Err(too_large(max));
     }
-    // Most bodies come in one piece, which is then not copied.
-    let Some(second) = next_piece(&mut body).await? else { return Ok(Whole { bytes: first, _room: room }) };
+    let Some(second) = next_piece(&mut body).await? else {
+        // Copied, so that a small value does not keep the whole buffer that it came in.
+        return Ok(Whole { bytes: Bytes::copy_from_slice(&first), _room: room });
+    };
     let mut all = Vec::with_capacity(announced.and_then(|len| usize::try_from(len).ok()).unwrap_or(first.len()));
     all.extend_from_slice(&first);
     let mut piece = Some(second);

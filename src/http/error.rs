@@ -119,10 +119,12 @@ impl From<DoorError> for Problem {
             DoorError::BadContext(_) => new(StatusCode::BAD_REQUEST, "bad_context"),
             DoorError::OutOfRange { .. } => new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
             DoorError::Refused(refusal) => refused(refusal, detail),
-            DoorError::Corrupt { .. } => new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt"),
+            DoorError::Corrupt { .. } => new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt").outcome("failed"),
             DoorError::TooLarge { .. } => new(StatusCode::PAYLOAD_TOO_LARGE, "too_large").outcome("failed"),
             DoorError::Stopping => new(StatusCode::SERVICE_UNAVAILABLE, "stopping").outcome("failed").retry_after(1),
-            DoorError::IndexFailed { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "index_failed").retry_after(10),
+            DoorError::IndexFailed { .. } => {
+                new(StatusCode::SERVICE_UNAVAILABLE, "index_failed").outcome("failed").retry_after(10)
+            }
             DoorError::Unknown => new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown").outcome("unknown"),
             DoorError::Control(refused) => not_so(&refused, detail),
             DoorError::NoSpace => new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10),
@@ -131,6 +133,8 @@ impl From<DoorError> for Problem {
                 new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10)
             }
             DoorError::TooSlow { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "too_slow").retry_after(1),
+            // What is said of one write does not hold for the rows before it.
+            DoorError::Interrupted { source, .. } => Self { detail, outcome: None, ..Self::from(*source) },
             DoorError::Unsuitable(_) => new(StatusCode::UNPROCESSABLE_ENTITY, "unsuitable"),
             DoorError::Io { .. } => new(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }

@@ -31,6 +31,7 @@ use crate::base::limits::CONNECTIONS_MAX;
 use crate::base::limits::H2_STREAMS_MAX;
 use crate::base::limits::HEAD_BYTES_MAX;
 use crate::base::limits::HEAD_READ_TIMEOUT;
+use crate::base::limits::OWNER_CONNECTIONS_MAX;
 use crate::base::limits::SHUTDOWN_GRACE;
 use crate::http::front::Peer;
 use crate::http::linger::Lingering;
@@ -97,19 +98,25 @@ impl Listeners {
     /// Serves until `stop` is true, then lets requests in flight finish, for a while.
     pub async fn serve(self, router: Router, stop: watch::Receiver<bool>) {
         let server = Server { router, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), stop: stop.clone() };
+        // The owner gets in also when everyone else's places are taken.
+        let owner = Server { places: Arc::new(Semaphore::new(OWNER_CONNECTIONS_MAX)), ..server.clone() };
         let mut accepting = Vec::new();
         for listener in self.tcp {
             accepting.push(worker::spawn("accept", server.clone().accept_tcp(listener)));
         }
         if let Some((listener, path)) = self.control {
-            accepting.push(worker::spawn("accept-control", server.clone().accept_control(listener, path)));
+            accepting.push(worker::spawn("accept-control", owner.clone().accept_control(listener, path)));
         }
         for task in accepting {
             let _ended = task.await;
         }
         // Every connection holds a place.
-        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-        if tokio::time::timeout(SHUTDOWN_GRACE, server.places.acquire_many(all)).await.is_err() {
+        let all = |places| u32::try_from(places).unwrap_or(u32::MAX);
+        let ended = async {
+            let _all = server.places.acquire_many(all(CONNECTIONS_MAX)).await;
+            let _all = owner.places.acquire_many(all(OWNER_CONNECTIONS_MAX)).await;
+        };
+        if tokio::time::timeout(SHUTDOWN_GRACE, ended).await.is_err() {
             tracing::warn!("some requests did not finish in time and were cut off");
         }
     }

@@ -89,7 +89,14 @@ impl BirthError {
             // Waited for already: another process keeps it.
             Self::DataDir(DataDirError::InUse { .. }) => Exit::Unavailable,
             Self::DataDir(DataDirError::NotOurs { .. }) => Exit::Denied,
-            Self::DataDir(DataDirError::Io { source, .. }) if is_denied(source) => Exit::Denied,
+            Self::DataDir(DataDirError::Io { source, .. })
+            | Self::Identity(IdentityError::Io { source, .. })
+            | Self::Control(JournalError::Io { source, .. })
+            | Self::Store(OpenError::Journal(JournalError::Io { source, .. }))
+                if is_denied(source) =>
+            {
+                Exit::Denied
+            }
             Self::Identity(IdentityError::Damaged { .. })
             | Self::Control(JournalError::Corrupt { .. })
             | Self::Store(

@@ -99,6 +99,14 @@ pub enum DoorError {
     /// An import or export cannot be done as asked.
     #[error("{0}")]
     Unsuitable(String),
+    /// An import stopped at some row.
+    #[error("line {line}: {source}; the rows before it are stored; repeat the import to go on")]
+    Interrupted {
+        /// The row's line.
+        line: u64,
+        /// What stopped it.
+        source: Box<DoorError>,
+    },
     /// A part of the machine failed.
     #[error("{doing}: {source}; nothing was changed")]
     Io {

@@ -13,6 +13,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Buf;
 use bytes::Bytes;
@@ -28,7 +29,9 @@ use crate::base::limits::IMPORT_ERRORS_MAX;
 use crate::base::limits::IMPORT_HEADER_BYTES_MAX;
 use crate::base::limits::IMPORT_ROW_BYTES_MAX;
 use crate::base::limits::IMPORT_ROWS_IN_FLIGHT;
+use crate::base::limits::OPERATION_BUDGET;
 use crate::base::limits::VALUE_BYTES_MAX;
+use crate::base::time;
 use crate::node::Node;
 use crate::node::buckets::BucketWish;
 use crate::node::error::DoorError;
@@ -207,6 +210,9 @@ fn key_column(key: Option<&str>, columns: &[String]) -> Result<usize, DoorError>
     }
 }
 
+/// How long an import waits for the index before it looks again.
+const INDEX_WAIT: Duration = Duration::from_millis(100);
+
 struct Rows {
     node: Node,
     bucket: Bucket,
@@ -295,28 +301,33 @@ impl Rows {
             self.reject(place, format!("the value has {} bytes; {VALUE_BYTES_MAX} are possible", body.0.len()));
             return Ok(());
         }
-        self.node.check_space()?;
+        let stored = self.store(&key, &action);
+        match stored {
+            Ok(true) => self.report.stored += 1,
+            Ok(false) => self.report.unchanged += 1,
+            Err(corrupt @ DoorError::Corrupt { .. }) => self.reject(place, corrupt.to_string()),
+            Err(stopped) => return Err(DoorError::Interrupted { line: place.line, source: Box::new(stopped) }),
+        }
+        Ok(())
+    }
+
+    /// Stores a row, at the pace of the disk and the index. Returns whether it was not there before.
+    fn store(&mut self, key: &Key, action: &Action) -> Result<bool, DoorError> {
+        let deadline = time::mono() + OPERATION_BUDGET;
         let row = loop {
-            match self.node.put_row(&self.bucket, &key, action.clone(), self.options.existing) {
-                // Our own rows fill the queue: wait for some of them and go on.
+            match self.node.put_row(&self.bucket, key, action.clone(), self.options.existing) {
+                // Our own rows fill the queue: wait for them and go on.
                 Err(DoorError::Busy) if !self.in_flight.is_empty() => self.wait_until(0)?,
-                Err(corrupt @ DoorError::Corrupt { .. }) => {
-                    self.reject(place, corrupt.to_string());
-                    return Ok(());
-                }
+                // The index is behind: wait for it.
+                Err(DoorError::Busy) if time::mono() < deadline => self.node.wait_for_index(INDEX_WAIT),
                 other => break other?,
             }
         };
-        if row.stored {
-            self.report.stored += 1;
-        } else {
-            self.report.unchanged += 1;
-        }
         self.in_flight.extend(row.pending);
         if self.in_flight.len() >= IMPORT_ROWS_IN_FLIGHT {
             self.wait_until(IMPORT_ROWS_IN_FLIGHT / 2)?;
         }
-        Ok(())
+        Ok(row.stored)
     }
 
     /// Waits for the oldest rows until so many are left.

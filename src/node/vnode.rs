@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -126,9 +127,6 @@ impl Node {
         let bucket = self.bucket(bucket)?;
         let place = IndexKey::new(bucket.id, &key);
         check_w(&bucket, options.w)?;
-        if matches!(action, Action::Put { .. }) {
-            self.check_space()?;
-        }
         let update = self.update_of(&bucket, &place, action, options)?;
         let begun = self.begin(&place, &update)?;
         if let Some(pending) = begun.pending {
@@ -181,11 +179,14 @@ impl Node {
     fn begin(&self, place: &IndexKey, update: &Update) -> Result<Begun, DoorError> {
         let actor = self.0.store.actor();
         let now_ms = time::wall_ms();
+        let room = self.room_for(&update.action);
         let (pending, answer) = self.0.store.update(place, |old, counter| {
-            match apply::apply(old, update, Mint { actor, counter, now_ms }) {
-                Outcome::Applied { object, context, stamp } => Decision::Store(object, Ok((context, stamp))),
-                Outcome::Duplicate { context, stamp } => Decision::Confirm(Ok((context, stamp))),
-                Outcome::Refused(refusal) => Decision::Leave(Err(refusal)),
+            match (apply::apply(old, update, Mint { actor, counter, now_ms }), room) {
+                // Only now: a retry of what is stored already is answered also on a full disk.
+                (Outcome::Applied { .. }, Err(full)) => Decision::Leave(Err(full)),
+                (Outcome::Applied { object, context, stamp }, Ok(())) => Decision::Store(object, Ok((context, stamp))),
+                (Outcome::Duplicate { context, stamp }, _) => Decision::Confirm(Ok((context, stamp))),
+                (Outcome::Refused(refusal), _) => Decision::Leave(Err(refusal.into())),
             }
         })?;
         let (context, stamp) = answer?;
@@ -203,6 +204,21 @@ impl Node {
         let Some(object) = self.0.store.read(&place)? else { return Ok(None) };
         let context = token::encode(&self.0.context_secret, &place, &object.context);
         Ok(Some(Value { object, context, now_ms: time::wall_ms() }))
+    }
+
+    /// Deletions go on when there is no room for more.
+    fn room_for(&self, action: &Action) -> Result<(), DoorError> {
+        match action {
+            Action::Put { .. } => self.check_space(),
+            Action::Delete => Ok(()),
+        }
+    }
+
+    /// Waits a while for the index to take a step.
+    pub(super) fn wait_for_index(&self, a_while: Duration) {
+        let progress = self.0.store.progress();
+        // Late or failed: the caller looks again, with a deadline of its own.
+        let _late = progress.wait_for(progress.applied() + 1, time::mono() + a_while);
     }
 
     /// Stores one row of an import: what is there now is replaced, or left where it is the same already.
@@ -225,14 +241,16 @@ impl Node {
             keyed: false,
             op_until_ms: now_ms.saturating_add(time::millis(OPERATION_BUDGET)),
         };
+        let room = self.room_for(&update.action);
         let (pending, answer) = self.0.store.update(&place, |old, counter| {
             if old.is_some_and(|old| is_there(old, &update.action, existing, now_ms)) {
                 return Decision::Confirm(Ok(false));
             }
-            match apply::apply(old, &update, Mint { actor, counter, now_ms }) {
-                Outcome::Applied { object, .. } => Decision::Store(object, Ok(true)),
-                Outcome::Duplicate { .. } => Decision::Confirm(Ok(false)),
-                Outcome::Refused(refusal) => Decision::Leave(Err(refusal)),
+            match (apply::apply(old, &update, Mint { actor, counter, now_ms }), room) {
+                (Outcome::Applied { .. }, Err(full)) => Decision::Leave(Err(full)),
+                (Outcome::Applied { object, .. }, Ok(())) => Decision::Store(object, Ok(true)),
+                (Outcome::Duplicate { .. }, _) => Decision::Confirm(Ok(false)),
+                (Outcome::Refused(refusal), _) => Decision::Leave(Err(refusal.into())),
             }
         })?;
         Ok(Row { stored: answer?, pending })

@@ -3,6 +3,8 @@
 //! progress.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -195,11 +197,9 @@ impl<I: Index> IndexWriter<I> {
             let work = self.next_work();
             self.progress.lock().busy_since = Some(time::mono());
             let ended = matches!(work, Work::End);
-            let done = match work {
-                Work::Apply(group) => self.apply(group),
-                Work::Purge(bucket) => self.purge(bucket),
-                Work::Settle | Work::End => self.settle(),
-            };
+            let done = catch_unwind(AssertUnwindSafe(|| self.step(work)));
+            let done =
+                done.unwrap_or_else(|_reported| Err(IndexError::Io { detail: "the storage engine panicked".into() }));
             let mut queue = self.progress.lock();
             queue.busy_since = None;
             if let Err(error) = &done {
@@ -212,6 +212,14 @@ impl<I: Index> IndexWriter<I> {
                 self.progress.done.notify_all();
                 return;
             }
+        }
+    }
+
+    fn step(&mut self, work: Work) -> Result<(), IndexError> {
+        match work {
+            Work::Apply(group) => self.apply(group),
+            Work::Purge(bucket) => self.purge(bucket),
+            Work::Settle | Work::End => self.settle(),
         }
     }
 
@@ -270,6 +278,8 @@ impl<I: Index> IndexWriter<I> {
     /// Removes what a bucket held. Repeated at every start until nothing is left, so a crash in between is harmless.
     fn purge(&self, bucket: BucketId) -> Result<(), IndexError> {
         for partition in PartitionId::all() {
+            // Each partition is a step of its own to the watchdog.
+            self.progress.lock().busy_since = Some(time::mono());
             let from = IndexKey::in_partition(partition, bucket, &[]);
             let mut places = Vec::new();
             self.shared.index.scan(from.as_bytes(), &end_of_bucket(partition, bucket), &mut |place, _| {
