@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use crate::support::BINARY;
 use crate::support::Node;
+use crate::support::call;
 use crate::wire;
 use crate::wire::Readings;
 use crate::wire::Wire;
@@ -219,4 +220,38 @@ async fn fill_up_and_make_room(leave: u64) {
     node = Node::start_with(&data, &[], &[reserve]).await;
     assert_eq!(wire::read_all(&node, &token, "k", &acked).await, all_there);
     eprintln!("{} acked before and during the full disk, all there", acked.len());
+}
+
+/// More than any disk has free: a node that is told to keep it refuses every new value.
+const NEVER_FREE: (&str, &str) = ("RINGFORT_DISK_RESERVE", "1000000GiB");
+
+#[tokio::test]
+async fn a_retry_of_what_is_stored_is_answered_on_a_full_disk_and_an_import_says_what_it_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("node");
+    let mut node = Node::start(&data).await;
+    let owner = node.owner();
+    call(&owner, "PUT", "/v1/buckets/b", &[], "{}").await;
+    let named = [("idempotency-key", "one")];
+    let first = call(&owner, "PUT", "/v1/kv/b/a", &named, "x").await;
+    assert_eq!(first.status, 200);
+    node.stop();
+    let node = Node::start_with(&data, &[], &[NEVER_FREE]).await;
+    let owner = node.owner();
+    let again = call(&owner, "PUT", "/v1/kv/b/a", &named, "x").await;
+    assert_eq!((again.status, again.json()), (200, first.json()), "the answer of the first time");
+    let refused = call(&owner, "PUT", "/v1/kv/b/a", &[], "y").await;
+    assert_eq!((refused.problem(), &refused.json()["outcome"]), ((507, "disk_full".into()), &"failed".into()));
+    let deleted =
+        call(&owner, "DELETE", "/v1/kv/b/a", &[("ringfort-context", first.json()["context"].as_str().unwrap())], "")
+            .await;
+    assert_eq!(deleted.status, 200, "deletions go on");
+    let import = call(&owner, "POST", "/v1/buckets/b/import?format=csv", &[], "k,v\n1,2\n").await;
+    assert_eq!(import.problem(), (507, "disk_full".into()));
+    assert!(
+        import.text().contains("line 2") && import.text().contains("rows before it are stored"),
+        "{}",
+        import.text()
+    );
+    assert!(import.json().get("outcome").is_none(), "what holds for one write does not hold for an import");
 }
