@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::sync::Arc;
 
 use clap::CommandFactory;
 use clap::Parser;
@@ -183,7 +182,6 @@ async fn serve(config: &Config) -> Done {
     node.drain();
     let _nobody_left = stop.send(true);
     let _ended = serving.await;
-    let node = Arc::new(node);
     let closing = tokio::task::spawn_blocking(move || node.close());
     closing.await.map_err(|error| Failure::new(Exit::Internal, format!("closing the store: {error}")))?;
     tracing::info!("stopped in order");

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use argon2::Argon2;
-use argon2::PasswordHash;
 use argon2::PasswordHasher;
-use argon2::PasswordVerifier;
 use argon2::password_hash::SaltString;
 use serde::Serialize;
 
@@ -188,16 +186,6 @@ impl Node {
         Ok(())
     }
 
-    /// Whether a user's password is this one.
-    ///
-    /// # Errors
-    /// [`DoorError::NotFound`]; [`DoorError::Io`] where the machine fails.
-    pub async fn check_user(&self, name: &str, password: Redacted<String>) -> Result<bool, DoorError> {
-        let user = self.state().users.get(name).cloned();
-        let user = user.ok_or_else(|| DoorError::NotFound { what: "user", name: name.to_owned() })?;
-        worker::block("checking a password", move || Ok(verify_password(password.reveal(), &user.password_hash))).await
-    }
-
     /// All users by name.
     #[must_use]
     pub fn users(&self) -> Vec<UserView> {
@@ -227,14 +215,17 @@ fn hash_password(password: &str) -> Result<String, DoorError> {
     hash.map(|hash| hash.to_string()).map_err(|error| failed(std::io::Error::other(error.to_string())))
 }
 
-fn verify_password(password: &str, hash: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
-}
-
 #[cfg(test)]
 mod tests {
+    use argon2::Argon2;
+    use argon2::PasswordHash;
+    use argon2::PasswordVerifier;
+
     use super::hash_password;
-    use super::verify_password;
+
+    fn verify_password(password: &str, hash: &str) -> bool {
+        PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    }
 
     #[test]
     fn a_password_is_kept_as_argon2id_with_a_salt_of_its_own() {

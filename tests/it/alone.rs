@@ -1,7 +1,6 @@
 //! The binary needs nothing but a kernel: it is static, and runs in an empty root without a network.
 
 use std::io::Write;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -9,6 +8,7 @@ use std::process::Command;
 use std::process::Stdio;
 
 use crate::support::BINARY;
+use crate::support::spawn_logged;
 use crate::wire;
 
 /// A little-endian number in an ELF file.
@@ -49,19 +49,12 @@ impl Jail {
     fn start(root: &Path) -> Self {
         std::fs::create_dir_all(root.join("data")).unwrap();
         std::fs::copy(BINARY, root.join("ringfort")).unwrap();
-        let log = std::fs::File::create(root.with_extension("log")).unwrap();
-        let node = Command::new("unshare")
-            .args(["-n", "sh", "-c", "ip link set lo up && exec chroot \"$0\" /ringfort run --data /data"])
+        let mut node = Command::new("unshare");
+        node.args(["-n", "sh", "-c", "ip link set lo up && exec chroot \"$0\" /ringfort run --data /data"])
             .arg(root)
             .env_clear()
-            .env("PATH", std::env::var("PATH").unwrap())
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Self { root: root.to_owned(), node }
+            .env("PATH", std::env::var("PATH").unwrap());
+        Self { root: root.to_owned(), node: spawn_logged(node, &root.with_extension("log")) }
     }
 
     /// The command line in the same jail.

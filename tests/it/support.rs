@@ -17,6 +17,11 @@ use ringfort::cli::client::Answer;
 use ringfort::cli::client::Client;
 use ringfort::cli::client::Target;
 use ringfort::cli::client::full;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::poll;
+use rustix::process::Pid;
+use rustix::process::PidfdFlags;
 use serde_json::Value;
 use serde_json::json;
 
@@ -29,6 +34,14 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The real data of the README: 28,298 rows.
 pub fn airports() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/airports.csv")
+}
+
+/// Starts a process in a group of its own, with everything it prints at the end of a file.
+pub fn spawn_logged(mut command: Command, log: &Path) -> Child {
+    use std::os::unix::process::CommandExt;
+    let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
+    let started = command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
+    started.unwrap()
 }
 
 /// A running node.
@@ -59,21 +72,12 @@ impl Node {
 
     /// Starts it without waiting.
     pub fn spawn(data: &Path, in_front: &[&str], environment: &[(&str, &str)]) -> Self {
-        use std::os::unix::process::CommandExt;
         std::fs::create_dir_all(data).unwrap();
         let words: Vec<&str> =
             in_front.iter().copied().chain([BINARY, "run", "--listen", "http://127.0.0.1:0", "--data"]).collect();
-        let log = std::fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
-        let child = Command::new(words[0])
-            .args(&words[1..])
-            .arg(data)
-            .envs(environment.iter().copied())
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(data).envs(environment.iter().copied());
+        let child = spawn_logged(command, &data.with_extension("log"));
         Self { data: data.to_owned(), child }
     }
 
@@ -135,13 +139,12 @@ impl Node {
 
     /// Waits for its end until then; `None` where it still runs.
     pub fn wait_until(&mut self, deadline: Instant) -> Option<ExitStatus> {
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return Some(status);
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        None
+        let pid = Pid::from_raw(self.pid()).unwrap();
+        let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Readable as soon as the process has ended.
+        poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left.try_into().unwrap())).unwrap();
+        self.child.try_wait().unwrap()
     }
 
     /// Waits for its end.
