@@ -64,14 +64,21 @@ async fn every_answer_to_a_write_follows_the_fdatasync_that_covers_it() {
         assert_eq!(status, 200);
     }
     drop(wire);
+    // The client has the last answer before strace has written that call down; killing at once would lose it.
+    let ended =
+        |call: &Call| call.text.contains("<TCP:[") && call.text.contains("HTTP/1.1 200") && call.text.contains(" = ");
+    let traced = || calls(&std::fs::read_to_string(&trace).unwrap());
+    wire::until("strace has written all answers", async || {
+        traced().iter().filter(|call| ended(call)).count() >= WRITES
+    })
+    .await;
     node.kill();
-    let calls = calls(&std::fs::read_to_string(trace).unwrap());
+    let calls = traced();
     let in_journal = |call: &Call| {
         call.text.split_once('>').is_some_and(|(file, _)| file.contains("/journal/") && file.ends_with(".seg"))
     };
     // Everything else asks through the control socket, so TCP carries the answers to these writes only, one by one.
-    let is_answer = |call: &&Call| call.text.contains("<TCP:[") && call.text.contains("HTTP/1.1 200");
-    let answers: Vec<&Call> = calls.iter().filter(is_answer).collect();
+    let answers: Vec<&Call> = calls.iter().filter(|call| ended(call)).collect();
     assert_eq!(answers.len(), WRITES);
     for (n, answer) in answers.iter().enumerate() {
         let holds = |call: &&Call| call.name == "pwrite64" && in_journal(call) && call.text.contains(&marker(n));
