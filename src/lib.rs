@@ -6,6 +6,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod front;
 pub mod http;
 pub mod net;
 pub mod node;

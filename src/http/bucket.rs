@@ -10,10 +10,10 @@ use serde::Deserializer;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::http::body;
-use crate::http::error::Problem;
-use crate::http::path;
-use crate::http::query;
+use crate::front::body;
+use crate::front::path;
+use crate::front::problem::Problem;
+use crate::front::query;
 use crate::node::Node;
 use crate::node::buckets::BucketWish;
 use crate::proto::bucket::Class;

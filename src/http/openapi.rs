@@ -5,9 +5,9 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::front::route::Route;
 use crate::http::routes;
 use crate::http::routes::ROUTES;
-use crate::http::routes::Route;
 use crate::node::status::RELEASE;
 use crate::proto::scope::Need;
 

@@ -1,50 +1,23 @@
-//! The one table of routes: what is served, what it needs, how it is counted and described. The router is built from
-//! the same paths; a test asks every row of a running node.
+//! The rows for devices and programs: what is served, what it needs, how it is counted and described. The router is
+//! built from the same paths; a test asks every row of a running node.
 
 use axum::Router;
-use axum::http::Method;
-use axum::middleware;
 use axum::routing::delete;
 use axum::routing::get;
 use axum::routing::post;
 use axum::routing::put;
 
+use crate::front::route::Face;
+use crate::front::route::Route;
 use crate::http::admin;
 use crate::http::batch;
 use crate::http::bucket;
-use crate::http::front;
 use crate::http::kv;
 use crate::http::openapi;
 use crate::http::status;
 use crate::http::transfer;
-use crate::node::Node;
 use crate::node::telemetry::Operation;
 use crate::proto::scope::Need;
-
-/// One row of the table.
-#[derive(Debug, Clone, Copy)]
-pub struct Route {
-    /// The method; `HEAD` goes with `GET`.
-    pub method: &'static str,
-    /// The path with its parameters in braces.
-    pub path: &'static str,
-    /// What a caller needs.
-    pub need: Need,
-    /// How it is counted.
-    pub operation: Operation,
-    /// For people and the OpenAPI document.
-    pub summary: &'static str,
-}
-
-const fn row(
-    method: &'static str,
-    path: &'static str,
-    need: Need,
-    operation: Operation,
-    summary: &'static str,
-) -> Route {
-    Route { method, path, need, operation, summary }
-}
 
 /// A value's path, as axum matches it.
 pub const KV_KEY: &str = "/v1/kv/{bucket}/{*key}";
@@ -53,52 +26,63 @@ pub const KV_EMPTY: &str = "/v1/kv/{bucket}/";
 
 /// Everything that is served.
 pub const ROUTES: &[Route] = &[
-    row("GET", "/healthz", Need::Nothing, Operation::Other, "Whether the process lives"),
-    row("GET", "/readyz", Need::Nothing, Operation::Other, "Whether the node takes requests; 503 while it drains"),
-    row("GET", "/metrics", Need::Metrics, Operation::Other, "Counters for Prometheus; no token needed on loopback"),
-    row("GET", "/v1/openapi.json", Need::Nothing, Operation::Other, "This document"),
-    row("GET", KV_KEY, Need::ReadValues, Operation::Get, "Read a value"),
-    row("PUT", KV_KEY, Need::WriteValues, Operation::Put, "Store a value; answers when it is on disk"),
-    row("DELETE", KV_KEY, Need::WriteValues, Operation::Delete, "Delete a value; answers when that is on disk"),
-    row("GET", KV_EMPTY, Need::ReadValues, Operation::Get, "An empty key is refused"),
-    row("PUT", KV_EMPTY, Need::WriteValues, Operation::Put, "An empty key is refused"),
-    row("DELETE", KV_EMPTY, Need::WriteValues, Operation::Delete, "An empty key is refused"),
-    row("GET", "/v1/kv/{bucket}", Need::ReadValues, Operation::List, "List keys in byte order, page by page"),
-    row("POST", "/v1/batch", Need::AnyValues, Operation::Batch, "Many reads and writes, each with its own answer"),
-    row("GET", "/v1/buckets", Need::Data, Operation::Other, "All buckets"),
-    row("GET", "/v1/buckets/{name}", Need::Data, Operation::Other, "One bucket's definition"),
-    row("PUT", "/v1/buckets/{name}", Need::Data, Operation::Other, "Make or change a bucket"),
-    row("DELETE", "/v1/buckets/{name}", Need::Data, Operation::Other, "Remove a bucket with all its data"),
-    row("POST", "/v1/buckets/{name}/import", Need::Data, Operation::Other, "Import CSV or NDJSON; repeatable"),
-    row("GET", "/v1/buckets/{name}/export", Need::Data, Operation::Other, "Export as NDJSON or CSV, in key order"),
-    row("GET", "/v1/status", Need::Observe, Operation::Other, "This node in one view"),
-    row("GET", "/v1/doctor", Need::Observe, Operation::Other, "Read and check everything stored"),
-    row("GET", "/v1/tokens", Need::Admin, Operation::Other, "All tokens, without their secrets"),
-    row("POST", "/v1/tokens", Need::Admin, Operation::Other, "Make a token; its secret is shown once"),
-    row("DELETE", "/v1/tokens/{id}", Need::Admin, Operation::Other, "Remove a token by number or name"),
-    row("GET", "/v1/users", Need::Admin, Operation::Other, "All users"),
-    row("PUT", "/v1/users/{name}", Need::Admin, Operation::Other, "Add a user or change its password"),
-    row("DELETE", "/v1/users/{name}", Need::Admin, Operation::Other, "Remove a user"),
+    Route::api("GET", "/healthz", Need::Nothing, Operation::Other, "Whether the process lives"),
+    Route::api(
+        "GET",
+        "/readyz",
+        Need::Nothing,
+        Operation::Other,
+        "Whether the node takes requests; 503 while it drains",
+    ),
+    Route::api(
+        "GET",
+        "/metrics",
+        Need::Metrics,
+        Operation::Other,
+        "Counters for Prometheus; no token needed on loopback",
+    ),
+    Route::api("GET", "/v1/openapi.json", Need::Nothing, Operation::Other, "This document"),
+    Route::api("GET", KV_KEY, Need::ReadValues, Operation::Get, "Read a value"),
+    Route::api("PUT", KV_KEY, Need::WriteValues, Operation::Put, "Store a value; answers when it is on disk"),
+    Route::api("DELETE", KV_KEY, Need::WriteValues, Operation::Delete, "Delete a value; answers when that is on disk"),
+    Route::api("GET", KV_EMPTY, Need::ReadValues, Operation::Get, "An empty key is refused"),
+    Route::api("PUT", KV_EMPTY, Need::WriteValues, Operation::Put, "An empty key is refused"),
+    Route::api("DELETE", KV_EMPTY, Need::WriteValues, Operation::Delete, "An empty key is refused"),
+    Route::api("GET", "/v1/kv/{bucket}", Need::ReadValues, Operation::List, "List keys in byte order, page by page"),
+    Route::api(
+        "POST",
+        "/v1/batch",
+        Need::AnyValues,
+        Operation::Batch,
+        "Many reads and writes, each with its own answer",
+    ),
+    Route::api("GET", "/v1/buckets", Need::Data, Operation::Other, "All buckets"),
+    Route::api("GET", "/v1/buckets/{name}", Need::Data, Operation::Other, "One bucket's definition"),
+    Route::api("PUT", "/v1/buckets/{name}", Need::Data, Operation::Other, "Make or change a bucket"),
+    Route::api("DELETE", "/v1/buckets/{name}", Need::Data, Operation::Other, "Remove a bucket with all its data"),
+    Route::api("POST", "/v1/buckets/{name}/import", Need::Data, Operation::Other, "Import CSV or NDJSON; repeatable"),
+    Route::api(
+        "GET",
+        "/v1/buckets/{name}/export",
+        Need::Data,
+        Operation::Other,
+        "Export as NDJSON or CSV, in key order",
+    ),
+    Route::api("GET", "/v1/status", Need::Observe, Operation::Other, "This node in one view"),
+    Route::api("GET", "/v1/doctor", Need::Observe, Operation::Other, "Read and check everything stored"),
+    Route::api("GET", "/v1/tokens", Need::Admin, Operation::Other, "All tokens, without their secrets"),
+    Route::api("POST", "/v1/tokens", Need::Admin, Operation::Other, "Make a token; its secret is shown once"),
+    Route::api("DELETE", "/v1/tokens/{id}", Need::Admin, Operation::Other, "Remove a token by number or name"),
+    Route::api("GET", "/v1/users", Need::Admin, Operation::Other, "All users"),
+    Route::api("PUT", "/v1/users/{name}", Need::Admin, Operation::Other, "Add a user or change its password"),
+    Route::api("DELETE", "/v1/users/{name}", Need::Admin, Operation::Other, "Remove a user"),
 ];
 
-/// The row for a request.
+/// What is served to devices and programs.
 #[must_use]
-pub fn find(method: &Method, path: &str) -> Option<&'static Route> {
-    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
-    ROUTES.iter().find(|route| route.method == method && route.path == path)
-}
-
-/// What a path takes.
-#[must_use]
-pub fn methods(path: &str) -> Vec<&'static str> {
-    let rows = ROUTES.iter().filter(|route| route.path == path);
-    rows.flat_map(|route| if route.method == "GET" { vec!["GET", "HEAD"] } else { vec![route.method] }).collect()
-}
-
-/// The router.
-pub fn router(node: Node) -> Router {
+pub fn face() -> Face {
     let key = get(kv::read).put(kv::write).delete(kv::remove);
-    Router::new()
+    let router = Router::new()
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
@@ -116,8 +100,6 @@ pub fn router(node: Node) -> Router {
         .route("/v1/tokens", get(admin::list_tokens).post(admin::add_token))
         .route("/v1/tokens/{id}", delete(admin::remove_token))
         .route("/v1/users", get(admin::list_users))
-        .route("/v1/users/{name}", put(admin::put_user).delete(admin::remove_user))
-        .route_layer(middleware::from_fn_with_state(node.clone(), front::front))
-        .fallback(front::not_here)
-        .with_state(node)
+        .route("/v1/users/{name}", put(admin::put_user).delete(admin::remove_user));
+    Face { rows: ROUTES, router }
 }

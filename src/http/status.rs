@@ -7,7 +7,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
-use crate::http::error::Problem;
+use crate::front::problem::Problem;
 use crate::node::Node;
 use crate::node::doctor::Examination;
 use crate::node::status::Status;

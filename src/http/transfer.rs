@@ -12,10 +12,10 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use futures_util::stream;
 
-use crate::http::body;
-use crate::http::error::Problem;
-use crate::http::path;
-use crate::http::query::Query;
+use crate::front::body;
+use crate::front::path;
+use crate::front::problem::Problem;
+use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::import::BodyReader;
 use crate::node::import::Format;

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use ringfort::cli::client::Client;
+use ringfort::front::route::Route;
 use ringfort::http::routes;
 use ringfort::http::routes::ROUTES;
-use ringfort::http::routes::Route;
 use ringfort::proto::scope::Need;
 use ringfort::proto::scope::Scope;
 use serde_json::Value;

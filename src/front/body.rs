@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::base::limits::BODY_STALL_TIMEOUT;
 use crate::base::limits::DOCUMENT_BYTES_MAX;
 use crate::base::limits::JSON_DEPTH_MAX;
-use crate::http::error::Problem;
+use crate::front::problem::Problem;
 use crate::node::Node;
 use crate::node::worker;
 

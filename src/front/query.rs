@@ -4,8 +4,8 @@ use axum::http::Uri;
 
 use crate::base::limits::TTL_MS_MAX;
 use crate::base::time;
-use crate::http::error::Problem;
-use crate::http::path;
+use crate::front::path;
+use crate::front::problem::Problem;
 
 /// The parameters of a request.
 #[derive(Debug, Default)]

@@ -16,8 +16,8 @@ use axum::response::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::base::time;
-use crate::http::error::Problem;
-use crate::http::routes;
+use crate::front::problem::Problem;
+use crate::front::route::Table;
 use crate::node::Node;
 use crate::node::access::Caller;
 use crate::proto::scope::Need;
@@ -31,13 +31,24 @@ pub enum Peer {
     Local,
 }
 
+/// What the middleware knows.
+#[derive(Clone)]
+pub struct Gate {
+    /// The door.
+    pub node: Node,
+    /// The rows of all faces.
+    pub table: Table,
+}
+
 /// The middleware.
-pub async fn front(State(node): State<Node>, mut request: Request, next: Next) -> Response {
+pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let started = time::mono();
     let Some(matched) = request.extensions().get::<MatchedPath>().cloned() else { return not_here().await };
-    let Some(route) = routes::find(request.method(), matched.as_str()) else { return not_so(matched.as_str()) };
+    let Some(route) = gate.table.find(request.method(), matched.as_str()) else {
+        return not_so(&gate.table, matched.as_str());
+    };
     let operation = route.operation;
-    let response = match enter(&node, &mut request, route.need) {
+    let response = match admit(&gate.node, &mut request, route.need) {
         Ok(place) => {
             let response = next.run(request).await;
             drop(place);
@@ -45,12 +56,12 @@ pub async fn front(State(node): State<Node>, mut request: Request, next: Next) -
         }
         Err(problem) => problem.into_response(),
     };
-    node.telemetry().answered(operation, response.status().as_u16(), started.elapsed());
+    gate.node.telemetry().answered(operation, response.status().as_u16(), started.elapsed());
     response
 }
 
 /// A place inside the door for a caller who may. Probes need none: a node that is busy is not dead.
-fn enter(node: &Node, request: &mut Request, need: Need) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+fn admit(node: &Node, request: &mut Request, need: Need) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     let peer = request.extensions().get::<Peer>().copied();
     let caller = caller(node, request.headers(), peer, need)?;
     request.extensions_mut().insert(caller);
@@ -98,8 +109,8 @@ pub async fn not_here() -> Response {
 }
 
 /// The path is served, but not by this method.
-fn not_so(path: &str) -> Response {
-    let methods = routes::methods(path).join(", ");
+fn not_so(table: &Table, path: &str) -> Response {
+    let methods = table.methods(path).join(", ");
     let detail = format!("this path takes {methods}; nothing was changed; see /v1/openapi.json");
     let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail).into_response();
     if let Ok(methods) = HeaderValue::from_str(&methods) {

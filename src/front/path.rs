@@ -3,7 +3,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::http::error::Problem;
+use crate::front::problem::Problem;
 use crate::proto::key::Key;
 
 /// `/v1/kv/` and what follows.

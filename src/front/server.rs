@@ -33,8 +33,8 @@ use crate::base::limits::HEAD_BYTES_MAX;
 use crate::base::limits::HEAD_READ_TIMEOUT;
 use crate::base::limits::OWNER_CONNECTIONS_MAX;
 use crate::base::limits::SHUTDOWN_GRACE;
-use crate::http::front::Peer;
-use crate::http::linger::Lingering;
+use crate::front::gate::Peer;
+use crate::front::linger::Lingering;
 use crate::node::worker;
 
 /// A wait after `accept` failed, as with too many open files: trying again at once would only spin.

@@ -1,0 +1,12 @@
+//! Floor 5, the front of the house: listeners and connections, who is calling and whether that is enough, the table of
+//! routes, bodies and answers within limits. What is served behind it are the faces on the floor above: `http` for
+//! devices and programs, `console` for browsers.
+
+pub mod body;
+pub mod gate;
+pub mod linger;
+pub mod path;
+pub mod problem;
+pub mod query;
+pub mod route;
+pub mod server;
