@@ -75,7 +75,8 @@ fn breaches(sources: &[(String, String)]) -> Vec<String> {
         for there in imports(text) {
             let excepted = EXCEPTIONS.iter().any(|(begins, imports, _)| file.starts_with(begins) && there == *imports);
             let downward = floor(&there) < floor(here) || there == here;
-            let face_too_deep = [5, 6].contains(&floor(here)) && ["store", "net", "config", "control"].contains(&there.as_str());
+            let face_too_deep =
+                [5, 6].contains(&floor(here)) && ["store", "net", "config", "control"].contains(&there.as_str());
             if !excepted && (!downward || face_too_deep) {
                 breaches.push(format!("{file} imports {there}"));
             }
