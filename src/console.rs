@@ -15,6 +15,7 @@ pub mod asset;
 pub mod form;
 pub mod overview;
 pub mod page;
+pub mod show;
 pub mod theme;
 
 /// Every page, and what it needs.

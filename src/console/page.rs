@@ -30,6 +30,7 @@ use axum::response::Html;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
+use crate::console::show;
 use crate::front::problem::Problem;
 use crate::node::Node;
 use crate::node::access::Caller;
@@ -84,6 +85,16 @@ impl Theme {
             Self::Auto => "auto",
             Self::Light => "light",
             Self::Dark => "dark",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Auto => "Auto",
+            Self::Light => "Light",
+            Self::Dark => "Dark",
         }
     }
 
@@ -187,6 +198,12 @@ impl Page {
         }
     }
 
+    /// Why the badge does not say more.
+    #[must_use]
+    pub fn why(&self) -> String {
+        show::sentence(&self.survives.reason)
+    }
+
     /// Whether somebody is signed in.
     #[must_use]
     pub fn signed_in(&self) -> bool {
@@ -259,6 +276,8 @@ impl IntoResponse for Refused {
 struct RefusedPage<'p> {
     page: Page,
     problem: &'p Problem,
+    heading: &'static str,
+    sentence: String,
 }
 
 /// Around every handler of the console: the headers, and a page for each refusal.
@@ -277,9 +296,25 @@ pub async fn dress(State(node): State<Node>, request: Request, next: Next) -> Re
 pub fn refuse(node: &Node, visit: &Visit, problem: &Problem) -> Response {
     let title = problem.status.canonical_reason().unwrap_or("Refused");
     let page = Page::new(node, visit, Section::Outside, title);
-    let template = RefusedPage { page, problem };
+    let template =
+        RefusedPage { page, problem, heading: heading(problem.status), sentence: show::sentence(&problem.detail) };
     let response = render_as(problem.status, &template);
     response.unwrap_or_else(|Refused(problem)| problem.into_response())
+}
+
+/// A refusal in a few words, by what the visitor can do.
+fn heading(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "Please sign in",
+        StatusCode::FORBIDDEN => "This is not open to you",
+        StatusCode::NOT_FOUND => "Nothing is here",
+        StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => "Somebody else was faster",
+        StatusCode::TOO_MANY_REQUESTS => "Too many attempts",
+        StatusCode::SERVICE_UNAVAILABLE => "This node cannot answer just now",
+        StatusCode::INSUFFICIENT_STORAGE => "The disk is full",
+        status if status.is_server_error() => "Something went wrong on this node",
+        _ => "That did not work",
+    }
 }
 
 /// Adds the headers of every answer of the console.
