@@ -30,6 +30,7 @@ use axum::response::Html;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
+use crate::console::live;
 use crate::console::show;
 use crate::front::problem::Problem;
 use crate::node::Node;
@@ -174,6 +175,8 @@ pub struct Page {
     pub theme: Theme,
     /// Path and query of this page.
     pub here: String,
+    /// Where its live figures come from.
+    pub live: String,
     /// The badge.
     pub survives: Survives,
     /// What is wrong, worst first.
@@ -192,6 +195,7 @@ impl Page {
             user: if anonymous { String::new() } else { visit.caller.name.to_string() },
             theme: visit.theme,
             here: visit.here.clone(),
+            live: live::PATH.to_owned(),
             survives: node.survives(),
             // Who is not signed in learns nothing about the node but its name.
             alarms: if anonymous { Vec::new() } else { node.alarms() },

@@ -4,10 +4,12 @@
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::RwLock;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::base::exit::Exit;
 use crate::base::limits::LOCK_PATIENCE;
@@ -154,7 +156,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         identity::confirm(&identity_dir, &identity)?;
         tracing::info!(cluster = %identity.cluster, "a new cluster of one begins");
     }
-    let (requests, body_bytes) = new_semaphores();
+    let [requests, body_bytes, live] = new_semaphores();
     let inner = Inner {
         who: Who { cluster: identity.cluster, node: identity.node, name: identity.name },
         store,
@@ -164,9 +166,12 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         requests,
         body_bytes,
         telemetry: Telemetry::default(),
+        series: Mutex::default(),
+        beat: watch::Sender::new(0),
+        live,
         health: RwLock::new(Health::default()),
         addresses: OnceLock::new(),
-        draining: AtomicBool::new(false),
+        draining: watch::Sender::new(false),
         started: time::mono(),
         data_dir: options.data,
         disk_reserve: options.disk_reserve,
