@@ -30,6 +30,7 @@ use crate::cli::status;
 use crate::cli::transfer;
 use crate::config::Config;
 use crate::front::route;
+use crate::front::route::Face;
 use crate::front::server;
 use crate::http::routes;
 use crate::node::birth;
@@ -159,6 +160,12 @@ fn die_on_poison() -> OnPoison {
     })
 }
 
+/// Everything that is served.
+#[must_use]
+pub fn faces() -> Vec<Face> {
+    vec![routes::face()]
+}
+
 async fn serve(config: &Config) -> Done {
     // Before anything is opened: a stop during a long replay is an orderly one after it.
     let mut signals = StopSignals::listen()?;
@@ -177,7 +184,7 @@ async fn serve(config: &Config) -> Done {
     node.listens_at(addresses);
     node.watch();
     let (stop, stopped) = watch::channel(false);
-    let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), vec![routes::face()]), stopped));
+    let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), faces()), stopped));
     signals.stop().await;
     tracing::info!("stopping: requests in flight are finished");
     node.drain();

@@ -30,6 +30,8 @@ pub mod export;
 pub mod health;
 pub mod import;
 pub mod list;
+pub mod refusals;
+pub mod session;
 pub mod status;
 pub mod telemetry;
 pub mod vnode;
@@ -65,6 +67,8 @@ struct Inner {
     health: RwLock<health::Health>,
     addresses: OnceLock<Vec<String>>,
     draining: AtomicBool,
+    doorman: session::Doorman,
+    refusals: refusals::Refusals,
     started: Instant,
     data_dir: std::path::PathBuf,
     disk_reserve: u64,

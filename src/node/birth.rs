@@ -19,8 +19,11 @@ use crate::control::sole::Sole;
 use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
+use crate::node::error::DoorError;
 use crate::node::health::Health;
 use crate::node::new_semaphores;
+use crate::node::refusals::Refusals;
+use crate::node::session::Doorman;
 use crate::node::telemetry::Telemetry;
 use crate::node::vnode::OpIds;
 use crate::proto::control;
@@ -68,6 +71,9 @@ pub enum BirthError {
     /// The first command.
     #[error("the cluster could not begin: {0}")]
     Begin(ProposeError),
+    /// Those who want in cannot be told apart.
+    #[error("signing in: {0}")]
+    Doorman(DoorError),
     /// The operating system refuses.
     #[error("{doing}: {source}")]
     Io {
@@ -109,6 +115,7 @@ impl BirthError {
             | Self::Control(_)
             | Self::Store(_)
             | Self::Begin(_)
+            | Self::Doorman(_)
             | Self::Io { .. } => Exit::TryAgain,
         }
     }
@@ -167,6 +174,8 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         health: RwLock::new(Health::default()),
         addresses: OnceLock::new(),
         draining: AtomicBool::new(false),
+        doorman: Doorman::new().map_err(BirthError::Doorman)?,
+        refusals: Refusals::default(),
         started: time::mono(),
         data_dir: options.data,
         disk_reserve: options.disk_reserve,
