@@ -30,12 +30,15 @@ const ROUTES: &[Route] = &[
 
 /// What is served to browsers.
 #[must_use]
-pub fn face(node: &Node) -> Face {
-    let router = Router::new()
+pub fn face() -> Face {
+    Face { rows: ROUTES, router, refuse: page::refuse_at_the_gate, under: "/" }
+}
+
+fn router(node: &Node) -> Router<Node> {
+    Router::new()
         .route(asset::PATH, get(asset::show))
         .route("/", get(overview::show))
         .route(live::PATH, get(live::stream))
         .route("/theme", post(theme::choose))
-        .layer(middleware::from_fn_with_state(node.clone(), page::dress));
-    Face { rows: ROUTES, router }
+        .layer(middleware::from_fn_with_state(node.clone(), page::dress))
 }

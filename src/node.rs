@@ -31,7 +31,9 @@ pub mod export;
 pub mod health;
 pub mod import;
 pub mod list;
+pub mod refusals;
 pub mod series;
+pub mod session;
 pub mod status;
 pub mod telemetry;
 pub mod vnode;
@@ -70,6 +72,8 @@ struct Inner {
     health: RwLock<health::Health>,
     addresses: OnceLock<Vec<String>>,
     draining: watch::Sender<bool>,
+    doorman: session::Doorman,
+    refusals: refusals::Refusals,
     started: Instant,
     data_dir: std::path::PathBuf,
     disk_reserve: u64,

@@ -27,6 +27,7 @@ use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::series::Range;
+use crate::proto::scope::Need;
 
 /// Where it is.
 pub const PATH: &str = "/live";
@@ -45,7 +46,7 @@ enum View {
 
 /// The frame alone, as every page has it.
 #[derive(Template)]
-#[template(path = "layout.html", block = "frame")]
+#[template(path = "frame.html")]
 struct Frame {
     page: Page,
 }
@@ -97,6 +98,12 @@ impl Live {
         }
         let id = *self.beat.borrow_and_update();
         let mut events = String::new();
+        if !self.node.is_welcome(&self.visit.caller, Need::Observe) {
+            // The page asks again, and is told to sign in.
+            self.ended = true;
+            write_event(&mut events, id, "end", "signed out");
+            return Some(events);
+        }
         if !self.begun {
             events.push_str(&format!("retry: {RETRY_MS}\n\n"));
             self.begun = true;
