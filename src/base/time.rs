@@ -44,6 +44,20 @@ pub fn rfc3339(wall_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ms:03}Z")
 }
 
+/// Days from 1970 to a date of the calendar, after Hinnant's `days_from_civil`; 0 for earlier ones, `None` where month or
+/// day is none.
+#[must_use]
+pub fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year > 9999 {
+        return None;
+    }
+    let y = if month <= 2 { year.saturating_sub(1) } else { year };
+    let (era, yoe) = (y / 400, y % 400);
+    let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    Some((era * 146_097 + doe).saturating_sub(719_468))
+}
+
 /// Parses `500ms`, `30s`, `10m`, `2h`, `7d` into milliseconds. A number without a unit is refused: is it seconds?
 ///
 /// # Errors
@@ -68,6 +82,7 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::days_since_1970;
     use super::parse_duration_ms;
     use super::rfc3339;
 
@@ -76,6 +91,17 @@ mod tests {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(951_782_400_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(rfc3339(1_795_188_990_123), "2026-11-20T15:36:30.123Z");
+    }
+
+    #[test]
+    fn days_are_counted_as_they_are_written() {
+        for days in [0, 58, 59, 60, 365, 10_956, 10_957, 11_016, 11_017, 20_777, 47_482, 2_932_896] {
+            let text = rfc3339(days * 86_400_000);
+            let part = |from: usize, to: usize| text[from..to].parse::<u64>().unwrap();
+            assert_eq!(days_since_1970(part(0, 4), part(5, 7), part(8, 10)), Some(days), "{text}");
+        }
+        assert_eq!((days_since_1970(1969, 12, 31), days_since_1970(0, 1, 1)), (Some(0), Some(0)));
+        assert_eq!((days_since_1970(2000, 13, 1), days_since_1970(2000, 1, 0)), (None, None));
     }
 
     #[test]
