@@ -32,9 +32,13 @@ use crate::config::Config;
 use crate::console;
 use crate::front::route;
 use crate::front::server;
+use crate::front::tls::Tls;
 use crate::http::routes;
+use crate::node::Node;
 use crate::node::birth;
 use crate::node::birth::NodeOptions;
+use crate::node::certificate::Files;
+use crate::node::certificate::Wanted;
 use crate::node::debug::supervisor;
 use crate::node::worker;
 use crate::store::journal::writer::OnPoison;
@@ -170,11 +174,13 @@ async fn serve(config: &Config) -> Done {
         Failure::new(exit, format!("{error}{hint}"))
     })?;
     let node = opened.node;
-    let listeners = server::bind(&config.listen(), Some(&config.control_socket())).await;
+    let listen = config.listen();
+    let tls = if listen.iter().any(|listen| listen.tls) { Some(show_certificate(&node, config)?) } else { None };
+    let listeners = server::bind(&listen, tls.as_ref(), Some(&config.control_socket())).await;
     let listeners =
         listeners.map_err(|error| Failure::new(Exit::Unavailable, format!("{error}; nothing was started")))?;
-    let addresses: Vec<String> = listeners.addresses().iter().map(|address| format!("http://{address}")).collect();
-    tracing::info!(?addresses, "serving");
+    let addresses: Vec<String> = listeners.addresses().iter().map(ToString::to_string).collect();
+    tracing::info!(?addresses, authority = node.authority().fingerprint, "serving");
     node.listens_at(addresses);
     node.watch();
     let (stop, stopped) = watch::channel(false);
@@ -192,6 +198,16 @@ async fn serve(config: &Config) -> Done {
     tracing::info!("stopped in order");
     drop(opened.dir);
     Ok(())
+}
+
+/// The certificate for HTTPS, checked or issued.
+fn show_certificate(node: &Node, config: &Config) -> Result<Tls, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Config, format!("{error}; nothing was started"));
+    let files = config.tls_files().map_err(|error| failed(&error))?;
+    let files = files.map(|(certificate, key)| Files { certificate, key });
+    let wanted = Wanted { files, names: config.names(), listen: config.listen() };
+    let shown = node.certificate(&wanted).map_err(|error| failed(&error))?;
+    Tls::new(shown.certified).map_err(|error| failed(&error))
 }
 
 /// What asks a worker to stop.

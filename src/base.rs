@@ -3,8 +3,10 @@
 pub mod checksum;
 pub mod codec;
 pub mod exit;
+pub mod file;
 pub mod id;
 pub mod limits;
+pub mod listen;
 pub mod memory;
 pub mod redact;
 pub mod rng;

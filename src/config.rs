@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
 use toml_edit::Document;
 use toml_edit::Item;
 
+use crate::base::file;
 use crate::base::limits::DISK_RESERVE_BYTES;
+use crate::base::listen::Listen;
 
 /// Where a value came from; later ones win.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,15 +58,28 @@ struct KeyDefinition {
 }
 
 /// Everything that can be configured.
-const KEYS: [KeyDefinition; 6] = [
+const KEYS: [KeyDefinition; 9] = [
     KeyDefinition { name: "data", default: "/var/lib/ringfort", help: "data directory", check: check_path },
     KeyDefinition { name: "name", default: "", help: "the node's name; default: the host's name", check: check_name },
     KeyDefinition {
         name: "listen",
         default: "http://127.0.0.1:7480",
-        help: "addresses for devices and programs, comma-separated",
+        help: "addresses for devices and programs: https://ADDRESS:PORT, or http:// on loopback; comma-separated",
         check: check_listen,
     },
+    KeyDefinition {
+        name: "names",
+        default: "",
+        help: "further names and addresses for the node's own certificate, comma-separated",
+        check: check_names,
+    },
+    KeyDefinition {
+        name: "tls_cert",
+        default: "",
+        help: "PEM file of your own certificate and its chain; default: one issued by the node itself",
+        check: check_path_or_empty,
+    },
+    KeyDefinition { name: "tls_key", default: "", help: "PEM file of its private key", check: check_path_or_empty },
     KeyDefinition {
         name: "control_socket",
         default: "",
@@ -217,8 +232,27 @@ impl Config {
 
     /// Addresses for devices and programs.
     #[must_use]
-    pub fn listen(&self) -> Vec<SocketAddr> {
-        self.value("listen").split(',').filter_map(|url| parse_listen(url.trim()).ok()).collect()
+    pub fn listen(&self) -> Vec<Listen> {
+        words(self.value("listen")).filter_map(|url| Listen::parse(url).ok()).collect()
+    }
+
+    /// Further names and addresses for the node's own certificate.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        words(self.value("names")).map(str::to_owned).collect()
+    }
+
+    /// The customer's certificate and key, where both are named.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where a credential was not handed over.
+    pub fn tls_files(&self) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+        let locate = |name: &str| {
+            let place = self.values.get(name).map_or_else(String::new, |(_, source)| source.to_string());
+            file::locate(self.value(name)).map_err(|error| ConfigError { place, reason: format!("`{name}`: {error}") })
+        };
+        let given = !self.value("tls_cert").is_empty() && !self.value("tls_key").is_empty();
+        if given { Ok(Some((locate("tls_cert")?, locate("tls_key")?))) } else { Ok(None) }
     }
 
     /// The local control socket.
@@ -305,22 +339,24 @@ fn check_name(value: &str) -> Result<(), String> {
 }
 
 fn check_listen(value: &str) -> Result<(), String> {
-    value.split(',').try_for_each(|url| parse_listen(url.trim()).map(|_| ()))
+    if words(value).next().is_none() {
+        return Err("must name at least one address, such as https://0.0.0.0:7480".to_owned());
+    }
+    words(value).try_for_each(|url| Listen::parse(url).map(|_| ()))
 }
 
-/// An address to listen on. Plain HTTP is for loopback only: a token would be readable on the wire.
-fn parse_listen(url: &str) -> Result<SocketAddr, String> {
-    let address = url
-        .strip_prefix("http://")
-        .ok_or_else(|| format!("`{url}` must be of the form http://127.0.0.1:7480"))?
-        .trim_end_matches('/');
-    let address: SocketAddr = address
-        .parse()
-        .map_err(|error| format!("`{url}` is not an address with a port ({error}); write http://127.0.0.1:7480"))?;
-    if !address.ip().is_loopback() {
-        return Err(format!("`{url}` is not a loopback address; plain HTTP is served on loopback only"));
+/// What a comma-separated value lists.
+fn words(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+fn check_names(value: &str) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_name = |name: &str| name.len() <= 253 && name.chars().all(good) && !name.starts_with(['.', '-']);
+    match words(value).find(|name| !is_name(name) && name.parse::<IpAddr>().is_err()) {
+        Some(bad) => Err(format!("has `{bad}`, which is no host name and no address; write it as a.example,10.0.0.5")),
+        None => Ok(()),
     }
-    Ok(address)
 }
 
 fn check_size(value: &str) -> Result<(), String> {

@@ -10,3 +10,4 @@ pub mod problem;
 pub mod query;
 pub mod route;
 pub mod server;
+pub mod tls;

@@ -18,11 +18,13 @@ use crate::base::redact::Redacted;
 use crate::control::consensus::Consensus;
 use crate::proto::control::Bucket;
 use crate::proto::control::State;
+use crate::store::identity::Identity;
 use crate::store::partition::open::DiskStore;
 
 pub mod access;
 pub mod birth;
 pub mod buckets;
+pub mod certificate;
 pub mod debug;
 pub mod doctor;
 pub mod error;
@@ -35,6 +37,7 @@ pub mod telemetry;
 pub mod vnode;
 pub mod worker;
 
+use certificate::Authority;
 use error::DoorError;
 use telemetry::Telemetry;
 
@@ -55,6 +58,8 @@ pub struct Node(Arc<Inner>);
 
 struct Inner {
     who: Who,
+    identity: Identity,
+    authority: Authority,
     store: DiskStore,
     consensus: Box<dyn Consensus>,
     context_secret: Redacted<[u8; 32]>,

@@ -2,6 +2,7 @@
 
 pub mod bucket;
 pub mod causal;
+pub mod certificate;
 pub mod control;
 pub mod key;
 pub mod object;

@@ -52,6 +52,36 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Time a client has to send its request's head.
 pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time for a TLS handshake: two or three round trips, even by satellite.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a PEM file: TLS sends at most 64 KiB of certificates, and PEM is a third larger than they are.
+pub const PEM_BYTES_MAX: usize = 96 * 1024;
+
+/// Bytes of the authorities that a client is given: the whole list of a Linux distribution is 220 KiB.
+pub const AUTHORITIES_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a server certificate of our own is valid: browsers refuse more than 398 days. Renewed in its last third.
+pub const SERVER_CERTIFICATE_VALID: Duration = Duration::from_secs(397 * 24 * 3600);
+
+/// How long before its making it is already valid, for clients whose clocks are behind.
+pub const SERVER_CERTIFICATE_BACKDATE: Duration = Duration::from_secs(2 * 24 * 3600);
+
+/// Names and addresses of one server certificate: a host of many containers has dozens, and each handshake carries all.
+pub const SERVER_NAMES_MAX: usize = 64;
+
+/// A customer's certificate that ends sooner than this is an alarm: time for an authority made of people.
+pub const CERTIFICATE_WARN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How often it is looked at whether the server certificate still fits: an address by DHCP is shown soon after.
+pub const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(60);
+
+/// Bytes of a configuration file; the longest honest one has a few thousand.
+pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of a file with one secret in its first line.
+pub const SECRET_FILE_BYTES_MAX: usize = 64 * 1024;
+
 /// Time between two pieces of a request's body; a slower sender holds memory for nothing.
 pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -25,10 +25,35 @@ use crate::proto::scope::Need;
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// A TCP address.
+    /// A TCP address, in plain HTTP: a loopback one.
     Tcp(SocketAddr),
+    /// A TCP address, over TLS.
+    Tls(SocketAddr),
     /// The local control socket, opened by this process's own user or root.
     Local,
+}
+
+impl Peer {
+    /// Its TCP address; none for the control socket.
+    #[must_use]
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) | Self::Tls(address) => Some(address),
+            Self::Local => None,
+        }
+    }
+
+    /// Whether it came over TLS.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether it is a program on this machine that came over a loopback address.
+    #[must_use]
+    pub fn is_loopback(self) -> bool {
+        self.address().is_some_and(|address| address.ip().to_canonical().is_loopback())
+    }
 }
 
 /// What the middleware knows.
@@ -74,7 +99,7 @@ fn caller(node: &Node, headers: &HeaderMap, peer: Option<Peer>, need: Need) -> R
     if peer == Some(Peer::Local) {
         return Ok(Caller::local());
     }
-    let on_loopback = matches!(peer, Some(Peer::Tcp(address)) if address.ip().is_loopback());
+    let on_loopback = peer.is_some_and(Peer::is_loopback);
     if need == Need::Nothing || (need == Need::Metrics && on_loopback) {
         return Ok(Caller::anonymous());
     }

@@ -1,6 +1,7 @@
-//! Listeners and connections: HTTP/1.1 and HTTP/2 on loopback addresses and on the local control socket, within
-//! limits, and an orderly stop.
+//! Listeners and connections: HTTP/1.1 and HTTP/2 over TLS, without it on loopback addresses and on the local control
+//! socket, within limits, and an orderly stop.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use axum::http::header;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioExecutor;
@@ -22,7 +24,9 @@ use hyper_util::server::conn::auto;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::net::UnixListener;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tower_service::Service;
@@ -33,8 +37,11 @@ use crate::base::limits::HEAD_BYTES_MAX;
 use crate::base::limits::HEAD_READ_TIMEOUT;
 use crate::base::limits::OWNER_CONNECTIONS_MAX;
 use crate::base::limits::SHUTDOWN_GRACE;
+use crate::base::listen::Listen;
 use crate::front::gate::Peer;
 use crate::front::linger::Lingering;
+use crate::front::tls;
+use crate::front::tls::Tls;
 use crate::node::worker;
 
 /// A wait after `accept` failed, as with too many open files: trying again at once would only spin.
@@ -42,7 +49,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bound listeners, not yet served.
 pub struct Listeners {
-    tcp: Vec<TcpListener>,
+    tcp: Vec<(TcpListener, Option<Tls>)>,
     control: Option<(UnixListener, PathBuf)>,
 }
 
@@ -60,12 +67,17 @@ pub struct BindError {
 /// without it.
 ///
 /// # Errors
-/// [`BindError`] for the first address.
-pub async fn bind(addresses: &[SocketAddr], control: Option<&Path>) -> Result<Listeners, BindError> {
+/// [`BindError`] for the first address; an HTTPS address without `tls` is one.
+pub async fn bind(addresses: &[Listen], tls: Option<&Tls>, control: Option<&Path>) -> Result<Listeners, BindError> {
     let mut tcp = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        let bound = TcpListener::bind(address).await;
-        tcp.push(bound.map_err(|source| BindError { address: address.to_string(), source })?);
+    for listen in addresses {
+        let failed = |source| BindError { address: listen.to_string(), source };
+        let tls = match (listen.tls, tls) {
+            (true, Some(tls)) => Some(tls.clone()),
+            (true, None) => return Err(failed(io::Error::other("there is no certificate"))),
+            (false, _) => None,
+        };
+        tcp.push((TcpListener::bind(listen.address).await.map_err(failed)?, tls));
     }
     let control = control.and_then(|path| match bind_control(path) {
         Ok(listener) => Some((listener, path.to_owned())),
@@ -91,8 +103,9 @@ fn bind_control(path: &Path) -> io::Result<UnixListener> {
 impl Listeners {
     /// The TCP addresses, with the ports the system chose.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    pub fn addresses(&self) -> Vec<Listen> {
+        let bound = self.tcp.iter().filter_map(|(listener, tls)| Some((listener.local_addr().ok()?, tls.is_some())));
+        bound.map(|(address, tls)| Listen { address, tls }).collect()
     }
 
     /// Serves until `stop` is true, then lets requests in flight finish, for a while.
@@ -101,8 +114,8 @@ impl Listeners {
         // The owner gets in also when everyone else's places are taken.
         let owner = Server { places: Arc::new(Semaphore::new(OWNER_CONNECTIONS_MAX)), ..server.clone() };
         let mut accepting = Vec::new();
-        for listener in self.tcp {
-            accepting.push(worker::spawn("accept", server.clone().accept_tcp(listener)));
+        for (listener, tls) in self.tcp {
+            accepting.push(worker::spawn("accept", server.clone().accept_tcp(listener, tls)));
         }
         if let Some((listener, path)) = self.control {
             accepting.push(worker::spawn("accept-control", owner.clone().accept_control(listener, path)));
@@ -130,7 +143,7 @@ struct Server {
 }
 
 impl Server {
-    async fn accept_tcp(mut self, listener: TcpListener) {
+    async fn accept_tcp(mut self, listener: TcpListener, tls: Option<Tls>) {
         loop {
             let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
             let accepted = tokio::select! {
@@ -141,7 +154,11 @@ impl Server {
                 Ok((stream, address)) => {
                     // Small answers must not wait for more.
                     let _unsupported = stream.set_nodelay(true);
-                    self.connect(stream, Peer::Tcp(address), place);
+                    let server = self.clone();
+                    match tls.clone() {
+                        Some(tls) => worker::spawn("connection", server.converse_tls(stream, tls, address, place)),
+                        None => worker::spawn("connection", server.converse(stream, Peer::Tcp(address), place)),
+                    };
                 }
                 Err(error) => pause(&error).await,
             }
@@ -163,7 +180,7 @@ impl Server {
                     // The file's mode keeps others out; this says it again.
                     let me = rustix::process::geteuid().as_raw();
                     if stream.peer_cred().is_ok_and(|peer| peer.uid() == me || peer.uid() == 0) {
-                        self.connect(stream, Peer::Local, place);
+                        worker::spawn("connection", self.clone().converse(stream, Peer::Local, place));
                     }
                 }
                 Err(error) => pause(&error).await,
@@ -171,33 +188,44 @@ impl Server {
         }
     }
 
-    fn connect<S>(&self, stream: S, peer: Peer, place: tokio::sync::OwnedSemaphorePermit)
+    /// The handshake is the connection's own affair: a slow one keeps a place, and nobody waiting.
+    async fn converse_tls(self, stream: TcpStream, tls: Tls, address: SocketAddr, place: OwnedSemaphorePermit) {
+        if let Some(stream) = tls.handshake(stream, self.stop.clone()).await {
+            Box::pin(self.converse(stream, Peer::Tls(address), place)).await;
+        }
+    }
+
+    async fn converse<S>(self, stream: S, peer: Peer, place: OwnedSemaphorePermit)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let router = self.router.clone();
-        let mut stop = self.stop.clone();
-        worker::spawn("connection", async move {
-            let _place = place;
-            let service = service_fn(move |request: Request<Incoming>| {
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(peer);
-                router.clone().call(request)
-            });
-            let builder = builder();
-            let stream = TokioIo::new(Lingering::new(stream, stop.clone()));
-            let mut connection = pin!(builder.serve_connection(stream, service));
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = asked_to_stop(&mut stop) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+        let Self { router, mut stop, .. } = self;
+        let _place = place;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            let mut router = router.clone();
+            async move {
+                let mut response = router.call(request).await?;
+                if peer.is_tls() && !peer.is_loopback() {
+                    response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, tls::STRICT_TRANSPORT);
                 }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended in an error");
+                Ok::<_, Infallible>(response)
             }
         });
+        let builder = builder();
+        let stream = TokioIo::new(Lingering::new(stream, stop.clone()));
+        let mut connection = pin!(builder.serve_connection(stream, service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = asked_to_stop(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended in an error");
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::control::sole::Sole;
 use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
+use crate::node::certificate::Authority;
 use crate::node::health::Health;
 use crate::node::new_semaphores;
 use crate::node::telemetry::Telemetry;
@@ -97,7 +98,7 @@ impl BirthError {
             {
                 Exit::Denied
             }
-            Self::Identity(IdentityError::Damaged { .. })
+            Self::Identity(IdentityError::Damaged { .. } | IdentityError::File(_))
             | Self::Control(JournalError::Corrupt { .. })
             | Self::Store(
                 OpenError::Journal(JournalError::Corrupt { .. })
@@ -140,6 +141,10 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
             identity::bear(&identity_dir, &options.name)?
         }
     };
+    for path in identity::close_to_others(&identity_dir)? {
+        tracing::warn!(path = %path.display(), "other users could read this file; it is closed to them now (mode 0600)");
+    }
+    let authority = Authority::read(&identity_dir)?;
     let io = |doing| move |source| BirthError::Io { doing, source };
     let tag = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let birth = recovery::Birth { cluster: identity.cluster, node: identity.node, generation: 0, tag };
@@ -156,7 +161,9 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     }
     let (requests, body_bytes) = new_semaphores();
     let inner = Inner {
-        who: Who { cluster: identity.cluster, node: identity.node, name: identity.name },
+        who: Who { cluster: identity.cluster, node: identity.node, name: identity.name.clone() },
+        identity,
+        authority,
         store,
         consensus: Box::new(sole),
         context_secret,
