@@ -3,6 +3,7 @@
 pub mod checksum;
 pub mod codec;
 pub mod exit;
+pub mod files;
 pub mod id;
 pub mod limits;
 pub mod memory;
