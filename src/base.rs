@@ -8,6 +8,7 @@ pub mod id;
 pub mod limits;
 pub mod listen;
 pub mod memory;
+pub mod open_files;
 pub mod redact;
 pub mod rng;
 pub mod time;

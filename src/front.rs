@@ -2,8 +2,13 @@
 //! routes, bodies and answers within limits. What is served behind it are the faces on the floor above: `http` for
 //! devices and programs, `console` for browsers.
 
+pub mod answer;
+pub mod arrival;
 pub mod body;
+pub mod crowd;
+pub mod framing;
 pub mod gate;
+pub mod guest;
 pub mod linger;
 pub mod path;
 pub mod problem;

@@ -7,13 +7,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
-
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
-use crate::base::limits::BODY_BYTES_IN_FLIGHT_MAX;
-use crate::base::limits::REQUESTS_MAX;
 use crate::base::redact::Redacted;
 use crate::control::consensus::Consensus;
 use crate::proto::control::Bucket;
@@ -32,6 +27,7 @@ pub mod export;
 pub mod health;
 pub mod import;
 pub mod list;
+pub mod places;
 pub mod status;
 pub mod telemetry;
 pub mod vnode;
@@ -39,6 +35,7 @@ pub mod worker;
 
 use certificate::Authority;
 use error::DoorError;
+use places::Places;
 use telemetry::Telemetry;
 
 /// Who this node is.
@@ -64,8 +61,7 @@ struct Inner {
     consensus: Box<dyn Consensus>,
     context_secret: Redacted<[u8; 32]>,
     ops: vnode::OpIds,
-    requests: Arc<Semaphore>,
-    body_bytes: Arc<Semaphore>,
+    places: Places,
     telemetry: Telemetry,
     health: RwLock<health::Health>,
     addresses: OnceLock<Vec<String>>,
@@ -86,23 +82,6 @@ impl Node {
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         &self.0.telemetry
-    }
-
-    /// A place inside the door for one request, given back when dropped.
-    ///
-    /// # Errors
-    /// [`DoorError::Busy`] where all are taken.
-    pub fn enter(&self) -> Result<OwnedSemaphorePermit, DoorError> {
-        Arc::clone(&self.0.requests).try_acquire_owned().map_err(|_full| DoorError::Busy)
-    }
-
-    /// Room for a request body of at most `bytes`, given back when dropped.
-    ///
-    /// # Errors
-    /// [`DoorError::Busy`] where all of it is taken.
-    pub fn reserve_body(&self, bytes: usize) -> Result<OwnedSemaphorePermit, DoorError> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        Arc::clone(&self.0.body_bytes).try_acquire_many_owned(bytes).map_err(|_full| DoorError::Busy)
     }
 
     /// This node's copy of the control state.
@@ -140,8 +119,4 @@ impl Node {
         self.0.store.close();
         self.0.consensus.close();
     }
-}
-
-fn new_semaphores() -> (Arc<Semaphore>, Arc<Semaphore>) {
-    (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(BODY_BYTES_IN_FLIGHT_MAX)))
 }

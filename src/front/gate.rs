@@ -13,9 +13,9 @@ use axum::http::header;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::base::time;
+use crate::front::arrival;
 use crate::front::problem::Problem;
 use crate::front::route::Table;
 use crate::node::Node;
@@ -74,10 +74,18 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
     };
     let operation = route.operation;
     let response = match admit(&gate.node, &mut request, route.need) {
-        Ok(place) => {
-            let response = next.run(request).await;
-            drop(place);
-            response
+        Ok(Entrance::Free) => next.run(request).await,
+        Ok(Entrance::Counted) => {
+            let place = arrival::Held::default();
+            let request = arrival::take_place(&gate.node, request, &place);
+            match request {
+                Ok(request) => {
+                    let response = next.run(request).await;
+                    drop(place.take());
+                    response
+                }
+                Err(busy) => Problem::from(busy).into_response(),
+            }
         }
         Err(problem) => problem.into_response(),
     };
@@ -85,13 +93,20 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
     response
 }
 
-/// A place inside the door for a caller who may. Probes need none: a node that is busy is not dead.
-fn admit(node: &Node, request: &mut Request, need: Need) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+/// Whether a request needs a place inside the door.
+enum Entrance {
+    Free,
+    Counted,
+}
+
+/// Lets a caller in who may. Probes need no place: a node that is busy is not dead.
+fn admit(node: &Node, request: &mut Request, need: Need) -> Result<Entrance, Problem> {
     let peer = request.extensions().get::<Peer>().copied();
     let caller = caller(node, request.headers(), peer, need)?;
     request.extensions_mut().insert(caller);
     // The owner is let in also when everyone else has to wait.
-    if need == Need::Nothing || peer == Some(Peer::Local) { Ok(None) } else { Ok(Some(node.enter()?)) }
+    let free = need == Need::Nothing || peer == Some(Peer::Local);
+    Ok(if free { Entrance::Free } else { Entrance::Counted })
 }
 
 /// Who is calling, if that is enough.

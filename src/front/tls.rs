@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::base::limits::HANDSHAKE_TIMEOUT;
+use crate::front::guest::Guest;
 use crate::front::linger::Lingering;
 
 /// The first byte of every TLS connection: a record with a handshake message in it.
@@ -56,22 +57,28 @@ impl Tls {
     pub(super) async fn handshake(
         &self,
         stream: TcpStream,
+        guest: Arc<Guest>,
         mut stop: watch::Receiver<bool>,
     ) -> Option<TlsStream<TcpStream>> {
         let stopped = stop.clone();
         tokio::select! {
-            done = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.shake(stream, stopped)) => done.ok()?,
+            done = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.shake(stream, guest, stopped)) => done.ok()?,
             _ = stop.wait_for(|stop| *stop) => None,
         }
     }
 
-    async fn shake(&self, stream: TcpStream, stop: watch::Receiver<bool>) -> Option<TlsStream<TcpStream>> {
+    async fn shake(
+        &self,
+        stream: TcpStream,
+        guest: Arc<Guest>,
+        stop: watch::Receiver<bool>,
+    ) -> Option<TlsStream<TcpStream>> {
         let mut first = [0];
         if stream.peek(&mut first).await.ok()? == 0 {
             return None;
         }
         if first != [HANDSHAKE_RECORD] {
-            refuse_plain(stream, stop).await;
+            refuse_plain(stream, guest, stop).await;
             return None;
         }
         let config = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
@@ -94,12 +101,12 @@ fn configure(certificate: Arc<CertifiedKey>) -> Result<Arc<ServerConfig>, rustls
 }
 
 /// A short answer to who speaks plain HTTP to this port, and the end of the connection.
-async fn refuse_plain(stream: TcpStream, stop: watch::Receiver<bool>) {
+async fn refuse_plain(stream: TcpStream, guest: Arc<Guest>, stop: watch::Receiver<bool>) {
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{PLAIN_HTTP}",
         PLAIN_HTTP.len()
     );
-    let mut stream = Lingering::new(stream, stop);
+    let mut stream = Lingering::new(stream, guest, stop);
     // Who has gone does not hear it.
     let _gone = stream.write_all(answer.as_bytes()).await;
     let _gone = stream.shutdown().await;

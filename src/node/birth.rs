@@ -21,7 +21,7 @@ use crate::node::Node;
 use crate::node::Who;
 use crate::node::certificate::Authority;
 use crate::node::health::Health;
-use crate::node::new_semaphores;
+use crate::node::places::Places;
 use crate::node::telemetry::Telemetry;
 use crate::node::vnode::OpIds;
 use crate::proto::control;
@@ -159,7 +159,6 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         identity::confirm(&identity_dir, &identity)?;
         tracing::info!(cluster = %identity.cluster, "a new cluster of one begins");
     }
-    let (requests, body_bytes) = new_semaphores();
     let inner = Inner {
         who: Who { cluster: identity.cluster, node: identity.node, name: identity.name.clone() },
         identity,
@@ -168,8 +167,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         consensus: Box::new(sole),
         context_secret,
         ops: OpIds::new().map_err(io("asking for randomness"))?,
-        requests,
-        body_bytes,
+        places: Places::new(),
         telemetry: Telemetry::default(),
         health: RwLock::new(Health::default()),
         addresses: OnceLock::new(),

@@ -143,8 +143,10 @@ impl Node {
         options: ImportOptions,
         body: BodyReader,
     ) -> Result<ImportReport, DoorError> {
+        let place = self.long_job()?;
         let opening = options.clone();
-        let source = worker::block("reading the header", move || Source::open(&opening, body)).await?;
+        let opened = worker::block("reading the header", move || Ok((Source::open(&opening, body)?, place)));
+        let (source, place) = opened.await?;
         let bucket_made = match self.bucket(name) {
             Ok(_) => false,
             Err(_missing) => {
@@ -158,7 +160,11 @@ impl Node {
             self.0.consensus.propose(command).await?;
         }
         let rows = Rows { node: self.clone(), bucket, options, in_flight: VecDeque::new(), report };
-        worker::block("importing", move || rows.run(source)).await
+        worker::block("importing", move || {
+            let _place = place;
+            rows.run(source)
+        })
+        .await
     }
 }
 
