@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+
+use tokio::sync::mpsc;
 
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
@@ -28,6 +31,7 @@ pub mod health;
 pub mod import;
 pub mod list;
 pub mod places;
+pub mod settings;
 pub mod status;
 pub mod telemetry;
 pub mod vnode;
@@ -68,7 +72,9 @@ struct Inner {
     draining: AtomicBool,
     started: Instant,
     data_dir: std::path::PathBuf,
-    disk_reserve: u64,
+    disk_reserve: AtomicU64,
+    settings: RwLock<Arc<settings::Settings>>,
+    reloads: OnceLock<mpsc::Sender<settings::ReloadWish>>,
 }
 
 impl Node {

@@ -74,7 +74,7 @@ pub const SERVER_NAMES_MAX: usize = 64;
 pub const CERTIFICATE_WARN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How often it is looked at whether the server certificate still fits: an address by DHCP is shown soon after.
-pub const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(60);
+pub const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// Bytes of a configuration file; the longest honest one has a few thousand.
 pub const CONFIG_BYTES_MAX: usize = 256 * 1024;

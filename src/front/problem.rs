@@ -139,6 +139,7 @@ impl From<DoorError> for Problem {
             // What is said of one write does not hold for the rows before it.
             DoorError::Interrupted { source, .. } => Self { detail, outcome: None, ..Self::from(*source) },
             DoorError::Unsuitable(_) => new(StatusCode::UNPROCESSABLE_ENTITY, "unsuitable"),
+            DoorError::BadConfig(_) => new(StatusCode::UNPROCESSABLE_ENTITY, "bad_config"),
             DoorError::Io { .. } => new(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::base::exit::Exit;
@@ -174,7 +175,9 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         draining: AtomicBool::new(false),
         started: time::mono(),
         data_dir: options.data,
-        disk_reserve: options.disk_reserve,
+        disk_reserve: AtomicU64::new(options.disk_reserve),
+        settings: RwLock::default(),
+        reloads: OnceLock::new(),
     };
     let node = Node(Arc::new(inner));
     node.purge_removed_buckets();

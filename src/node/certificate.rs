@@ -39,6 +39,11 @@ use crate::proto::certificate::Facts;
 use crate::store::identity::IdentityError;
 use crate::store::identity::server;
 
+/// Issued by the cluster's authority.
+const OWN: &str = "own";
+/// Given by the customer.
+const FILE: &str = "file";
+
 /// What the configuration says about certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
@@ -186,7 +191,7 @@ impl Node {
 
     /// What was issued, where it is still the right one: these names, this authority, and more than a third of its time.
     fn still_good(&self, pem: &[u8], names: &[String], now_ms: u64) -> Option<Shown> {
-        let shown = parse(pem, pem, "own").ok()?;
+        let shown = parse(pem, pem, OWN).ok()?;
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.0.authority.pem.as_bytes()).ok()?).ok()?;
         let parsed = ParsedCertificate::try_from(shown.certified.end_entity_cert().ok()?).ok()?;
@@ -207,10 +212,14 @@ fn canonical(name: &str) -> String {
     name.parse::<IpAddr>().map_or_else(|_| name.to_ascii_lowercase(), |address| address.to_string())
 }
 
-fn customers(files: &Files) -> Result<Shown, CertificateError> {
+/// The customer's certificate, checked.
+///
+/// # Errors
+/// [`CertificateError`].
+pub fn customers(files: &Files) -> Result<Shown, CertificateError> {
     let certificate = file::read(&files.certificate, PEM_BYTES_MAX, Privacy::Public)?;
     let key = file::read(&files.key, PEM_BYTES_MAX, Privacy::Secret)?;
-    let shown = parse(&certificate, &key, "file").map_err(|unfit| {
+    let shown = parse(&certificate, &key, FILE).map_err(|unfit| {
         let (path, reason) = match unfit {
             Unfit::Certificate(reason) => (&files.certificate, reason),
             Unfit::Key(reason) => (&files.key, reason),
@@ -248,20 +257,32 @@ fn parse(certificate: &[u8], key: &[u8], origin: &'static str) -> Result<Shown, 
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
         Unfit::Key(format!("holds no private key in PEM form ({error}); one with a passphrase must be decrypted first"))
     })?;
-    let certified = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => Unfit::Key("is not the key of that certificate".to_owned()),
-        rustls::Error::InvalidCertificate(error) => Unfit::Certificate(format!("cannot be used: {error}")),
-        other => Unfit::Key(format!("cannot be used: {other}")),
+    let certified = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| {
+        if let rustls::Error::InvalidCertificate(reason) = error {
+            return Unfit::Certificate(format!("cannot be used: {reason}"));
+        }
+        let differ = matches!(error, rustls::Error::InconsistentKeys(_));
+        Unfit::Key(if differ {
+            "is not the key of that certificate".to_owned()
+        } else {
+            format!("cannot be used: {error}")
+        })
     })?;
     Ok(Shown { certified: Arc::new(certified), view })
 }
 
 impl CertificateView {
+    /// Whether the cluster's authority issued it.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.origin == OWN
+    }
+
     /// A sentence where it is a customer's and will not last much longer. An own one is renewed by itself.
     #[must_use]
     pub fn warning(&self, now_ms: u64) -> Option<String> {
         let left = Duration::from_millis(self.not_after_ms.saturating_sub(now_ms));
-        if self.origin == "own" || left >= CERTIFICATE_WARN {
+        if self.is_own() || left >= CERTIFICATE_WARN {
             return None;
         }
         let until = time::rfc3339(self.not_after_ms);
