@@ -33,8 +33,10 @@ use crate::cli::transfer;
 use crate::config::Config;
 use crate::console;
 use crate::front::route;
+use crate::front::route::Face;
 use crate::front::server;
 use crate::http::routes;
+use crate::node::Node;
 use crate::node::birth;
 use crate::node::birth::NodeOptions;
 use crate::node::debug::supervisor;
@@ -176,6 +178,12 @@ fn die_on_poison() -> OnPoison {
     })
 }
 
+/// Everything that is served.
+#[must_use]
+pub fn faces(node: &Node) -> Vec<Face> {
+    vec![routes::face(), console::face(node)]
+}
+
 async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     // Before anything is opened: a stop during a long replay is an orderly one after it.
     let mut signals = Signals::listen()?;
@@ -197,10 +205,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     node.watch();
     let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));
     let (stop, stopped) = watch::channel(false);
-    let serving = worker::spawn(
-        "serve",
-        listeners.serve(route::assemble(node.clone(), vec![routes::face(), console::face(&node)]), stopped),
-    );
+    let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), faces(&node)), stopped));
     signals.stop.wait().await;
     reloading.abort();
     tracing::info!("stopping: requests in flight are finished");

@@ -5,11 +5,13 @@
 pub mod answer;
 pub mod arrival;
 pub mod body;
+pub mod cookie;
 pub mod crowd;
 pub mod framing;
 pub mod gate;
 pub mod guest;
 pub mod linger;
+pub mod origin;
 pub mod path;
 pub mod problem;
 pub mod query;

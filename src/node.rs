@@ -31,6 +31,8 @@ pub mod health;
 pub mod import;
 pub mod list;
 pub mod places;
+pub mod refusals;
+pub mod session;
 pub mod settings;
 pub mod status;
 pub mod telemetry;
@@ -70,6 +72,8 @@ struct Inner {
     health: RwLock<health::Health>,
     addresses: OnceLock<Vec<String>>,
     draining: AtomicBool,
+    doorman: session::Doorman,
+    refusals: refusals::Refusals,
     started: Instant,
     data_dir: std::path::PathBuf,
     disk_reserve: AtomicU64,

@@ -21,8 +21,11 @@ use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
 use crate::node::certificate::Authority;
+use crate::node::error::DoorError;
 use crate::node::health::Health;
 use crate::node::places::Places;
+use crate::node::refusals::Refusals;
+use crate::node::session::Doorman;
 use crate::node::telemetry::Telemetry;
 use crate::node::vnode::OpIds;
 use crate::proto::control;
@@ -70,6 +73,9 @@ pub enum BirthError {
     /// The first command.
     #[error("the cluster could not begin: {0}")]
     Begin(ProposeError),
+    /// Those who want in cannot be told apart.
+    #[error("signing in: {0}")]
+    Doorman(DoorError),
     /// The operating system refuses.
     #[error("{doing}: {source}")]
     Io {
@@ -111,6 +117,7 @@ impl BirthError {
             | Self::Control(_)
             | Self::Store(_)
             | Self::Begin(_)
+            | Self::Doorman(_)
             | Self::Io { .. } => Exit::TryAgain,
         }
     }
@@ -173,6 +180,8 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         health: RwLock::new(Health::default()),
         addresses: OnceLock::new(),
         draining: AtomicBool::new(false),
+        doorman: Doorman::new().map_err(BirthError::Doorman)?,
+        refusals: Refusals::default(),
         started: time::mono(),
         data_dir: options.data,
         disk_reserve: AtomicU64::new(options.disk_reserve),

@@ -91,6 +91,7 @@ impl Node {
                     tracing::error!(%error, "free space cannot be seen");
                 }
                 node.look_at_index();
+                node.tell_failures().await;
             }
         });
     }
