@@ -36,7 +36,6 @@ use crate::front::route;
 use crate::front::route::Face;
 use crate::front::server;
 use crate::http::routes;
-use crate::node::Node;
 use crate::node::birth;
 use crate::node::birth::NodeOptions;
 use crate::node::debug::supervisor;
@@ -180,8 +179,8 @@ fn die_on_poison() -> OnPoison {
 
 /// Everything that is served.
 #[must_use]
-pub fn faces(node: &Node) -> Vec<Face> {
-    vec![routes::face(), console::face(node)]
+pub fn faces() -> Vec<Face> {
+    vec![routes::face(), console::face()]
 }
 
 async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
@@ -205,7 +204,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     node.watch();
     let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));
     let (stop, stopped) = watch::channel(false);
-    let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), faces(&node)), stopped));
+    let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), faces()), stopped));
     signals.stop.wait().await;
     reloading.abort();
     tracing::info!("stopping: requests in flight are finished");

@@ -1,14 +1,14 @@
 //! Floor 4: the drivers, with both tokio and policy. Faces see [`Node`], the door, and the plain values it returns.
 
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::RwLock;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
@@ -32,6 +32,7 @@ pub mod import;
 pub mod list;
 pub mod places;
 pub mod refusals;
+pub mod series;
 pub mod session;
 pub mod settings;
 pub mod status;
@@ -69,9 +70,11 @@ struct Inner {
     ops: vnode::OpIds,
     places: Places,
     telemetry: Telemetry,
+    series: Mutex<series::Series>,
+    beat: watch::Sender<u64>,
     health: RwLock<health::Health>,
     addresses: OnceLock<Vec<String>>,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     doorman: session::Doorman,
     refusals: refusals::Refusals,
     started: Instant,
@@ -115,13 +118,19 @@ impl Node {
 
     /// No new work, please: `readyz` says 503 from now on.
     pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        self.0.draining.send_replace(true);
     }
 
     /// Whether the node is stopping.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+        *self.0.draining.borrow()
+    }
+
+    /// Returns when the node is stopping: what would go on for ever ends then.
+    pub async fn drained(&self) {
+        let mut draining = self.0.draining.subscribe();
+        let _nobody_left = draining.wait_for(|draining| *draining).await;
     }
 
     /// Writes what waits, proves the index and closes in order. Blocks; call when no request is left.

@@ -306,3 +306,23 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Bytes of the control journal after which a snapshot replaces it.
 pub const CONTROL_SNAPSHOT_BYTES: u64 = 512 * 1024;
+
+/// How often a node writes down what it counted; also the beat of the console's live figures: fast enough to watch, slow
+/// enough that an idle node stays idle.
+pub const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// Samples kept at that pace: fifteen minutes, about 35 KiB.
+pub const SAMPLES_FINE: usize = 180;
+/// How often one is kept for longer.
+pub const SAMPLE_COARSE_EVERY: Duration = Duration::from_secs(60);
+/// Samples kept at that pace: a day, about 280 KiB.
+pub const SAMPLES_COARSE: usize = 1440;
+/// Samples over which the figures of "the last minute" reach.
+pub const SAMPLES_LAST_MINUTE: usize = 12;
+
+/// History that a forecast of the disk needs: with less, one preallocated segment would look like a trend.
+pub const FORECAST_HISTORY_MIN: Duration = Duration::from_secs(600);
+/// History that it looks at: a morning tells more about the evening than yesterday does.
+pub const FORECAST_WINDOW: Duration = Duration::from_secs(6 * 3600);
+
+/// Live streams of the console at once: one to each open page, and each costs a connection.
+pub const LIVE_STREAMS_MAX: usize = 64;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::http::Method;
 use axum::http::header;
 use axum::middleware;
@@ -62,6 +63,8 @@ pub struct RefusedRequest {
     pub path_and_query: String,
     /// Whether whoever sent it prefers a page to read.
     pub accepts_html: bool,
+    /// Everything else that it says, such as the theme that a browser keeps.
+    pub headers: HeaderMap,
 }
 
 impl RefusedRequest {
@@ -71,7 +74,7 @@ impl RefusedRequest {
         let path_and_query = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         let accepts_html = accept.is_some_and(|accept| accept.contains("text/html"));
-        Self { method: request.method().clone(), path_and_query, accepts_html }
+        Self { method: request.method().clone(), path_and_query, accepts_html, headers: request.headers().clone() }
     }
 }
 
@@ -87,8 +90,8 @@ pub fn refuse_as_document(problem: Problem, _request: &RefusedRequest) -> Respon
 pub struct Face {
     /// Its rows.
     pub rows: &'static [Route],
-    /// Its handlers.
-    pub router: Router<Node>,
+    /// Makes its handlers for a node.
+    pub router: fn(&Node) -> Router<Node>,
     /// What its refusals look like.
     pub refuse: Refuse,
     /// Under which path it also answers for what is not there; the longest that fits wins.
@@ -152,7 +155,7 @@ impl Table {
 /// One router of all faces, behind the gate.
 pub fn assemble(node: Node, faces: Vec<Face>) -> Router {
     let gate = Gate { node: node.clone(), table: Table::of(&faces) };
-    let router = faces.into_iter().fold(Router::new(), |router, face| router.merge(face.router));
+    let router = faces.into_iter().fold(Router::new(), |router, face| router.merge((face.router)(&node)));
     let router = router.route_layer(middleware::from_fn_with_state(gate.clone(), gate::enter)).with_state(node);
     router.merge(Router::new().fallback(gate::not_here).with_state(gate))
 }

@@ -18,6 +18,7 @@ use crate::http::kv;
 use crate::http::openapi;
 use crate::http::status;
 use crate::http::transfer;
+use crate::node::Node;
 use crate::node::telemetry::Operation;
 use crate::proto::scope::Need;
 
@@ -100,8 +101,12 @@ pub const ROUTES: &[Route] = &[
 /// What is served to devices and programs.
 #[must_use]
 pub fn face() -> Face {
+    Face { rows: ROUTES, router, refuse: route::refuse_as_document, under: "/v1/" }
+}
+
+fn router(_node: &Node) -> Router<Node> {
     let key = get(kv::read).put(kv::write).delete(kv::remove);
-    let router = Router::new()
+    Router::new()
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
@@ -124,6 +129,5 @@ pub fn face() -> Face {
         .route("/v1/users", get(admin::list_users))
         .route("/v1/users/{name}", put(admin::put_user).delete(admin::remove_user))
         .route("/v1/sign-in-links", post(admin::make_link))
-        .route("/v1/claim-code", get(admin::claim_code));
-    Face { rows: ROUTES, router, refuse: route::refuse_as_document, under: "/v1/" }
+        .route("/v1/claim-code", get(admin::claim_code))
 }

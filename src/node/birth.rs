@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::RwLock;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::base::exit::Exit;
 use crate::base::limits::LOCK_PATIENCE;
@@ -177,9 +179,11 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         ops: OpIds::new().map_err(io("asking for randomness"))?,
         places: Places::new(),
         telemetry: Telemetry::default(),
+        series: Mutex::default(),
+        beat: watch::Sender::new(0),
         health: RwLock::new(Health::default()),
         addresses: OnceLock::new(),
-        draining: AtomicBool::new(false),
+        draining: watch::Sender::new(false),
         doorman: Doorman::new().map_err(BirthError::Doorman)?,
         refusals: Refusals::default(),
         started: time::mono(),

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::base::limits::BODY_BYTES_IN_FLIGHT_MAX;
 use crate::base::limits::LISTS_MAX;
+use crate::base::limits::LIVE_STREAMS_MAX;
 use crate::base::limits::LONG_JOBS_MAX;
 use crate::base::limits::OPERATION_BUDGET;
 use crate::base::limits::REQUESTS_MAX;
@@ -27,6 +28,7 @@ pub struct Places {
     bodies: Arc<Semaphore>,
     lists: Arc<Semaphore>,
     long_jobs: Arc<Semaphore>,
+    live: Arc<Semaphore>,
 }
 
 impl Places {
@@ -40,6 +42,7 @@ impl Places {
             bodies: free(BODY_BYTES_IN_FLIGHT_MAX),
             lists: free(LISTS_MAX),
             long_jobs: free(LONG_JOBS_MAX),
+            live: free(LIVE_STREAMS_MAX),
         }
     }
 }
@@ -56,6 +59,14 @@ fn take(places: &Arc<Semaphore>, many: usize) -> Result<Place, DoorError> {
 }
 
 impl Node {
+    /// A place for one live stream of the console.
+    ///
+    /// # Errors
+    /// [`DoorError::Busy`] where all are taken.
+    pub fn enter_live(&self) -> Result<Place, DoorError> {
+        take(&self.0.places.live, 1)
+    }
+
     /// A place inside the door for one request.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use crate::node::error::DoorError;
 use crate::proto::audit::Via;
 use crate::proto::control;
 use crate::proto::control::Command;
+use crate::proto::scope::Need;
 use crate::proto::scope::Scope;
 
 pub mod claim;
@@ -192,6 +193,28 @@ impl Node {
             from,
             session: Some(key),
         })
+    }
+
+    /// Whether a caller who came in earlier would still be let in now, for what goes on for long.
+    #[must_use]
+    pub fn is_welcome(&self, caller: &Caller, need: Need) -> bool {
+        let state = self.state();
+        let now_ms = time::wall_ms();
+        match caller.via {
+            Via::Local => true,
+            Via::Anonymous => need == Need::Nothing,
+            Via::Token => state.tokens.values().any(|token| {
+                token.name == *caller.name
+                    && token.expires_ms.is_none_or(|expires| now_ms < expires)
+                    && need.met_by(&token.scopes)
+            }),
+            Via::Session => {
+                let session = caller.session.and_then(|key| state.sessions.get(&key));
+                let session = session.filter(|session| now_ms < session.expires_ms);
+                let user = session.and_then(|session| state.users.get(&session.user));
+                user.is_some_and(|user| need.met_by(&user.scopes))
+            }
+        }
     }
 
     async fn begin_session(&self, user: &str, from: Option<IpAddr>, what: &str) -> Result<Session, SignInError> {
