@@ -21,6 +21,7 @@ use crate::cli::connect;
 use crate::cli::dev;
 use crate::cli::doctor;
 use crate::cli::kv;
+use crate::cli::load;
 use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
@@ -84,6 +85,7 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Kv(command) => kv::kv(&client()?, command, as_json).await,
         Command::Import(options) => transfer::import(&client()?, options, as_json).await,
         Command::Export(options) => transfer::export(&client()?, options).await,
+        Command::Load(options) => load::load(&client()?, options, as_json).await,
         Command::Token(command) => admin::token(&client()?, command, as_json).await,
         Command::User(command) => admin::user(&client()?, command, as_json).await,
         Command::Config(command) => place::config(command, as_json),

@@ -17,6 +17,7 @@ mod crash;
 mod damage;
 mod full_disk;
 mod lists;
+mod load;
 mod support;
 mod syncs;
 mod tidy;
