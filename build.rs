@@ -10,6 +10,8 @@ fn main() {
     println!("cargo:rerun-if-env-changed=CARGO_ENCODED_RUSTFLAGS");
     println!("cargo:rerun-if-env-changed=RINGFORT_COMMIT");
     println!("cargo:rerun-if-changed=build.rs");
+    // A new file there is compiled into the binary.
+    println!("cargo:rerun-if-changed=static");
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let fuzzing = env::var("CARGO_CFG_FUZZING").is_ok();

@@ -30,6 +30,7 @@ use crate::cli::place::RunArguments;
 use crate::cli::status;
 use crate::cli::transfer;
 use crate::config::Config;
+use crate::console;
 use crate::front::route;
 use crate::front::server;
 use crate::http::routes;
@@ -179,7 +180,10 @@ async fn serve(config: &Config) -> Done {
     node.listens_at(addresses);
     node.watch();
     let (stop, stopped) = watch::channel(false);
-    let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), vec![routes::face()]), stopped));
+    let serving = worker::spawn(
+        "serve",
+        listeners.serve(route::assemble(node.clone(), vec![routes::face(), console::face(&node)]), stopped),
+    );
     signals.stop().await;
     tracing::info!("stopping: requests in flight are finished");
     node.drain();

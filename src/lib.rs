@@ -5,6 +5,7 @@ pub mod app;
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod control;
 pub mod front;
 pub mod http;

@@ -44,6 +44,21 @@ pub fn rfc3339(wall_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ms:03}Z")
 }
 
+/// Milliseconds since 1970 of an instant as [`rfc3339`] writes it; `None` for anything else.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (h, m, s, ms) = (number(11, 13)?, number(14, 16)?, number(17, 19)?, number(20, 23)?);
+    // The inverse of `civil_from_days`: years begin in March, so that the leap day is the last.
+    let y = if month <= 2 { year.checked_sub(1)? } else { year };
+    let doy = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
+    let days = (y * 365 + y / 4 - y / 100 + y / 400 + doy).checked_sub(719_468)?;
+    let wall_ms = ((days * 24 + h) * 60 + m) * 60_000 + s * 1000 + ms;
+    // What does not come out as it went in was no instant of ours.
+    (rfc3339(wall_ms) == text).then_some(wall_ms)
+}
+
 /// Parses `500ms`, `30s`, `10m`, `2h`, `7d` into milliseconds. A number without a unit is refused: is it seconds?
 ///
 /// # Errors
@@ -69,6 +84,7 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::parse_duration_ms;
+    use super::parse_rfc3339;
     use super::rfc3339;
 
     #[test]
@@ -76,6 +92,18 @@ mod tests {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(951_782_400_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(rfc3339(1_795_188_990_123), "2026-11-20T15:36:30.123Z");
+    }
+
+    #[test]
+    fn an_instant_is_read_as_it_was_written() {
+        for wall_ms in [0, 951_782_400_000, 951_868_799_999, 1_709_251_199_000, 1_795_188_990_123, 4_107_542_399_999] {
+            assert_eq!(parse_rfc3339(&rfc3339(wall_ms)), Some(wall_ms));
+        }
+        for bad in
+            ["", "2026-11-20", "2026-13-20T15:36:30.123Z", "2026-02-30T00:00:00.000Z", "0000-00-00T00:00:00.000Z"]
+        {
+            assert_eq!(parse_rfc3339(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::node::error::DoorError;
 use crate::node::import::Format;
 use crate::node::list::Cursor;
 use crate::node::list::Range;
+use crate::node::list::Way;
 use crate::node::worker;
 use crate::proto::key::IndexKey;
 use crate::proto::key::Key;
@@ -45,7 +46,7 @@ impl Node {
         let node = self.clone();
         let name = name.to_owned();
         let exporting = worker::block("exporting", move || {
-            let everything = Range { prefix: Vec::new(), after: Vec::new() };
+            let everything = Range { prefix: Vec::new(), after: Vec::new(), way: Way::Forward };
             let mut cursor = Cursor::open(&node, bucket.id, everything, LIST_PAGE_MAX / 16)?;
             let mut piece = header(format, &bucket.columns)?;
             while let Some(listed) = cursor.advance_one()? {

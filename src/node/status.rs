@@ -87,6 +87,15 @@ pub struct JournalCounts {
 }
 
 impl Node {
+    /// The loss of how many machines this cluster survives.
+    #[must_use]
+    pub fn survives(&self) -> Survives {
+        Survives {
+            machines: 0,
+            reason: "this is the only machine; with two more the cluster survives the loss of any one".to_owned(),
+        }
+    }
+
     /// This node in one view.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -104,10 +113,7 @@ impl Node {
             uptime_s: time::mono().saturating_duration_since(self.0.started).as_secs(),
             partitions: PARTITIONS,
             buckets: self.state().buckets.len(),
-            survives: Survives {
-                machines: 0,
-                reason: "this is the only machine; with two more the cluster survives the loss of any one".to_owned(),
-            },
+            survives: self.survives(),
             alarms: self.alarms(),
             disk: Disk {
                 free: space.map_or(0, |space| space.free),

@@ -1,0 +1,340 @@
+//! What all pages share: who visits, the frame around the content, the headers that lock the browser down, and how a
+//! refusal looks. A page is one handler file and one template that extends `layout.html`:
+//!
+//! ```ignore
+//! #[derive(Template)]
+//! #[template(path = "things.html")]
+//! struct Things { page: Page, rows: Vec<Row> }
+//!
+//! pub async fn show(State(node): State<Node>, visit: Visit) -> Answer {
+//!     let page = Page::new(&node, &visit, Section::Data, "Things");
+//!     page::render(&Things { page, rows: node.things()? })
+//! }
+//! ```
+
+use std::convert::Infallible;
+
+use askama::Template;
+use axum::extract::FromRequestParts;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::Uri;
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Html;
+use axum::response::IntoResponse;
+use axum::response::Response;
+
+use crate::console::show;
+use crate::front::problem::Problem;
+use crate::node::Node;
+use crate::node::access::Caller;
+use crate::node::error::DoorError;
+use crate::node::health::Alarm;
+use crate::node::status::Survives;
+
+/// A page's answer.
+pub type Answer = Result<Response, Refused>;
+
+/// Nothing from outside, nothing inline, no frame, no plug-in; forms go nowhere else.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// On every answer of the console, where the handler has not said something else.
+const HEADERS: [(HeaderName, &str); 7] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    // Not `no-referrer`: with it a browser says `Origin: null` with our own forms, and could not prove where it is.
+    (header::REFERRER_POLICY, "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), clipboard-read=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// The cookie that keeps the choice of a theme.
+pub const THEME_COOKIE: &str = "ringfort-theme";
+
+/// Light, dark, or what the system says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Theme {
+    /// What the system says.
+    Auto,
+    /// Dark on light.
+    Light,
+    /// Light on dark.
+    Dark,
+}
+
+impl Theme {
+    /// All of them, in the order of the menu.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Light, Self::Dark];
+
+    /// As in the cookie and the document.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Auto => "Auto",
+            Self::Light => "Light",
+            Self::Dark => "Dark",
+        }
+    }
+
+    /// The theme with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|theme| theme.name() == name)
+    }
+}
+
+/// Where in the navigation a page belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// The node in one view.
+    Overview,
+    /// Buckets, keys, values.
+    Data,
+    /// Users, tokens, certificates, configuration, audit.
+    Settings,
+    /// Outside: sign-in, errors.
+    Outside,
+}
+
+/// Who visits, and how.
+#[derive(Debug, Clone)]
+pub struct Visit {
+    /// Who.
+    pub caller: Caller,
+    /// The theme chosen.
+    pub theme: Theme,
+    /// Path and query, to come back to.
+    pub here: String,
+    /// Whether htmx asks, which wants a fragment.
+    pub partial: bool,
+}
+
+impl Visit {
+    /// What a request says about its visitor.
+    #[must_use]
+    pub fn of(uri: &Uri, headers: &HeaderMap, caller: Option<Caller>) -> Self {
+        Self {
+            caller: caller.unwrap_or_else(Caller::anonymous),
+            theme: cookie(headers, THEME_COOKIE).and_then(Theme::parse).unwrap_or(Theme::Auto),
+            here: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+            partial: headers.contains_key("hx-request"),
+        }
+    }
+}
+
+impl FromRequestParts<Node> for Visit {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _node: &Node) -> Result<Self, Infallible> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        std::future::ready(Ok(Self::of(&parts.uri, &parts.headers, caller))).await
+    }
+}
+
+fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+/// The frame around a page's content; every template has it as `page`.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Of the document and its main heading.
+    pub title: String,
+    /// What is lit in the navigation.
+    pub section: Section,
+    /// The node's name.
+    pub node: String,
+    /// Who is signed in; empty where nobody is.
+    pub user: String,
+    /// The theme chosen.
+    pub theme: Theme,
+    /// Path and query of this page.
+    pub here: String,
+    /// The badge.
+    pub survives: Survives,
+    /// What is wrong, worst first.
+    pub alarms: Vec<Alarm>,
+}
+
+impl Page {
+    /// The frame of one page.
+    #[must_use]
+    pub fn new(node: &Node, visit: &Visit, section: Section, title: impl Into<String>) -> Self {
+        let anonymous = visit.caller == Caller::anonymous();
+        Self {
+            title: title.into(),
+            section,
+            node: node.who().name.clone(),
+            user: if anonymous { String::new() } else { visit.caller.name.to_string() },
+            theme: visit.theme,
+            here: visit.here.clone(),
+            survives: node.survives(),
+            // Who is not signed in learns nothing about the node but its name.
+            alarms: if anonymous { Vec::new() } else { node.alarms() },
+        }
+    }
+
+    /// Why the badge does not say more.
+    #[must_use]
+    pub fn why(&self) -> String {
+        show::sentence(&self.survives.reason)
+    }
+
+    /// Whether somebody is signed in.
+    #[must_use]
+    pub fn signed_in(&self) -> bool {
+        !self.user.is_empty()
+    }
+}
+
+/// Renders a page, or a named block of it.
+///
+/// # Errors
+/// A 500 where the template fails, which is a mistake of ours.
+pub fn render(template: &impl Template) -> Answer {
+    render_as(StatusCode::OK, template)
+}
+
+/// The same with another status, such as 422 for a form with a mistake in it.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_as(status: StatusCode, template: &impl Template) -> Answer {
+    let html = template.render().map_err(|error| {
+        let detail = format!("this page could not be drawn: {error}; nothing was changed by drawing it");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    })?;
+    Ok((status, Html(html)).into_response())
+}
+
+/// After a change: the browser asks for `to`, so that a reload repeats nothing.
+#[must_use]
+pub fn see_other(to: &str) -> Response {
+    let location = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
+
+/// Where to go after a sign-in or a change of theme: a path of ours, never another host.
+#[must_use]
+pub fn local_path(next: &str) -> &str {
+    let ours = next.starts_with('/') && !next.starts_with("//");
+    let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if ours && plain { next } else { "/" }
+}
+
+/// A refusal on its way to the browser; `?` makes one of a [`Problem`] or a [`DoorError`].
+#[derive(Debug, Clone)]
+pub struct Refused(pub Problem);
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<DoorError> for Refused {
+    fn from(error: DoorError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Refused {
+    /// Bare: [`dress`] draws the page, because it knows the node and the visitor.
+    fn into_response(self) -> Response {
+        let mut response = self.0.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[derive(Template)]
+#[template(path = "refused.html")]
+struct RefusedPage<'p> {
+    page: Page,
+    problem: &'p Problem,
+    heading: &'static str,
+    sentence: String,
+}
+
+/// Around every handler of the console: the headers, and a page for each refusal.
+pub async fn dress(State(node): State<Node>, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Caller>().cloned();
+    let visit = Visit::of(request.uri(), request.headers(), caller);
+    let mut response = next.run(request).await;
+    if let Some(Refused(problem)) = response.extensions_mut().remove::<Refused>() {
+        response = refuse(&node, &visit, &problem);
+    }
+    lock_down(response)
+}
+
+/// The page of a refusal.
+#[must_use]
+pub fn refuse(node: &Node, visit: &Visit, problem: &Problem) -> Response {
+    let title = problem.status.canonical_reason().unwrap_or("Refused");
+    let page = Page::new(node, visit, Section::Outside, title);
+    let template =
+        RefusedPage { page, problem, heading: heading(problem.status), sentence: show::sentence(&problem.detail) };
+    let response = render_as(problem.status, &template);
+    response.unwrap_or_else(|Refused(problem)| problem.into_response())
+}
+
+/// A refusal in a few words, by what the visitor can do.
+fn heading(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "Please sign in",
+        StatusCode::FORBIDDEN => "This is not open to you",
+        StatusCode::NOT_FOUND => "Nothing is here",
+        StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => "Somebody else was faster",
+        StatusCode::TOO_MANY_REQUESTS => "Too many attempts",
+        StatusCode::SERVICE_UNAVAILABLE => "This node cannot answer just now",
+        StatusCode::INSUFFICIENT_STORAGE => "The disk is full",
+        status if status.is_server_error() => "Something went wrong on this node",
+        _ => "That did not work",
+    }
+}
+
+/// Adds the headers of every answer of the console.
+#[must_use]
+pub fn lock_down(mut response: Response) -> Response {
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::local_path;
+
+    #[test]
+    fn a_way_back_never_leads_elsewhere() {
+        assert_eq!(local_path("/data/a?prefix=x"), "/data/a?prefix=x");
+        for bad in ["", "//evil.example", "https://evil.example", "/\\evil.example", "data", "/a\r\nb", "/ä"] {
+            assert_eq!(local_path(bad), "/", "{bad}");
+        }
+    }
+}

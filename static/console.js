@@ -1,0 +1,112 @@
+// What script adds to the console; every page works without it. Times in the operator's zone, keys, dialogs, copying,
+// the mark that says whether live figures are live. No handler is ever written into a page.
+"use strict";
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const each = (root, selector, act) => root.querySelectorAll(selector).forEach(act);
+
+  // Instants: the server writes UTC; here they become the operator's zone, with UTC on hover.
+  const instant = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+  const units = [["day", 172800, 86400], ["h", 3600, 3600], ["min", 60, 60], ["s", 0, 1]];
+  const age = (at) => {
+    const seconds = (Date.now() - at) / 1000;
+    const size = Math.abs(seconds);
+    if (size < 5) return "just now";
+    const [name, , length] = units.find(([, from]) => size >= from);
+    const words = Math.floor(size / length) + " " + (name === "day" ? "days" : name);
+    return seconds < 0 ? "in " + words : words + " ago";
+  };
+  const times = (root) => each(root, "time[datetime]", (time) => {
+    const at = Date.parse(time.dateTime);
+    if (Number.isNaN(at)) return;
+    if (!time.dataset.utc) time.dataset.utc = time.title || time.textContent;
+    const local = instant.format(at);
+    const text = "age" in time.dataset ? age(at) : "clock" in time.dataset ? clock.format(at) : local;
+    if (time.textContent !== text) time.textContent = text;
+    time.title = "age" in time.dataset ? local + " (" + time.dataset.utc + ")" : time.dataset.utc;
+  });
+
+  // Buttons that only script can serve are hidden until it is there.
+  const wake = (root) => {
+    times(root);
+    each(root, "[data-opens], [data-copies]", (button) => { button.hidden = false; });
+  };
+
+  const copy = async (button) => {
+    const source = $(button.dataset.copies);
+    const text = source.value === undefined ? source.textContent : source.value;
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // Plain HTTP off loopback has no clipboard: select it, so that the keyboard can.
+      getSelection().selectAllChildren(source);
+      return;
+    }
+    const label = button.querySelector("span") || button;
+    label.dataset.was = label.dataset.was || label.textContent;
+    label.textContent = "Copied";
+    setTimeout(() => { label.textContent = label.dataset.was; }, 2000);
+  };
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-opens], [data-copies]");
+    if (button && button.dataset.opens) $(button.dataset.opens).showModal();
+    if (button && button.dataset.copies) copy(button);
+    // What opened below its button closes when something else is meant.
+    each(document, "details.pop[open]", (pop) => { if (!pop.contains(event.target)) pop.open = false; });
+  });
+
+  // Keys, never while somebody types.
+  const goes = { o: "/", d: "/data", s: "/settings" };
+  let went = 0;
+  const typing = (target) => target.closest && target.closest("input, textarea, select, [contenteditable]");
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") each(document, "details.pop[open]", (pop) => { pop.open = false; pop.firstElementChild.focus(); });
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || document.querySelector("dialog[open]")) return;
+    if (Date.now() - went < 1500 && goes[event.key]) {
+      went = 0;
+      location.assign(goes[event.key]);
+      return;
+    }
+    went = 0;
+    const search = document.querySelector("[data-search]");
+    if (event.key === "g") went = Date.now();
+    else if (event.key === "?") $("shortcuts").showModal();
+    else if (event.key === "/" && search) { search.focus(); search.select(); }
+    else if (event.key === "t") nextTheme();
+    else if (event.key === "p" && $("pause")) $("pause").click();
+    else return;
+    event.preventDefault();
+  });
+
+  // Themes: the server keeps the choice in a cookie; here it shows at once.
+  const themes = ["auto", "light", "dark"];
+  const show = (theme) => {
+    document.documentElement.dataset.theme = theme;
+    each(document, "#theme [name=theme]", (button) => button.setAttribute("aria-pressed", String(button.value === theme)));
+  };
+  const keep = (theme) => {
+    show(theme);
+    const body = new URLSearchParams({ theme, next: "/" });
+    fetch("/theme", { method: "POST", body, redirect: "manual" }).catch(() => {});
+  };
+  const nextTheme = () => keep(themes[(themes.indexOf(document.documentElement.dataset.theme) + 1) % themes.length]);
+  document.addEventListener("submit", (event) => {
+    if (event.target.id === "theme" && event.submitter) {
+      event.preventDefault();
+      keep(event.submitter.value);
+    }
+  });
+
+  // htmx shows a refusal where it belongs: in the place that the page names, else as a page of its own.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const status = event.detail.xhr.status;
+    if (status === 401) { event.detail.shouldSwap = false; location.reload(); }
+    else if (status === 422 || status === 409 || status === 412) { event.detail.shouldSwap = true; event.detail.isError = false; }
+  });
+  document.addEventListener("htmx:load", (event) => wake(event.detail.elt));
+
+  wake(document);
+  setInterval(() => times(document), 10000);
+})();
