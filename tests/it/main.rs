@@ -11,6 +11,7 @@
 )]
 
 mod alone;
+mod browser;
 mod buckets;
 mod commands;
 mod crash;
