@@ -19,6 +19,7 @@ mod damage;
 mod full_disk;
 mod lists;
 mod load;
+mod sign_in;
 mod support;
 mod syncs;
 mod tidy;
