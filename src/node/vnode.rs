@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::base::checksum;
 use crate::base::id::NodeId;
 use crate::base::id::OpId;
+use crate::base::id::PartitionId;
 use crate::base::limits::KEYED_OP_TTL;
 use crate::base::limits::OPERATION_BUDGET;
 use crate::base::rng;
@@ -112,6 +113,15 @@ pub struct Value {
     pub now_ms: u64,
 }
 
+/// Where a key lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The slice of the ring.
+    pub partition: PartitionId,
+    /// The nodes that keep it.
+    pub owners: Vec<NodeId>,
+}
+
 impl Node {
     /// Stores a value. Returns when it is on disk.
     ///
@@ -204,6 +214,15 @@ impl Node {
         let Some(object) = self.0.store.read(&place)? else { return Ok(None) };
         let context = token::encode(&self.0.context_secret, &place, &object.context);
         Ok(Some(Value { object, context, now_ms: time::wall_ms() }))
+    }
+
+    /// Where a key lies.
+    ///
+    /// # Errors
+    /// [`DoorError::NoSuchBucket`].
+    pub fn place_of(&self, bucket: &str, key: &Key) -> Result<Place, DoorError> {
+        let place = IndexKey::new(self.bucket(bucket)?.id, key);
+        Ok(Place { partition: place.partition(), owners: vec![self.who().node] })
     }
 
     /// Deletions go on when there is no room for more.

@@ -11,12 +11,14 @@
 )]
 
 mod alone;
+mod browser;
 mod buckets;
 mod commands;
 mod crash;
 mod damage;
 mod full_disk;
 mod lists;
+mod load;
 mod million;
 mod sign_in;
 mod support;
