@@ -13,6 +13,7 @@
 mod alone;
 mod buckets;
 mod commands;
+mod console_data;
 mod crash;
 mod damage;
 mod full_disk;
