@@ -31,6 +31,7 @@ use crate::cli::transfer;
 use crate::config::Config;
 use crate::console;
 use crate::front::route;
+use crate::front::route::Face;
 use crate::front::server;
 use crate::http::routes;
 use crate::node::birth;
@@ -160,6 +161,12 @@ fn die_on_poison() -> OnPoison {
     })
 }
 
+/// Everything that is served.
+#[must_use]
+pub fn faces() -> Vec<Face> {
+    vec![routes::face(), console::face()]
+}
+
 async fn serve(config: &Config) -> Done {
     // Before anything is opened: a stop during a long replay is an orderly one after it.
     let mut signals = StopSignals::listen()?;
@@ -178,10 +185,7 @@ async fn serve(config: &Config) -> Done {
     node.listens_at(addresses);
     node.watch();
     let (stop, stopped) = watch::channel(false);
-    let serving = worker::spawn(
-        "serve",
-        listeners.serve(route::assemble(node.clone(), vec![routes::face(), console::face(&node)]), stopped),
-    );
+    let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), faces()), stopped));
     signals.stop().await;
     tracing::info!("stopping: requests in flight are finished");
     node.drain();

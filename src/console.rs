@@ -12,8 +12,10 @@ use crate::node::Node;
 use crate::proto::scope::Need;
 
 pub mod asset;
+pub mod chart;
 pub mod data;
 pub mod form;
+pub mod live;
 pub mod overview;
 pub mod page;
 pub mod show;
@@ -37,17 +39,22 @@ const ROUTES: &[Route] = &[
     Route::page("GET", data::RAW, Need::Data, "The bytes of a value, as a download or a picture"),
     Route::page("POST", data::KEEP, Need::Data, "Keep one of several values"),
     Route::page("POST", data::DELETE, Need::Data, "Delete a key"),
+    Route::page("GET", live::PATH, Need::Observe, "Events that keep an open page live"),
     Route::page("POST", "/theme", Need::Nothing, "Keep the choice of a theme"),
 ];
 
 /// What is served to browsers.
 #[must_use]
-pub fn face(node: &Node) -> Face {
-    let router = Router::new()
+pub fn face() -> Face {
+    Face { rows: ROUTES, router, refuse: page::refuse_at_the_gate, under: "/" }
+}
+
+fn router(node: &Node) -> Router<Node> {
+    Router::new()
         .route(asset::PATH, get(asset::show))
         .route("/", get(overview::show))
+        .route(live::PATH, get(live::stream))
         .route("/theme", post(theme::choose))
         .merge(data::router())
-        .layer(middleware::from_fn_with_state(node.clone(), page::dress));
-    Face { rows: ROUTES, router }
+        .layer(middleware::from_fn_with_state(node.clone(), page::dress))
 }

@@ -3,8 +3,10 @@
 //! devices and programs, `console` for browsers.
 
 pub mod body;
+pub mod cookie;
 pub mod gate;
 pub mod linger;
+pub mod origin;
 pub mod path;
 pub mod problem;
 pub mod query;

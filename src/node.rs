@@ -1,18 +1,19 @@
 //! Floor 4: the drivers, with both tokio and policy. Faces see [`Node`], the door, and the plain values it returns.
 
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::RwLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::sync::watch;
 
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
 use crate::base::limits::BODY_BYTES_IN_FLIGHT_MAX;
+use crate::base::limits::LIVE_STREAMS_MAX;
 use crate::base::limits::REQUESTS_MAX;
 use crate::base::redact::Redacted;
 use crate::control::consensus::Consensus;
@@ -30,6 +31,9 @@ pub mod export;
 pub mod health;
 pub mod import;
 pub mod list;
+pub mod refusals;
+pub mod series;
+pub mod session;
 pub mod status;
 pub mod telemetry;
 pub mod vnode;
@@ -62,9 +66,14 @@ struct Inner {
     requests: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
     telemetry: Telemetry,
+    series: Mutex<series::Series>,
+    beat: watch::Sender<u64>,
+    live: Arc<Semaphore>,
     health: RwLock<health::Health>,
     addresses: OnceLock<Vec<String>>,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
+    doorman: session::Doorman,
+    refusals: refusals::Refusals,
     started: Instant,
     data_dir: std::path::PathBuf,
     disk_reserve: u64,
@@ -123,13 +132,27 @@ impl Node {
 
     /// No new work, please: `readyz` says 503 from now on.
     pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        self.0.draining.send_replace(true);
     }
 
     /// Whether the node is stopping.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+        *self.0.draining.borrow()
+    }
+
+    /// Returns when the node is stopping: what would go on for ever ends then.
+    pub async fn drained(&self) {
+        let mut draining = self.0.draining.subscribe();
+        let _nobody_left = draining.wait_for(|draining| *draining).await;
+    }
+
+    /// A place for one live stream, given back when dropped.
+    ///
+    /// # Errors
+    /// [`DoorError::Busy`] where all are taken.
+    pub fn enter_live(&self) -> Result<OwnedSemaphorePermit, DoorError> {
+        Arc::clone(&self.0.live).try_acquire_owned().map_err(|_full| DoorError::Busy)
     }
 
     /// Writes what waits, proves the index and closes in order. Blocks; call when no request is left.
@@ -139,6 +162,7 @@ impl Node {
     }
 }
 
-fn new_semaphores() -> (Arc<Semaphore>, Arc<Semaphore>) {
-    (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(BODY_BYTES_IN_FLIGHT_MAX)))
+/// Places for requests, bytes of their bodies, live streams.
+fn new_semaphores() -> [Arc<Semaphore>; 3] {
+    [REQUESTS_MAX, BODY_BYTES_IN_FLIGHT_MAX, LIVE_STREAMS_MAX].map(|places| Arc::new(Semaphore::new(places)))
 }

@@ -1,9 +1,12 @@
 //! Floor 1: pure cores. No I/O, no clock, no entropy, no spawn, no lock, no async: whatever varies is an argument.
 
+pub mod audit;
 pub mod bucket;
 pub mod causal;
 pub mod control;
 pub mod key;
 pub mod object;
+pub mod password;
 pub mod ring;
 pub mod scope;
+pub mod throttle;

@@ -99,6 +99,91 @@
     }
   });
 
+  // Live figures. htmx asks for a source; ours sleeps while nobody looks or while it is paused, and comes back by itself.
+  const SILENCE_MS = 11000; // two heartbeats and a little
+  const RETRY_MS = 2000;
+  const state = { last: 0, since: 0, paused: false };
+  const streams = new Set();
+  class Stream extends EventTarget {
+    constructor(url) {
+      super();
+      this.url = url;
+      this.readyState = EventSource.OPEN;
+      this.names = new Set();
+      streams.add(this);
+      this.addEventListener("beat", () => { state.last = Date.now(); });
+      this.addEventListener("end", () => location.reload());
+      this.wake();
+    }
+    wake() {
+      const wanted = !this.closed && !state.paused && !document.hidden;
+      if (!wanted && this.source) { this.source.close(); this.source = null; }
+      if (!wanted || this.source) return;
+      this.source = new EventSource(this.url);
+      this.source.onerror = () => {
+        // A refusal ends an EventSource for good; a broken connection does not, but waits as it likes.
+        this.source.close();
+        this.source = null;
+        state.last = 0;
+        setTimeout(() => this.wake(), RETRY_MS);
+      };
+      this.names.forEach((name) => this.pass(name));
+    }
+    pass(name) {
+      this.source.addEventListener(name, (event) => this.dispatchEvent(new MessageEvent(name, { data: event.data })));
+    }
+    addEventListener(name, listener) {
+      super.addEventListener(name, listener);
+      if (this.names.has(name)) return;
+      this.names.add(name);
+      if (this.source) this.pass(name);
+    }
+    close() { this.closed = true; this.wake(); streams.delete(this); }
+  }
+  if (window.htmx) htmx.createEventSource = (url) => new Stream(url);
+  const tell = () => {
+    if (!streams.size || !$("live")) return;
+    const fresh = Date.now() - state.last < SILENCE_MS;
+    if (fresh) state.since = state.last;
+    const since = state.since ? " since " + clock.format(state.since) : "";
+    const [kind, icon, text] = state.paused ? ["", "pause", "Paused" + since] : fresh ? ["ok", "live", "Live"]
+      : document.hidden || Date.now() - began < SILENCE_MS && !state.since ? ["", "clock", "Connecting"] : ["bad", "warn", "Stale" + since];
+    $("live").hidden = false;
+    const mark = $("live-state").firstElementChild;
+    if (mark.dataset.says === text) return;
+    mark.dataset.says = text;
+    mark.className = "state " + kind;
+    const use = document.querySelector("#badge use").cloneNode();
+    use.setAttribute("href", use.getAttribute("href").replace(/#.*/, "#" + icon));
+    const drawn = document.querySelector("#badge svg").cloneNode();
+    drawn.append(use);
+    mark.replaceChildren(drawn, text);
+  };
+  const began = Date.now();
+  const look = () => { streams.forEach((stream) => stream.wake()); tell(); };
+  document.addEventListener("visibilitychange", look);
+  setInterval(tell, 1000);
+  if ($("pause")) $("pause").addEventListener("click", () => {
+    state.paused = !state.paused;
+    $("pause").setAttribute("aria-pressed", String(state.paused));
+    look();
+  });
+  // What is open stays open and what has the focus keeps it when a piece of the page is replaced under it.
+  const kept = new Map();
+  document.addEventListener("htmx:sseBeforeMessage", (event) => {
+    const focus = event.target.contains(document.activeElement) ? document.activeElement.closest("[id]") : null;
+    const open = [...event.target.querySelectorAll("details[open][id]")].map((details) => details.id);
+    kept.set(event.target, { open, focus: focus && focus.id, verdict: $("verdict") && $("verdict").textContent });
+  });
+  document.addEventListener("htmx:sseMessage", (event) => {
+    const { open, focus, verdict } = kept.get(event.target) || { open: [] };
+    open.forEach((id) => { if ($(id)) $(id).open = true; });
+    if (focus && $(focus)) ($(focus).matches("details") ? $(focus).firstElementChild : $(focus)).focus();
+    if (verdict && $("verdict") && $("verdict").textContent !== verdict) $("announce").textContent = $("verdict").textContent;
+    wake(event.target);
+    tell();
+  });
+
   // htmx shows a refusal where it belongs: in the place that the page names, else as a page of its own.
   document.addEventListener("htmx:beforeSwap", (event) => {
     const status = event.detail.xhr.status;

@@ -133,9 +133,22 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// Reverses [`hex`] for exactly `N` bytes; `None` for anything that it would not have produced.
+#[must_use]
+pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let good = text.len() == 2 * N && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2).filter(|_| good)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::DecodeError;
+    use super::from_hex;
+    use super::hex;
     use super::seal;
     use super::unseal;
 
@@ -152,6 +165,14 @@ mod tests {
         }
         for len in 0..sealed.len() {
             assert!(unseal::<(u32, String)>(1, b"key", &sealed[..len]).is_err(), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_is_read_as_it_is_written() {
+        assert_eq!(from_hex::<3>(&hex(&[0, 171, 255])), Some([0, 171, 255]));
+        for bad in ["", "00ab", "00abfff", "00ABff", "00abfg", "+0abff", "00aé1"] {
+            assert_eq!(from_hex::<3>(bad), None, "{bad}");
         }
     }
 }

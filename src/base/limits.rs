@@ -128,6 +128,48 @@ pub const PASSWORD_BYTES_MAX: usize = 256;
 /// Characters in a password, at least (ASVS 6.2.1).
 pub const PASSWORD_CHARS_MIN: usize = 8;
 
+/// How long a browser stays signed in: a working day, with its breaks.
+pub const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
+/// Sessions of one user; the oldest ends when another begins. Enough for every browser of a person.
+pub const USER_SESSIONS_MAX: usize = 16;
+
+/// One-time sign-in links that wait to be used; each is asked for by an admin.
+pub const SIGN_IN_LINKS_MAX: usize = 64;
+/// How long a sign-in link is good where nothing else is asked for: time to carry it to a browser.
+pub const SIGN_IN_LINK_TTL: Duration = Duration::from_secs(15 * 60);
+/// The longest that may be asked for.
+pub const SIGN_IN_LINK_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Passwords hashed at once: each takes 19 MiB and a processor for tens of milliseconds.
+pub const PASSWORD_HASHES_MAX: usize = 2;
+/// Further ones that wait for their turn, about a second of work; the next is answered 503. More than an address has
+/// free attempts, so that no single one fills it.
+pub const PASSWORD_HASHES_WAITING_MAX: usize = 32;
+
+/// Failed sign-ins of one account from one address before each costs a wait: typing mistakes are free.
+pub const SIGN_IN_FREE_PER_ACCOUNT: u32 = 5;
+/// The longest wait for one account from one address: about 300 guesses a day.
+pub const SIGN_IN_WAIT_PER_ACCOUNT_MAX: Duration = Duration::from_secs(300);
+/// Failed sign-ins of one address before each costs a wait: several people may share it.
+pub const SIGN_IN_FREE_PER_ADDRESS: u32 = 20;
+/// The longest wait of one address: others behind it must get a turn.
+pub const SIGN_IN_WAIT_PER_ADDRESS_MAX: Duration = Duration::from_secs(60);
+/// The first wait; each further failure doubles it.
+pub const SIGN_IN_WAIT_FIRST: Duration = Duration::from_secs(1);
+/// Failures are forgotten after this much quiet: longer than any wait.
+pub const SIGN_IN_FORGET: Duration = Duration::from_secs(1800);
+/// Accounts and addresses remembered for it, about 2 MiB; beyond it the one not seen for longest is forgotten.
+pub const SIGN_IN_RECORDS_MAX: usize = 20_000;
+
+/// Entries of the audit that are kept, about 3 MiB on every node; older ones are in backups and in nothing else.
+pub const AUDIT_ENTRIES_MAX: usize = 10_000;
+/// Entries of one page of the audit.
+pub const AUDIT_PAGE_MAX: usize = 1000;
+/// At most one entry a minute tells of the failed sign-ins of one account from one address; the next counts the rest.
+pub const AUDIT_FAILURES_EVERY: Duration = Duration::from_secs(60);
+/// Accounts and addresses told apart in that; the others count together, so that nobody floods the audit.
+pub const AUDIT_FAILURES_APART_MAX: usize = 8;
+
 /// Bytes of the journal's first segment: small, because a start on an empty directory waits for its zeros to be synced.
 pub const FIRST_SEGMENT_BYTES: u64 = 1024 * 1024;
 
@@ -183,3 +225,23 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Bytes of the control journal after which a snapshot replaces it.
 pub const CONTROL_SNAPSHOT_BYTES: u64 = 512 * 1024;
+
+/// How often a node writes down what it counted; also the beat of the console's live figures: fast enough to watch, slow
+/// enough that an idle node stays idle.
+pub const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// Samples kept at that pace: fifteen minutes, about 35 KiB.
+pub const SAMPLES_FINE: usize = 180;
+/// How often one is kept for longer.
+pub const SAMPLE_COARSE_EVERY: Duration = Duration::from_secs(60);
+/// Samples kept at that pace: a day, about 280 KiB.
+pub const SAMPLES_COARSE: usize = 1440;
+/// Samples over which the figures of "the last minute" reach.
+pub const SAMPLES_LAST_MINUTE: usize = 12;
+
+/// History that a forecast of the disk needs: with less, one preallocated segment would look like a trend.
+pub const FORECAST_HISTORY_MIN: Duration = Duration::from_secs(600);
+/// History that it looks at: a morning tells more about the evening than yesterday does.
+pub const FORECAST_WINDOW: Duration = Duration::from_secs(6 * 3600);
+
+/// Live streams of the console at once: one to each open page, and each costs a connection.
+pub const LIVE_STREAMS_MAX: usize = 64;

@@ -29,14 +29,19 @@ use axum::middleware::Next;
 use axum::response::Html;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::utf8_percent_encode;
 
+use crate::console::live;
 use crate::console::show;
 use crate::front::problem::Problem;
+use crate::front::route::RefusedRequest;
 use crate::node::Node;
 use crate::node::access::Caller;
 use crate::node::error::DoorError;
 use crate::node::health::Alarm;
 use crate::node::status::Survives;
+use crate::proto::audit::Via;
 
 /// A page's answer.
 pub type Answer = Result<Response, Refused>;
@@ -98,6 +103,10 @@ impl Theme {
         }
     }
 
+    fn of(headers: &HeaderMap) -> Self {
+        cookie(headers, THEME_COOKIE).and_then(Self::parse).unwrap_or(Self::Auto)
+    }
+
     /// The theme with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -136,8 +145,8 @@ impl Visit {
     #[must_use]
     pub fn of(uri: &Uri, headers: &HeaderMap, caller: Option<Caller>) -> Self {
         Self {
-            caller: caller.unwrap_or_else(Caller::anonymous),
-            theme: cookie(headers, THEME_COOKIE).and_then(Theme::parse).unwrap_or(Theme::Auto),
+            caller: caller.unwrap_or_else(|| Caller::anonymous(None)),
+            theme: Theme::of(headers),
             here: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
             partial: headers.contains_key("hx-request"),
         }
@@ -174,6 +183,8 @@ pub struct Page {
     pub theme: Theme,
     /// Path and query of this page.
     pub here: String,
+    /// Where its live figures come from.
+    pub live: String,
     /// The badge.
     pub survives: Survives,
     /// What is wrong, worst first.
@@ -184,7 +195,7 @@ impl Page {
     /// The frame of one page.
     #[must_use]
     pub fn new(node: &Node, visit: &Visit, section: Section, title: impl Into<String>) -> Self {
-        let anonymous = visit.caller == Caller::anonymous();
+        let anonymous = visit.caller.via == Via::Anonymous;
         Self {
             title: title.into(),
             section,
@@ -192,9 +203,25 @@ impl Page {
             user: if anonymous { String::new() } else { visit.caller.name.to_string() },
             theme: visit.theme,
             here: visit.here.clone(),
+            live: live::PATH.to_owned(),
             survives: node.survives(),
             // Who is not signed in learns nothing about the node but its name.
             alarms: if anonymous { Vec::new() } else { node.alarms() },
+        }
+    }
+
+    /// The frame of a page that knows neither the node nor its visitor.
+    fn outside(theme: Theme, here: &str, title: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            section: Section::Outside,
+            node: String::new(),
+            user: String::new(),
+            theme,
+            here: here.to_owned(),
+            live: String::new(),
+            survives: Survives { machines: 0, reason: String::new() },
+            alarms: Vec::new(),
         }
     }
 
@@ -292,14 +319,37 @@ pub async fn dress(State(node): State<Node>, request: Request, next: Next) -> Re
 }
 
 /// The page of a refusal.
-#[must_use]
-pub fn refuse(node: &Node, visit: &Visit, problem: &Problem) -> Response {
-    let title = problem.status.canonical_reason().unwrap_or("Refused");
-    let page = Page::new(node, visit, Section::Outside, title);
-    let template =
-        RefusedPage { page, problem, heading: heading(problem.status), sentence: show::sentence(&problem.detail) };
-    let response = render_as(problem.status, &template);
-    response.unwrap_or_else(|Refused(problem)| problem.into_response())
+fn refuse(node: &Node, visit: &Visit, problem: &Problem) -> Response {
+    draw_refusal(Page::new(node, visit, Section::Outside, title(problem)), problem)
+}
+
+/// What a browser gets when the gate does not let it in: the way to the sign-in, or a page that says why.
+pub fn refuse_at_the_gate(problem: Problem, request: &RefusedRequest) -> Response {
+    let to_read = request.accepts_html && request.method.is_safe();
+    if problem.status == StatusCode::UNAUTHORIZED && to_read {
+        let next = utf8_percent_encode(&request.path_and_query, NON_ALPHANUMERIC);
+        return lock_down(see_other(&format!("/sign-in?next={next}")));
+    }
+    let page = Page::outside(Theme::of(&request.headers), local_path(&request.path_and_query), title(&problem));
+    let mut response = draw_refusal(page, &problem);
+    if problem.status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ringfort\""));
+    }
+    lock_down(response)
+}
+
+fn title(problem: &Problem) -> &'static str {
+    problem.status.canonical_reason().unwrap_or("Refused")
+}
+
+fn draw_refusal(page: Page, problem: &Problem) -> Response {
+    let (heading, sentence) = (heading(problem.status), show::sentence(&problem.detail));
+    let drawn = render_as(problem.status, &RefusedPage { page, problem, heading, sentence });
+    let mut response = drawn.unwrap_or_else(|Refused(problem)| problem.into_response());
+    if let Some(seconds) = problem.retry_after_s {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 /// A refusal in a few words, by what the visitor can do.

@@ -50,6 +50,12 @@ pub fn utc(at: &str) -> String {
     }
 }
 
+/// `15:36:30` for an RFC 3339 instant of ours, in UTC.
+#[must_use]
+pub fn clock(at: &str) -> &str {
+    at.get(11..19).unwrap_or(at)
+}
+
 /// `2 min ago` for an RFC 3339 instant of ours; `in 2 min` where it is still to come.
 #[must_use]
 pub fn ago(at: &str) -> String {

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::base::codec;
+use crate::base::codec::DecodeError;
 use crate::base::limits::CONTROL_SNAPSHOT_BYTES;
 use crate::base::limits::FIRST_SEGMENT_BYTES;
 use crate::control::consensus::Consensus;
@@ -23,6 +24,7 @@ use crate::control::consensus::ProposeError;
 use crate::proto::control::Applied;
 use crate::proto::control::Command;
 use crate::proto::control::State;
+use crate::proto::control::first::FirstState;
 use crate::store::data_dir;
 use crate::store::disk::FsDisk;
 use crate::store::journal::JournalError;
@@ -39,8 +41,11 @@ use crate::store::journal::writer::NotCommitted;
 use crate::store::journal::writer::OnPoison;
 use crate::store::journal::writer::Sequence;
 
-/// The stored format of commands and snapshots.
+/// The stored format of commands: a new variant is no new format.
 const VERSION: u8 = 1;
+/// The stored format of snapshots; 1 had neither sessions nor an audit.
+const SNAPSHOT_VERSION: u8 = 2;
+const FIRST_SNAPSHOT_VERSION: u8 = 1;
 const SNAPSHOT: &str = "snapshot";
 /// Told apart from other sealed bytes.
 const COMMAND_CONTEXT: &[u8] = b"control command";
@@ -54,6 +59,19 @@ struct Snapshot {
     /// The first group that is not in it.
     next_group: u64,
     state: State,
+}
+
+/// Format 1.
+#[derive(Deserialize)]
+struct FirstSnapshot {
+    next_group: u64,
+    state: FirstState,
+}
+
+impl From<FirstSnapshot> for Snapshot {
+    fn from(first: FirstSnapshot) -> Self {
+        Self { next_group: first.next_group, state: first.state.into() }
+    }
 }
 
 /// Learns where the journal's groups end.
@@ -162,7 +180,7 @@ impl Sole {
     fn snapshot(&self, state: &State) {
         let behind = *self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = Snapshot { next_group: behind.group, state: state.clone() };
-        let bytes = codec::seal(VERSION, SNAPSHOT_CONTEXT, &snapshot);
+        let bytes = codec::seal(SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, &snapshot);
         match data_dir::write_whole(&self.snapshot_path, &bytes) {
             Ok(()) => self.journal.prove(behind),
             Err(error) => tracing::warn!(%error, "the control snapshot could not be written"),
@@ -221,7 +239,8 @@ pub fn accept_loss(dir: &Path, aside: &Path, birth: Birth) -> Result<Vec<String>
     let disk = Arc::new(FsDisk::new(fresh.clone()));
     let (log, _) = recovery::open(disk, SIZES, Some(Birth { generation, ..birth }), &mut |_, _| Ok(()))?;
     let snapshot = Snapshot { next_group: log.position().group, state };
-    data_dir::write_whole(&fresh.join(SNAPSHOT), &codec::seal(VERSION, SNAPSHOT_CONTEXT, &snapshot)).map_err(io())?;
+    data_dir::write_whole(&fresh.join(SNAPSHOT), &codec::seal(SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, &snapshot))
+        .map_err(io())?;
     log.close()?;
     std::fs::rename(dir, aside).map_err(io())?;
     std::fs::rename(&fresh, dir).map_err(io())?;
@@ -250,8 +269,17 @@ fn read_snapshot(path: &Path) -> Result<Snapshot, JournalError> {
         }
         Err(source) => return Err(JournalError::Io { doing: "reading the control snapshot", source }),
     };
-    codec::unseal(VERSION, SNAPSHOT_CONTEXT, &bytes)
+    decode_snapshot(&bytes)
         .map_err(|error| JournalError::Corrupt { place: SNAPSHOT.to_owned(), reason: error.to_string() })
+}
+
+fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
+    match codec::unseal(SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, bytes) {
+        Err(DecodeError::Version { found: FIRST_SNAPSHOT_VERSION, .. }) => {
+            codec::unseal::<FirstSnapshot>(FIRST_SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, bytes).map(Into::into)
+        }
+        decoded => decoded,
+    }
 }
 
 fn replay(state: &mut State, records: &[&[u8]]) -> Result<(), JournalError> {

@@ -1,25 +1,35 @@
-//! In front of every handler: a place inside the door, who is calling, whether that is enough, and the count
-//! afterwards. Deny by default: a route that is not in the table is not served.
+//! In front of every handler: who is calling, whether that is enough, a place inside the door, and the count afterwards.
+//! Deny by default: a route that is not in the table is not served. Who is calling is decided once, on the row that the
+//! path matched, in this order: the control socket, a bearer token, a session's cookie.
 
+use std::net::IpAddr;
 use std::net::SocketAddr;
 
+use axum::body::HttpBody;
 use axum::extract::MatchedPath;
 use axum::extract::Request;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::http::HeaderName;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::middleware::Next;
-use axum::response::IntoResponse;
 use axum::response::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::base::time;
+use crate::front::cookie;
+use crate::front::origin;
 use crate::front::problem::Problem;
+use crate::front::route::RefusedRequest;
+use crate::front::route::Route;
 use crate::front::route::Table;
 use crate::node::Node;
+use crate::node::access::BadToken;
 use crate::node::access::Caller;
+use crate::node::telemetry::Operation;
+use crate::proto::audit::Via;
 use crate::proto::scope::Need;
 
 /// Where a connection comes from.
@@ -29,6 +39,25 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// The local control socket, opened by this process's own user or root.
     Local,
+}
+
+impl Peer {
+    /// The address, but not the port.
+    #[must_use]
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Local => None,
+        }
+    }
+
+    /// Whether nobody on the way can read or change what is said.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Local => false,
+        }
+    }
 }
 
 /// What the middleware knows.
@@ -43,78 +72,157 @@ pub struct Gate {
 /// The middleware.
 pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let started = time::mono();
-    let Some(matched) = request.extensions().get::<MatchedPath>().cloned() else { return not_here().await };
-    let Some(route) = gate.table.find(request.method(), matched.as_str()) else {
-        return not_so(&gate.table, matched.as_str());
+    let Some(matched) = request.extensions().get::<MatchedPath>().cloned() else {
+        return not_here(State(gate), request).await;
     };
-    let operation = route.operation;
-    let response = match admit(&gate.node, &mut request, route.need) {
+    let Some(row) = gate.table.find(request.method(), matched.as_str()) else {
+        return not_so(&gate.table, matched.as_str(), &request);
+    };
+    let route = row.route;
+    let mut response = match admit(&gate.node, &mut request, &route) {
         Ok(place) => {
             let response = next.run(request).await;
             drop(place);
             response
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => (row.refuse)(problem, &RefusedRequest::of(&request)),
     };
-    gate.node.telemetry().answered(operation, response.status().as_u16(), started.elapsed());
+    harden(&mut response, cache_of(&route));
+    gate.node.telemetry().answered(route.operation, response.status().as_u16(), started.elapsed());
     response
 }
 
 /// A place inside the door for a caller who may. Probes need none: a node that is busy is not dead.
-fn admit(node: &Node, request: &mut Request, need: Need) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     let peer = request.extensions().get::<Peer>().copied();
-    let caller = caller(node, request.headers(), peer, need)?;
+    let on_loopback = peer.and_then(Peer::ip).is_some_and(|from| from.is_loopback());
+    let need = if route.need == Need::Metrics && on_loopback { Need::Nothing } else { route.need };
+    let caller = identify(node, request, peer, need)?;
+    if !caller.may(need) {
+        return Err(not_enough(&caller, route));
+    }
     request.extensions_mut().insert(caller);
     // The owner is let in also when everyone else has to wait.
-    if need == Need::Nothing || peer == Some(Peer::Local) { Ok(None) } else { Ok(Some(node.enter()?)) }
+    if route.need == Need::Nothing || peer == Some(Peer::Local) { Ok(None) } else { Ok(Some(node.enter()?)) }
 }
 
-/// Who is calling, if that is enough.
-fn caller(node: &Node, headers: &HeaderMap, peer: Option<Peer>, need: Need) -> Result<Caller, Problem> {
+/// Who is calling.
+fn identify(node: &Node, request: &Request, peer: Option<Peer>, need: Need) -> Result<Caller, Problem> {
     if peer == Some(Peer::Local) {
         return Ok(Caller::local());
     }
-    let on_loopback = matches!(peer, Some(Peer::Tcp(address)) if address.ip().is_loopback());
-    if need == Need::Nothing || (need == Need::Metrics && on_loopback) {
-        return Ok(Caller::anonymous());
+    let (headers, from) = (request.headers(), peer.and_then(Peer::ip));
+    let secure = peer.is_some_and(Peer::is_tls);
+    let is_change = !request.method().is_safe();
+    if need == Need::Nothing {
+        // Such as a sign-in: another page must not do it in a browser's name.
+        if is_change {
+            check_origin(request, secure)?;
+        }
+        return Ok(Caller::anonymous(from));
     }
-    let unauthorized = |detail| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
-    let bearer = bearer(headers).ok_or_else(|| unauthorized("this needs a token: `Authorization: Bearer …`"))?;
-    let caller = node.caller_of(bearer).map_err(|reason| {
-        tracing::info!(?reason, "a token was refused");
-        unauthorized("this token is not valid here")
-    })?;
-    if !caller.may(need) {
-        tracing::info!(caller = &*caller.name, ?need, "a token's scopes were not enough");
-        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "this token's scopes do not allow it"));
+    if headers.contains_key(header::AUTHORIZATION) {
+        let bearer = bearer(headers).ok_or_else(|| unauthorized("this needs a token: `Authorization: Bearer …`"))?;
+        let known = node.caller_of(bearer, from);
+        return known.map_err(|reason| refused(node, reason, "this token is not valid here"));
+    }
+    let Some(secret) = cookie::read(headers, secure, node.who().cluster) else {
+        return Err(unauthorized("this needs a token: `Authorization: Bearer …`"));
+    };
+    let caller = node.caller_of_session(secret, from);
+    let caller = caller.map_err(|reason| refused(node, reason, "this session has ended; sign in again"))?;
+    if is_change {
+        check_origin(request, secure)?;
     }
     Ok(caller)
 }
 
+fn unauthorized(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+}
+
+fn refused(node: &Node, reason: BadToken, detail: &str) -> Problem {
+    if let Some(dropped) = node.refusals().admit(time::mono()) {
+        tracing::info!(?reason, dropped, "a token or session was refused");
+    }
+    unauthorized(detail)
+}
+
+fn not_enough(caller: &Caller, route: &Route) -> Problem {
+    let Route { method, path, need, .. } = route;
+    let detail = match (need, caller.via) {
+        (Need::Owner, _) => "only the node's owner may, on its own machine, through the control socket",
+        (_, Via::Session) => "this user may not do it; an admin can change that",
+        (_, Via::Local | Via::Anonymous | Via::Token) => "this token's scopes do not allow it",
+    };
+    tracing::info!(caller = &*caller.name, via = ?caller.via, method, path, ?need, "a caller's scopes were not enough");
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
+}
+
+/// A change that a browser sends by itself must come from a page of our own, and be a form or document.
+fn check_origin(request: &Request, secure: bool) -> Result<(), Problem> {
+    let has_body = !request.body().is_end_stream();
+    let cross = |detail| Err(Problem::new(StatusCode::FORBIDDEN, "cross_origin", detail));
+    if !origin::is_same(request.headers(), request.uri(), secure) {
+        return cross("this was not sent by a page of this node; nothing was changed; programs use a token instead");
+    }
+    if !origin::is_form(request.headers(), has_body) {
+        return cross("a browser's change is a form or a JSON document; nothing was changed");
+    }
+    Ok(())
+}
+
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next()?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    (scheme.eq_ignore_ascii_case("bearer") && values.next().is_none()).then_some(token.trim())
+}
+
+/// What every answer carries unless its handler knows better: no guessing of types, no path in a referrer, and nothing
+/// that was answered to somebody in particular in a cache.
+fn harden(response: &mut Response, cache: Option<&'static str>) {
+    let cache = if response.status().is_success() { cache } else { Some("no-store") };
+    let mut default = |name: HeaderName, value| {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    default(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    default(header::REFERRER_POLICY, "same-origin");
+    if let Some(cache) = cache {
+        default(header::CACHE_CONTROL, cache);
+    }
+}
+
+fn cache_of(route: &Route) -> Option<&'static str> {
+    if route.need == Need::Nothing {
+        None
+    } else if route.operation == Operation::Get {
+        // A value may be asked for again by its ETag.
+        Some("private, no-cache")
+    } else {
+        Some("no-store")
+    }
 }
 
 /// Nothing is served under this path.
-pub async fn not_here() -> Response {
-    std::future::ready(Problem::new(
-        StatusCode::NOT_FOUND,
-        "no_such_path",
-        "nothing is served under this path; see /v1/openapi.json",
-    ))
-    .await
-    .into_response()
+pub async fn not_here(State(gate): State<Gate>, request: Request) -> Response {
+    let problem =
+        Problem::new(StatusCode::NOT_FOUND, "no_such_path", "nothing is served under this path; see /v1/openapi.json");
+    let refuse = gate.table.refuse_under(request.uri().path());
+    let mut response = refuse(problem, &RefusedRequest::of(&request));
+    harden(&mut response, None);
+    std::future::ready(response).await
 }
 
 /// The path is served, but not by this method.
-fn not_so(table: &Table, path: &str) -> Response {
+fn not_so(table: &Table, path: &str, request: &Request) -> Response {
     let methods = table.methods(path).join(", ");
     let detail = format!("this path takes {methods}; nothing was changed; see /v1/openapi.json");
-    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail).into_response();
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail);
+    let mut response = table.refuse_of(path)(problem, &RefusedRequest::of(request));
     if let Ok(methods) = HeaderValue::from_str(&methods) {
         response.headers_mut().insert(header::ALLOW, methods);
     }
+    harden(&mut response, None);
     response
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::base::codec;
 use crate::base::rng;
 use crate::node::error::DoorError;
+use crate::node::session::SignInError;
 use crate::proto::control::Refused;
 use crate::proto::key::KeyError;
 use crate::proto::object::apply::Refusal;
@@ -141,6 +142,21 @@ impl From<DoorError> for Problem {
     }
 }
 
+impl From<SignInError> for Problem {
+    fn from(error: SignInError) -> Self {
+        let detail = error.to_string();
+        match error {
+            // Not 401: what was given were no credentials of the request.
+            SignInError::Wrong => Self::new(StatusCode::FORBIDDEN, "wrong_password", detail),
+            SignInError::WrongCode => Self::new(StatusCode::FORBIDDEN, "wrong_code", detail),
+            SignInError::TooMany { retry_after_s } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail).retry_after(retry_after_s)
+            }
+            SignInError::Door(error) => Self::from(error),
+        }
+    }
+}
+
 fn refused(refusal: Refusal, detail: String) -> Problem {
     let (status, code) = match refusal {
         Refusal::ConditionFailed => (StatusCode::PRECONDITION_FAILED, "condition_failed"),
@@ -162,6 +178,8 @@ fn not_so(refused: &Refused, detail: String) -> Problem {
         Refused::KindFixed(_) => (StatusCode::CONFLICT, "kind_fixed"),
         Refused::Full { .. } => (StatusCode::CONFLICT, "limit_reached"),
         Refused::Begun => (StatusCode::CONFLICT, "begun"),
+        Refused::Claimed => (StatusCode::CONFLICT, "claimed"),
+        Refused::LastAdmin(_) => (StatusCode::CONFLICT, "last_admin"),
     };
     Problem::new(status, code, detail)
 }

@@ -1,5 +1,8 @@
-//! `/v1/tokens` and `/v1/users`.
+//! `/v1/tokens`, `/v1/users`, `/v1/sign-in-links` and `/v1/claim-code`.
 
+use std::time::Duration;
+
+use axum::Extension;
 use axum::Json;
 use axum::extract::Request;
 use axum::extract::State;
@@ -9,12 +12,16 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::base::limits::SIGN_IN_LINK_TTL;
+use crate::base::limits::SIGN_IN_LINK_TTL_MAX;
 use crate::base::redact::Redacted;
+use crate::base::time;
 use crate::front::body;
 use crate::front::path;
 use crate::front::problem::Problem;
 use crate::front::query;
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::proto::scope::Scope;
 
 #[derive(Deserialize)]
@@ -28,8 +35,15 @@ struct TokenDocument {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UserDocument {
-    password: String,
+    password: Option<String>,
     scopes: Vec<Scope>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkDocument {
+    user: String,
+    ttl: Option<String>,
 }
 
 fn check_scopes(mut scopes: Vec<Scope>) -> Result<Vec<Scope>, Problem> {
@@ -49,19 +63,27 @@ pub async fn list_tokens(State(node): State<Node>) -> Json<Value> {
 }
 
 /// `POST /v1/tokens`.
-pub async fn add_token(State(node): State<Node>, request: Request) -> Result<(StatusCode, Json<Value>), Problem> {
+pub async fn add_token(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let (parts, body) = request.into_parts();
     let document: TokenDocument = body::document(&node, &parts.headers, body).await?;
     let ttl_ms = document.ttl.as_deref().map(|ttl| query::ttl_ms("ttl", ttl)).transpose()?;
     let scopes = check_scopes(document.scopes)?;
-    let (id, secret) = node.add_token(&document.name, scopes.clone(), ttl_ms).await?;
+    let (id, secret) = node.add_token(&caller, &document.name, scopes.clone(), ttl_ms).await?;
     let answer = json!({ "id": id, "name": document.name, "scopes": scopes, "token": secret.reveal() });
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
 /// `DELETE /v1/tokens/{id}`.
-pub async fn remove_token(State(node): State<Node>, uri: Uri) -> Result<StatusCode, Problem> {
-    node.remove_token(&path::segment(uri.path(), 2)?).await?;
+pub async fn remove_token(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Result<StatusCode, Problem> {
+    node.remove_token(&caller, &path::segment(uri.path(), 2)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -70,19 +92,56 @@ pub async fn list_users(State(node): State<Node>) -> Json<Value> {
     std::future::ready(Json(json!({ "users": node.users() }))).await
 }
 
-/// `PUT /v1/users/{name}`.
-pub async fn put_user(State(node): State<Node>, request: Request) -> Result<(StatusCode, Json<Value>), Problem> {
+/// `PUT /v1/users/{name}`. Without a password the one there is stays; a new user then signs in with links only.
+pub async fn put_user(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let (parts, body) = request.into_parts();
     let name = path::segment(parts.uri.path(), 2)?;
     let document: UserDocument = body::document(&node, &parts.headers, body).await?;
     let scopes = check_scopes(document.scopes)?;
-    let made = node.put_user(&name, Redacted::new(document.password), scopes.clone()).await?;
+    let made = match document.password {
+        Some(password) => node.put_user(&caller, &name, Redacted::new(password), scopes.clone()).await?,
+        None => node.set_scopes(&caller, &name, scopes.clone()).await?,
+    };
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(json!({ "name": name, "scopes": scopes }))))
 }
 
 /// `DELETE /v1/users/{name}`.
-pub async fn remove_user(State(node): State<Node>, uri: Uri) -> Result<StatusCode, Problem> {
-    node.remove_user(&path::segment(uri.path(), 2)?).await?;
+pub async fn remove_user(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Result<StatusCode, Problem> {
+    node.remove_user(&caller, &path::segment(uri.path(), 2)?).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/sign-in-links`.
+pub async fn make_link(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let (parts, body) = request.into_parts();
+    let document: LinkDocument = body::document(&node, &parts.headers, body).await?;
+    let ttl_ms = document.ttl.as_deref().map(|ttl| query::ttl_ms("ttl", ttl)).transpose()?;
+    let ttl = ttl_ms.map_or(SIGN_IN_LINK_TTL, Duration::from_millis);
+    if ttl > SIGN_IN_LINK_TTL_MAX {
+        let hours = SIGN_IN_LINK_TTL_MAX.as_secs() / 3600;
+        let detail = format!("ttl: a sign-in link is good for {hours}h at most; nothing was changed");
+        return Err(Problem::unprocessable("out_of_range", detail));
+    }
+    let link = node.make_link(&caller, &document.user, ttl).await?;
+    let path = format!("/sign-in/link/{}", link.code.reveal());
+    Ok((StatusCode::CREATED, Json(json!({ "path": path, "expires": time::rfc3339(link.expires_ms) }))))
+}
+
+/// `GET /v1/claim-code`.
+pub async fn claim_code(State(node): State<Node>) -> Result<Json<Value>, Problem> {
+    let code = node.claim_code()?;
+    std::future::ready(Ok(Json(json!({ "code": code.as_ref().map(Redacted::reveal) })))).await
 }

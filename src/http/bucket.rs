@@ -1,5 +1,6 @@
 //! `/v1/buckets`: definitions.
 
+use axum::Extension;
 use axum::Json;
 use axum::extract::Request;
 use axum::extract::State;
@@ -15,6 +16,7 @@ use crate::front::path;
 use crate::front::problem::Problem;
 use crate::front::query;
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::node::buckets::BucketWish;
 use crate::proto::bucket::Class;
 use crate::proto::bucket::Kind;
@@ -70,7 +72,11 @@ pub async fn show(State(node): State<Node>, uri: Uri) -> Result<Json<Value>, Pro
 }
 
 /// `PUT /v1/buckets/{name}`.
-pub async fn make(State(node): State<Node>, request: Request) -> Result<(StatusCode, Json<Value>), Problem> {
+pub async fn make(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let (parts, body) = request.into_parts();
     let name = path::segment(parts.uri.path(), 2)?;
     let document: Document = body::document(&node, &parts.headers, body).await?;
@@ -81,7 +87,7 @@ pub async fn make(State(node): State<Node>, request: Request) -> Result<(StatusC
         Some(Some(ttl)) => Some(Some(query::ttl_ms("ttl", &ttl)?)),
     };
     let wish = BucketWish { kind, n: document.n, r: document.r, w: document.w, ttl_ms, class: document.class };
-    let made = node.put_bucket(&name, wish).await?;
+    let made = node.put_bucket(&caller, &name, wish).await?;
     let bucket = node.bucket_view(&name)?;
     Ok((if made { StatusCode::CREATED } else { StatusCode::OK }, Json(view(&name, &bucket))))
 }
@@ -102,7 +108,11 @@ fn parse_kind(kind: &str) -> Result<Kind, Problem> {
 }
 
 /// `DELETE /v1/buckets/{name}`.
-pub async fn remove(State(node): State<Node>, uri: Uri) -> Result<StatusCode, Problem> {
-    node.remove_bucket(&path::segment(uri.path(), 2)?).await?;
+pub async fn remove(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Result<StatusCode, Problem> {
+    node.remove_bucket(&caller, &path::segment(uri.path(), 2)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -71,6 +71,8 @@ fn need_in_words(need: Need) -> &'static str {
         Need::Observe => "data, operate, support or admin",
         Need::Metrics => "data, operate, support or admin; nothing on a loopback address",
         Need::Admin => "admin",
+        Need::SignedIn => "any token",
+        Need::Owner => "the control socket of the node's own machine",
     }
 }
 
@@ -125,9 +127,8 @@ fn request_body(route: &Route) -> Option<Value> {
         ("PUT", "/v1/buckets/{name}") => ("application/json", bucket_schema()),
         ("POST", "/v1/buckets/{name}/import") => ("application/x-ndjson", json!({ "type": "string" })),
         ("POST", "/v1/tokens") => ("application/json", json!({ "type": "object", "required": ["name", "scopes"] })),
-        ("PUT", "/v1/users/{name}") => {
-            ("application/json", json!({ "type": "object", "required": ["password", "scopes"] }))
-        }
+        ("PUT", "/v1/users/{name}") => ("application/json", json!({ "type": "object", "required": ["scopes"] })),
+        ("POST", "/v1/sign-in-links") => ("application/json", json!({ "type": "object", "required": ["user"] })),
         _ => return None,
     };
     Some(json!({ "required": true, "content": { content_type: { "schema": schema } } }))

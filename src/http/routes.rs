@@ -7,6 +7,7 @@ use axum::routing::get;
 use axum::routing::post;
 use axum::routing::put;
 
+use crate::front::route;
 use crate::front::route::Face;
 use crate::front::route::Route;
 use crate::http::admin;
@@ -16,6 +17,7 @@ use crate::http::kv;
 use crate::http::openapi;
 use crate::http::status;
 use crate::http::transfer;
+use crate::node::Node;
 use crate::node::telemetry::Operation;
 use crate::proto::scope::Need;
 
@@ -76,13 +78,19 @@ pub const ROUTES: &[Route] = &[
     Route::api("GET", "/v1/users", Need::Admin, Operation::Other, "All users"),
     Route::api("PUT", "/v1/users/{name}", Need::Admin, Operation::Other, "Add a user or change its password"),
     Route::api("DELETE", "/v1/users/{name}", Need::Admin, Operation::Other, "Remove a user"),
+    Route::api("POST", "/v1/sign-in-links", Need::Admin, Operation::Other, "A one-time link that signs a user in"),
+    Route::api("GET", "/v1/claim-code", Need::Owner, Operation::Other, "The code that makes the first user, or null"),
 ];
 
 /// What is served to devices and programs.
 #[must_use]
 pub fn face() -> Face {
+    Face { rows: ROUTES, router, refuse: route::refuse_as_document, under: "/v1/" }
+}
+
+fn router(_node: &Node) -> Router<Node> {
     let key = get(kv::read).put(kv::write).delete(kv::remove);
-    let router = Router::new()
+    Router::new()
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
@@ -100,6 +108,7 @@ pub fn face() -> Face {
         .route("/v1/tokens", get(admin::list_tokens).post(admin::add_token))
         .route("/v1/tokens/{id}", delete(admin::remove_token))
         .route("/v1/users", get(admin::list_users))
-        .route("/v1/users/{name}", put(admin::put_user).delete(admin::remove_user));
-    Face { rows: ROUTES, router }
+        .route("/v1/users/{name}", put(admin::put_user).delete(admin::remove_user))
+        .route("/v1/sign-in-links", post(admin::make_link))
+        .route("/v1/claim-code", get(admin::claim_code))
 }

@@ -1,5 +1,6 @@
 //! Import and export: whole buckets as streams.
 
+use axum::Extension;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::Request;
@@ -17,6 +18,7 @@ use crate::front::path;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::node::import::BodyReader;
 use crate::node::import::Format;
 use crate::node::import::ImportOptions;
@@ -27,7 +29,11 @@ const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
 
 /// `POST /v1/buckets/{name}/import`.
-pub async fn import(State(node): State<Node>, request: Request) -> Result<Json<ImportReport>, Problem> {
+pub async fn import(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Json<ImportReport>, Problem> {
     let (parts, body) = request.into_parts();
     let name = path::segment(parts.uri.path(), 2)?;
     let query = Query::parse(&parts.uri, &["key", "format", "existing"])?;
@@ -43,7 +49,7 @@ pub async fn import(State(node): State<Node>, request: Request) -> Result<Json<I
         )
     })?;
     let options = ImportOptions { format, key: query.text("key")?.map(str::to_owned), existing };
-    let report = node.import(&name, options, BodyReader::new(body::stream(body))).await?;
+    let report = node.import(&caller, &name, options, BodyReader::new(body::stream(body))).await?;
     Ok(Json(report))
 }
 

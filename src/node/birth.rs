@@ -4,10 +4,12 @@
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::RwLock;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::base::exit::Exit;
 use crate::base::limits::LOCK_PATIENCE;
@@ -19,8 +21,11 @@ use crate::control::sole::Sole;
 use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
+use crate::node::error::DoorError;
 use crate::node::health::Health;
 use crate::node::new_semaphores;
+use crate::node::refusals::Refusals;
+use crate::node::session::Doorman;
 use crate::node::telemetry::Telemetry;
 use crate::node::vnode::OpIds;
 use crate::proto::control;
@@ -68,6 +73,9 @@ pub enum BirthError {
     /// The first command.
     #[error("the cluster could not begin: {0}")]
     Begin(ProposeError),
+    /// Those who want in cannot be told apart.
+    #[error("signing in: {0}")]
+    Doorman(DoorError),
     /// The operating system refuses.
     #[error("{doing}: {source}")]
     Io {
@@ -109,6 +117,7 @@ impl BirthError {
             | Self::Control(_)
             | Self::Store(_)
             | Self::Begin(_)
+            | Self::Doorman(_)
             | Self::Io { .. } => Exit::TryAgain,
         }
     }
@@ -154,7 +163,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         identity::confirm(&identity_dir, &identity)?;
         tracing::info!(cluster = %identity.cluster, "a new cluster of one begins");
     }
-    let (requests, body_bytes) = new_semaphores();
+    let [requests, body_bytes, live] = new_semaphores();
     let inner = Inner {
         who: Who { cluster: identity.cluster, node: identity.node, name: identity.name },
         store,
@@ -164,9 +173,14 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         requests,
         body_bytes,
         telemetry: Telemetry::default(),
+        series: Mutex::default(),
+        beat: watch::Sender::new(0),
+        live,
         health: RwLock::new(Health::default()),
         addresses: OnceLock::new(),
-        draining: AtomicBool::new(false),
+        draining: watch::Sender::new(false),
+        doorman: Doorman::new().map_err(BirthError::Doorman)?,
+        refusals: Refusals::default(),
         started: time::mono(),
         data_dir: options.data,
         disk_reserve: options.disk_reserve,

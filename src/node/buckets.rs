@@ -2,6 +2,7 @@
 
 use crate::base::time;
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::node::error::DoorError;
 use crate::proto::bucket::Class;
 use crate::proto::bucket::Definition;
@@ -46,11 +47,11 @@ impl Node {
     ///
     /// # Errors
     /// [`DoorError`].
-    pub async fn put_bucket(&self, name: &str, wish: BucketWish) -> Result<bool, DoorError> {
+    pub async fn put_bucket(&self, caller: &Caller, name: &str, wish: BucketWish) -> Result<bool, DoorError> {
         let known = self.state().buckets.get(name).map(|bucket| bucket.definition.clone());
         let definition = known.unwrap_or_default().with(&wish);
         let command = Command::PutBucket { name: name.to_owned(), definition };
-        let applied = self.0.consensus.propose(command).await?;
+        let applied = self.order(caller, command).await?;
         if applied == Applied::Made {
             tracing::info!(bucket = name, "bucket made");
         }
@@ -61,9 +62,9 @@ impl Node {
     ///
     /// # Errors
     /// [`DoorError::NoSuchBucket`] and others.
-    pub async fn remove_bucket(&self, name: &str) -> Result<(), DoorError> {
+    pub async fn remove_bucket(&self, caller: &Caller, name: &str) -> Result<(), DoorError> {
         let id = self.bucket(name)?.id;
-        self.0.consensus.propose(Command::RemoveBucket { name: name.to_owned() }).await?;
+        self.order(caller, Command::RemoveBucket { name: name.to_owned() }).await?;
         self.0.store.progress().purge(id);
         tracing::info!(bucket = name, at = time::rfc3339(time::wall_ms()), "bucket removed");
         Ok(())

@@ -78,8 +78,9 @@ impl Node {
         Ok(())
     }
 
-    /// Watches for ever: space, and the index's thread, which ends the process when it is stuck or broken.
+    /// Watches for ever: what was counted, space, and the index's thread, which ends the process when it is stuck or broken.
     pub fn watch(&self) {
+        self.keep_history();
         let node = self.clone();
         worker::spawn("health", async move {
             let mut every = tokio::time::interval(DISK_CHECK_EVERY);
@@ -90,6 +91,7 @@ impl Node {
                     tracing::error!(%error, "free space cannot be seen");
                 }
                 node.look_at_index();
+                node.tell_failures().await;
             }
         });
     }

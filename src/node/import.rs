@@ -33,6 +33,7 @@ use crate::base::limits::OPERATION_BUDGET;
 use crate::base::limits::VALUE_BYTES_MAX;
 use crate::base::time;
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::node::buckets::BucketWish;
 use crate::node::error::DoorError;
 use crate::node::vnode::ExistingRow;
@@ -139,6 +140,7 @@ impl Node {
     /// [`DoorError`]: the rows before are stored, and doing it again goes on.
     pub async fn import(
         &self,
+        caller: &Caller,
         name: &str,
         options: ImportOptions,
         body: BodyReader,
@@ -148,16 +150,18 @@ impl Node {
         let bucket_made = match self.bucket(name) {
             Ok(_) => false,
             Err(_missing) => {
-                self.put_bucket(name, BucketWish { kind: Some(Kind::Lww), ..BucketWish::default() }).await?
+                self.put_bucket(caller, name, BucketWish { kind: Some(Kind::Lww), ..BucketWish::default() }).await?
             }
         };
         let bucket = self.bucket(name)?;
         let report = ImportReport { bucket: name.to_owned(), bucket_made, ..ImportReport::default() };
         if let Source::Csv { columns, .. } = &source {
             let command = Command::SetColumns { bucket: name.to_owned(), columns: columns.clone() };
-            self.0.consensus.propose(command).await?;
+            self.order(caller, command).await?;
         }
         let rows = Rows { node: self.clone(), bucket, options, in_flight: VecDeque::new(), report };
+        // Before the first row: nothing is imported that the audit does not know of.
+        self.order_in_words(caller, format!("imports into bucket `{name}`"), Command::Note).await?;
         worker::block("importing", move || rows.run(source)).await
     }
 }

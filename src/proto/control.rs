@@ -1,5 +1,5 @@
 //! The replicated state machine of the control plane: command in, state out. Holds what must be the same everywhere:
-//! the cluster's identity, buckets, tokens, users. Who orders the commands is the business of the floor `control`.
+//! the cluster's identity, buckets, tokens, users and their sessions, and the audit of changes. Who orders the commands is the business of the floor `control`.
 //!
 //! A command is checked when it is applied, not when it is sent, so that every node comes to the same answer.
 
@@ -14,12 +14,20 @@ use crate::base::id::NodeId;
 use crate::base::limits::BUCKETS_MAX;
 use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::limits::TOKENS_MAX;
+use crate::base::limits::USER_SESSIONS_MAX;
 use crate::base::limits::USERS_MAX;
 use crate::base::redact::Redacted;
+use crate::proto::audit::By;
+use crate::proto::audit::Log;
+use crate::proto::audit::Outcome;
+use crate::proto::audit::Via;
 use crate::proto::bucket::Definition;
 use crate::proto::bucket::OutOfRange;
 use crate::proto::key;
 use crate::proto::scope::Scope;
+
+pub mod first;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -53,13 +61,36 @@ pub struct Token {
 /// A person who signs in to the console.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// argon2id in PHC text form.
+    /// argon2id in PHC text form, or [`NO_PASSWORD`].
     pub password_hash: String,
     /// What the user may do.
     pub scopes: Vec<Scope>,
     /// Wall milliseconds of its making.
     pub made_ms: u64,
 }
+
+/// In place of a hash: no password opens, the user signs in with one-time links.
+pub const NO_PASSWORD: &str = "!";
+
+impl User {
+    fn is_admin(&self) -> bool {
+        self.scopes.contains(&Scope::Admin)
+    }
+}
+
+/// A browser that is signed in. Its secret is kept only as a hash, which is its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Whose. What they may do is that of the user at each request.
+    pub user: String,
+    /// Wall milliseconds of the sign-in.
+    pub made_ms: u64,
+    /// Wall milliseconds after which it is refused.
+    pub expires_ms: u64,
+}
+
+/// SHA-256 of a session's secret.
+pub type SessionKey = [u8; 32];
 
 /// The whole control state. Every node holds a copy and reads it locally.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -78,6 +109,10 @@ pub struct State {
     pub next_token: u64,
     /// Users by name.
     pub users: BTreeMap<String, User>,
+    /// Their sessions by the hash of the secret.
+    pub sessions: BTreeMap<SessionKey, Session>,
+    /// Who changed what.
+    pub audit: Log,
 }
 
 /// How a cluster begins.
@@ -145,10 +180,48 @@ pub enum Command {
         /// The rest.
         user: User,
     },
-    /// Removes a user.
+    /// Removes a user with all its sessions.
     RemoveUser {
         /// Its name.
         name: String,
+    },
+    /// Adds the first user of all; refused where there is one, so that of two who try only one succeeds.
+    AddFirstUser {
+        /// Its name.
+        name: String,
+        /// The rest.
+        user: User,
+    },
+    /// Changes what a user may do; its sessions go on.
+    SetScopes {
+        /// The user.
+        name: String,
+        /// All it may do from now on.
+        scopes: Vec<Scope>,
+    },
+    /// Signs a user in. Takes away what has expired, and the user's oldest session where there are too many.
+    AddSession {
+        /// Hash of its secret.
+        key: SessionKey,
+        /// The rest.
+        session: Session,
+    },
+    /// Signs out.
+    RemoveSession {
+        /// Hash of its secret.
+        key: SessionKey,
+    },
+    /// Changes nothing: something happened that the audit should tell.
+    Note,
+    /// A command with who gives it; a change leaves an entry in the audit. Unless it comes through the control socket,
+    /// it may not leave the cluster without an admin.
+    Ordered {
+        /// Who, from where, when.
+        by: By,
+        /// In words; given, so that every release chains the same.
+        what: String,
+        /// The command.
+        command: Box<Self>,
     },
 }
 
@@ -165,6 +238,20 @@ pub enum Applied {
     Removed,
     /// A token with this number was added.
     TokenAdded(u64),
+    /// It happened; no state is different but the audit.
+    Noted,
+}
+
+impl Applied {
+    fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Made | Self::TokenAdded(_) => Some(Outcome::Made),
+            Self::Changed => Some(Outcome::Changed),
+            Self::Unchanged => None,
+            Self::Removed => Some(Outcome::Removed),
+            Self::Noted => Some(Outcome::Noted),
+        }
+    }
 }
 
 /// Why a command is refused; the state is as before.
@@ -206,6 +293,15 @@ pub enum Refused {
     /// The cluster has begun already.
     #[error("this cluster has begun already")]
     Begun,
+    /// There is a first user.
+    #[error("this cluster has a user already; sign in, or have an admin add you")]
+    Claimed,
+    /// Nobody could change users and tokens any more.
+    #[error(
+        "user `{0}` is the last admin; make another one first, or use `ringfort user` as the node's owner on its own \
+         machine"
+    )]
+    LastAdmin(String),
 }
 
 impl State {
@@ -231,11 +327,59 @@ impl State {
                 None => Err(Refused::NotFound { what: "token", name: id.to_string() }),
             },
             Command::PutUser { name, user } => self.put_user(name, user),
-            Command::RemoveUser { name } => match self.users.remove(&name) {
-                Some(_) => Ok(Applied::Removed),
-                None => Err(Refused::NotFound { what: "user", name }),
-            },
+            Command::RemoveUser { name } => self.remove_user(name),
+            Command::AddFirstUser { name, user } => {
+                if self.users.is_empty() {
+                    self.put_user(name, user)
+                } else {
+                    Err(Refused::Claimed)
+                }
+            }
+            Command::SetScopes { name, scopes } => self.set_scopes(name, scopes),
+            Command::AddSession { key, session } => self.add_session(key, session),
+            Command::RemoveSession { key } => {
+                Ok(if self.sessions.remove(&key).is_some() { Applied::Removed } else { Applied::Unchanged })
+            }
+            Command::Note => Ok(Applied::Noted),
+            Command::Ordered { by, what, command } => self.order(by, what, *command),
         }
+    }
+
+    fn order(&mut self, by: By, what: String, command: Command) -> Result<Applied, Refused> {
+        if by.via != Via::Local
+            && let Some(name) = self.last_admin_lost_by(&command)
+        {
+            return Err(Refused::LastAdmin(name.to_owned()));
+        }
+        let applied = self.apply(command)?;
+        if let Some(outcome) = applied.outcome() {
+            self.audit.push(by, what, outcome);
+        }
+        Ok(applied)
+    }
+
+    /// The last admin, where this command would remove or demote it.
+    fn last_admin_lost_by<'c>(&self, command: &'c Command) -> Option<&'c str> {
+        let name = match command {
+            Command::RemoveUser { name } => name,
+            Command::PutUser { name, user } if !user.is_admin() => name,
+            Command::SetScopes { name, scopes } if !scopes.contains(&Scope::Admin) => name,
+            Command::Ordered { command, .. } => return self.last_admin_lost_by(command),
+            Command::Begin(_)
+            | Command::PutBucket { .. }
+            | Command::RemoveBucket { .. }
+            | Command::SetColumns { .. }
+            | Command::AddToken(_)
+            | Command::RemoveToken { .. }
+            | Command::PutUser { .. }
+            | Command::AddFirstUser { .. }
+            | Command::SetScopes { .. }
+            | Command::AddSession { .. }
+            | Command::RemoveSession { .. }
+            | Command::Note => return None,
+        };
+        let mut admins = self.users.iter().filter(|(_, user)| user.is_admin()).map(|(admin, _)| admin);
+        (admins.next() == Some(name) && admins.next().is_none()).then_some(name)
     }
 
     fn begin(&mut self, birth: Birth) -> Result<Applied, Refused> {
@@ -307,8 +451,56 @@ impl State {
         if !self.users.contains_key(&name) && self.users.len() >= USERS_MAX {
             return Err(Refused::Full { what: "users", max: USERS_MAX });
         }
-        let known = self.users.insert(name, user);
-        Ok(if known.is_some() { Applied::Changed } else { Applied::Made })
+        let Some(known) = self.users.get_mut(&name) else {
+            self.users.insert(name, user);
+            return Ok(Applied::Made);
+        };
+        let other_password = known.password_hash != user.password_hash;
+        *known = user;
+        if other_password {
+            // Whoever knew the old one must not stay.
+            self.sessions.retain(|_, session| session.user != name);
+        }
+        Ok(Applied::Changed)
+    }
+
+    fn remove_user(&mut self, name: String) -> Result<Applied, Refused> {
+        if self.users.remove(&name).is_none() {
+            return Err(Refused::NotFound { what: "user", name });
+        }
+        self.sessions.retain(|_, session| session.user != name);
+        Ok(Applied::Removed)
+    }
+
+    fn set_scopes(&mut self, name: String, scopes: Vec<Scope>) -> Result<Applied, Refused> {
+        match self.users.get_mut(&name) {
+            Some(user) if user.scopes == scopes => Ok(Applied::Unchanged),
+            Some(user) => {
+                user.scopes = scopes;
+                Ok(Applied::Changed)
+            }
+            None => Err(Refused::NotFound { what: "user", name }),
+        }
+    }
+
+    fn add_session(&mut self, key: SessionKey, session: Session) -> Result<Applied, Refused> {
+        if !self.users.contains_key(&session.user) {
+            return Err(Refused::NotFound { what: "user", name: session.user });
+        }
+        self.sessions.retain(|_, known| known.expires_ms > session.made_ms);
+        let mut mine: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, known)| known.user == session.user)
+            .map(|(k, known)| (known.made_ms, *k))
+            .collect();
+        mine.sort_unstable();
+        let too_many = (mine.len() + 1).saturating_sub(USER_SESSIONS_MAX);
+        for (_, oldest) in mine.into_iter().take(too_many) {
+            self.sessions.remove(&oldest);
+        }
+        self.sessions.insert(key, session);
+        Ok(Applied::Made)
     }
 }
 

@@ -70,6 +70,10 @@ pub enum Need {
     Metrics,
     /// Tokens and users.
     Admin,
+    /// Any caller with a token or a session, whatever they may do.
+    SignedIn,
+    /// The node's owner, through the control socket only.
+    Owner,
 }
 
 impl Need {
@@ -77,7 +81,7 @@ impl Need {
     #[must_use]
     pub fn met_by(self, scopes: &[Scope]) -> bool {
         let any = |wanted: &[Scope]| wanted.iter().any(|scope| scopes.contains(scope));
-        any(&[Scope::Admin])
+        (self != Self::Owner && any(&[Scope::Admin]))
             || match self {
                 Self::Nothing => true,
                 Self::ReadValues => any(&[Scope::DeviceRead, Scope::Data]),
@@ -85,7 +89,8 @@ impl Need {
                 Self::AnyValues => any(&[Scope::DeviceRead, Scope::DeviceWrite, Scope::Data]),
                 Self::Data => any(&[Scope::Data]),
                 Self::Observe | Self::Metrics => any(&[Scope::Data, Scope::Operate, Scope::Support]),
-                Self::Admin => false,
+                Self::Admin | Self::Owner => false,
+                Self::SignedIn => !scopes.is_empty(),
             }
     }
 }
@@ -99,7 +104,7 @@ mod tests {
     fn a_device_token_opens_values_and_nothing_else() {
         let device = [Scope::DeviceRead, Scope::DeviceWrite];
         assert!(Need::ReadValues.met_by(&device) && Need::WriteValues.met_by(&device));
-        for need in [Need::Data, Need::Observe, Need::Metrics, Need::Admin] {
+        for need in [Need::Data, Need::Observe, Need::Metrics, Need::Admin, Need::Owner] {
             assert!(!need.met_by(&device), "{need:?}");
         }
         assert!(!Need::WriteValues.met_by(&[Scope::DeviceRead]));

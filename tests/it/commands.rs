@@ -106,7 +106,16 @@ async fn tokens_are_made_listed_and_removed() {
     std::fs::write(dir.path().join("password"), "short\n").unwrap();
     let refused = cli(&["user", "passwd", "ann", "--password-file", "password"]);
     assert!(refused.code == 65 && refused.err.contains("nothing was changed"), "{refused:?}");
-    good(cli(&["user", "rm", "ann"]));
+    let last = cli(&["user", "rm", "ann"]);
+    assert!(
+        last.code == 65 && last.err.contains("the last admin") && last.err.contains("nothing was changed"),
+        "{last:?}"
+    );
+    // Its owner may: through the control socket nobody is locked out.
+    let owner = [("RINGFORT_DATA", node.data.to_str().unwrap())];
+    let mut by_owner = command(dir.path(), &["user", "rm", "ann"]);
+    by_owner.envs(owner);
+    good(ended(by_owner));
     assert_eq!(cli(&["user", "passwd", "ann", "--password-file", "password"]).code, 66);
 }
 

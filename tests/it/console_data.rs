@@ -44,8 +44,8 @@ const HOSTILE: [&[u8]; 22] = [
 async fn node(dir: &tempfile::TempDir) -> (Node, Client) {
     let node = Node::start(&dir.path().join("data")).await;
     for (name, kind) in [("s", "siblings"), ("l", "lww")] {
-        let made = call(&node.owner(), "PUT", &format!("/v1/buckets/{name}"), &[], json!({ "kind": kind }).to_string());
-        assert_eq!(made.await.status, 201);
+        let (path, document) = (format!("/v1/buckets/{name}"), json!({ "kind": kind }).to_string());
+        assert_eq!(call(&node.owner(), "PUT", &path, &[], document).await.status, 201);
     }
     let client = node.client("person", &["data"]).await;
     (node, client)

@@ -52,8 +52,9 @@ struct About {
 
 /// `GET /data/{bucket}/about`.
 pub async fn show(State(node): State<Node>, visit: Visit, request: Request) -> Answer {
-    let bucket = data::bucket_of(request.uri())?;
-    let origin = snippets::origin(&node, request.uri(), request.headers());
+    let (parts, _no_body) = request.into_parts();
+    let bucket = data::bucket_of(&parts.uri)?;
+    let origin = snippets::origin(&node, &parts);
     std::future::ready(draw(&node, &visit, StatusCode::OK, &bucket, &origin, Said::default())).await
 }
 
@@ -87,11 +88,11 @@ pub async fn remove(State(node): State<Node>, visit: Visit, request: Request) ->
     let bucket = data::bucket_of(&parts.uri)?;
     let form = Form::read(&node, &parts.headers, body, FORM_BYTES_MAX).await?;
     if form.text("name").trim() != bucket {
-        let origin = snippets::origin(&node, &parts.uri, &parts.headers);
+        let origin = snippets::origin(&node, &parts);
         let said = Said { wrong_name: Some("This is not the bucket's name. Nothing was removed."), ..Said::default() };
         return draw(&node, &visit, StatusCode::UNPROCESSABLE_ENTITY, &bucket, &origin, said);
     }
-    node.remove_bucket(&bucket).await?;
+    node.remove_bucket(&visit.caller, &bucket).await?;
     Ok(page::see_other(&format!("{}?removed={}", data::BUCKETS, data::escape(bucket.as_bytes()))))
 }
 

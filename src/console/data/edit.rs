@@ -306,7 +306,7 @@ impl Subject {
     ) -> Asked<'a> {
         Asked {
             visit,
-            origin: snippets::origin(node, &parts.uri, &parts.headers),
+            origin: snippets::origin(node, parts),
             bucket: &self.bucket,
             key: &self.key,
             view: View::Fitting,

@@ -1,11 +1,12 @@
 //! How programs reach one key: code that works when pasted. Address and key are percent-encoded, so that no quoting of
 //! any language meets a byte of them; the token comes from the environment, never into a file.
 
-use axum::http::HeaderMap;
-use axum::http::Uri;
 use axum::http::header;
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
 
 use crate::console::data;
+use crate::front::gate::Peer;
 use crate::node::Node;
 
 /// What the files under `templates/snippets` ask, so that each of them is a program as it stands.
@@ -34,27 +35,23 @@ pub struct Snippet {
 
 /// The address under which the visitor reaches this node, such as `https://store.example:7480`.
 #[must_use]
-pub fn origin(node: &Node, uri: &Uri, headers: &HeaderMap) -> String {
-    let named = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = uri.authority().map(axum::http::uri::Authority::as_str).or_else(named);
-    origin_of(host.unwrap_or_default(), &node.addresses())
+pub fn origin(node: &Node, parts: &Parts) -> String {
+    let named = || parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = parts.uri.authority().map(Authority::as_str).or_else(named).unwrap_or_default();
+    let peer = parts.extensions.get::<Peer>().copied();
+    let addresses = node.addresses();
+    match peer {
+        Some(peer @ Peer::Tcp(..)) if is_plausible(host) => {
+            format!("{}://{host}", if peer.is_tls() { "https" } else { "http" })
+        }
+        Some(_) | None => addresses.first().map_or("http://127.0.0.1:7480", String::as_str).to_owned(),
+    }
 }
 
-/// A host is believed where it could be one; what it speaks is what this node speaks there.
-fn origin_of(host: &str, addresses: &[String]) -> String {
-    let first = addresses.first().map_or("http://127.0.0.1:7480", String::as_str);
+/// Whether a host could be one: it is said by the client, and goes into programs.
+fn is_plausible(host: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
-    let plausible = host.len() <= HOST_LETTERS_MAX && host.contains(['.', ':']) && host.bytes().all(letter);
-    if !plausible {
-        return first.to_owned();
-    }
-    let here = addresses.iter().find(|address| address.split_once("://").is_some_and(|(_, known)| known == host));
-    let on_loopback = host.starts_with("127.") || host.starts_with("localhost:") || host.starts_with("[::1]");
-    match (here, first.split_once("://")) {
-        (Some(here), _) => here.clone(),
-        (None, Some((scheme, _))) if !on_loopback => format!("{scheme}://{host}"),
-        (None, _) => format!("http://{host}"),
-    }
+    host.len() <= HOST_LETTERS_MAX && host.contains(['.', ':']) && host.bytes().all(letter)
 }
 
 /// Code for one key in every language.
@@ -141,25 +138,17 @@ pub fn import(origin: &str, bucket: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::is_plausible;
     use super::of;
-    use super::origin_of;
 
     #[test]
-    fn an_address_is_the_visitors_where_it_is_one() {
-        let both = ["https://10.0.0.5:7480".to_owned(), "http://127.0.0.1:7481".to_owned()];
-        for (host, origin) in [
-            ("10.0.0.5:7480", "https://10.0.0.5:7480"),
-            ("127.0.0.1:7481", "http://127.0.0.1:7481"),
-            ("localhost:7481", "http://localhost:7481"),
-            ("store.example", "https://store.example"),
-            ("ringfort", "https://10.0.0.5:7480"),
-            ("", "https://10.0.0.5:7480"),
-            ("a.b/';rm -rf ~;'", "https://10.0.0.5:7480"),
-            ("a.b\"", "https://10.0.0.5:7480"),
-        ] {
-            assert_eq!(origin_of(host, &both), origin, "{host}");
+    fn a_host_that_could_not_be_one_is_not_believed() {
+        for host in ["10.0.0.5:7480", "localhost:7481", "store.example", "[::1]:7480"] {
+            assert!(is_plausible(host), "{host}");
         }
-        assert_eq!(origin_of("a.b", &[]), "http://a.b");
+        for host in ["", "ringfort", "a.b/';rm -rf ~;'", "a.b\"", "a.b\n", &"a.".repeat(200)] {
+            assert!(!is_plausible(host), "{host}");
+        }
     }
 
     #[test]

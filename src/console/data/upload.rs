@@ -41,7 +41,7 @@ pub async fn import(State(node): State<Node>, visit: Visit, request: Request) ->
     let (parts, body) = request.into_parts();
     let bucket = data::bucket_of(&parts.uri)?;
     node.bucket_view(&bucket)?;
-    let origin = snippets::origin(&node, &parts.uri, &parts.headers);
+    let origin = snippets::origin(&node, &parts);
     let draw = |status, said| about::draw(&node, &visit, status, &bucket, &origin, said);
     let refuse = |status, wrong: String| draw(status, Said { wrong_import: Some(wrong), ..Said::default() });
     let mut upload = Upload::begin(&parts.headers, body::stream(body))?;
@@ -50,7 +50,7 @@ pub async fn import(State(node): State<Node>, visit: Visit, request: Request) ->
         Ok(options) => options,
         Err(wrong) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, wrong.to_owned()),
     };
-    match node.import(&bucket, options, BodyReader::new(upload.file())).await {
+    match node.import(&visit.caller, &bucket, options, BodyReader::new(upload.file())).await {
         Ok(report) => draw(StatusCode::OK, Said { report: Some(report), ..Said::default() }),
         Err(error) => {
             let sentence = show::sentence(&error.to_string());

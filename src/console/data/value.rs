@@ -132,9 +132,9 @@ pub struct Asked<'a> {
 
 /// `GET /data/{bucket}/key`.
 pub async fn show(State(node): State<Node>, visit: Visit, request: Request) -> Answer {
-    let uri = request.uri();
-    let bucket = data::bucket_of(uri)?;
-    let query = Query::parse(uri, &["k", "view", "edit", "done"])?;
+    let (parts, _no_body) = request.into_parts();
+    let bucket = data::bucket_of(&parts.uri)?;
+    let query = Query::parse(&parts.uri, &["k", "view", "edit", "done"])?;
     let key = data::key_of(&query)?;
     let value = node.get(&bucket, &key, None)?;
     let editor = match (query.number::<usize>("edit")?, &value) {
@@ -145,7 +145,7 @@ pub async fn show(State(node): State<Node>, visit: Visit, request: Request) -> A
     };
     let asked = Asked {
         visit: &visit,
-        origin: snippets::origin(&node, uri, request.headers()),
+        origin: snippets::origin(&node, &parts),
         bucket: &bucket,
         key: &key,
         view: View::parse(query.text("view")?.unwrap_or_default()),

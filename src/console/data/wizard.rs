@@ -118,7 +118,7 @@ pub async fn make(State(node): State<Node>, visit: Visit, request: Request) -> A
     let Definition { kind, n, r, w, ttl_ms, class } = outcome.definition;
     let wish =
         BucketWish { kind: Some(kind), n: Some(n), r: Some(r), w: Some(w), ttl_ms: Some(ttl_ms), class: Some(class) };
-    node.put_bucket(&wizard.answers.name, wish).await?;
+    node.put_bucket(&visit.caller, &wizard.answers.name, wish).await?;
     Ok(page::see_other(&format!("{}?done=made", data::bucket_url(&wizard.answers.name))))
 }
 

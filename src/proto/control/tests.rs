@@ -3,14 +3,20 @@
 use crate::base::id::BucketId;
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
+use crate::base::limits::USER_SESSIONS_MAX;
+use crate::proto::audit::By;
+use crate::proto::audit::Outcome;
+use crate::proto::audit::Via;
 use crate::proto::bucket::Definition;
 use crate::proto::bucket::Kind;
 use crate::proto::control::Applied;
 use crate::proto::control::Birth;
 use crate::proto::control::Command;
 use crate::proto::control::Refused;
+use crate::proto::control::Session;
 use crate::proto::control::State;
 use crate::proto::control::Token;
+use crate::proto::control::User;
 use crate::proto::scope::Scope;
 
 fn begun() -> State {
@@ -59,4 +65,118 @@ fn a_refused_command_changes_nothing() {
         assert!(state.apply(command.clone()).is_err(), "{command:?}");
         assert_eq!(state, before);
     }
+}
+
+fn user(scopes: &[Scope], password_hash: &str) -> User {
+    User { password_hash: password_hash.to_owned(), scopes: scopes.to_vec(), made_ms: 1 }
+}
+
+fn put(name: &str, user: User) -> Command {
+    Command::PutUser { name: name.to_owned(), user }
+}
+
+fn session(user: &str, key: u8, made_ms: u64) -> Command {
+    let session = Session { user: user.to_owned(), made_ms, expires_ms: made_ms + 1000 };
+    Command::AddSession { key: [key; 32], session }
+}
+
+fn ordered(via: Via, command: Command) -> Command {
+    let by = By { name: "ann".into(), via, from: None, at_ms: 5 };
+    Command::Ordered { by, what: command.in_words(), command: Box::new(command) }
+}
+
+#[test]
+fn a_new_password_and_a_removal_end_the_sessions_of_that_user_only() {
+    let mut state = begun();
+    for name in ["ann", "bob"] {
+        state.apply(put(name, user(&[Scope::Admin], "x"))).unwrap();
+    }
+    for (name, key) in [("ann", 1), ("ann", 2), ("bob", 3)] {
+        assert_eq!(state.apply(session(name, key, 10)), Ok(Applied::Made));
+    }
+    let keys = |state: &State| state.sessions.keys().map(|key| key[0]).collect::<Vec<_>>();
+    state.apply(Command::SetScopes { name: "ann".into(), scopes: vec![Scope::Data] }).unwrap();
+    state.apply(put("ann", user(&[Scope::Operate], "x"))).unwrap();
+    assert_eq!(keys(&state), [1, 2, 3], "the same password keeps them");
+    state.apply(put("ann", user(&[Scope::Operate], "y"))).unwrap();
+    assert_eq!(keys(&state), [3]);
+    assert_eq!(state.apply(Command::RemoveSession { key: [9; 32] }), Ok(Applied::Unchanged));
+    state.apply(session("ann", 4, 20)).unwrap();
+    assert_eq!(state.apply(Command::RemoveSession { key: [4; 32] }), Ok(Applied::Removed));
+    state.apply(Command::RemoveUser { name: "bob".into() }).unwrap();
+    assert_eq!(keys(&state), [0; 0]);
+    assert!(state.apply(session("bob", 5, 30)).is_err());
+}
+
+#[test]
+fn sessions_are_few_and_expired_ones_go() {
+    let mut state = begun();
+    state.apply(put("ann", user(&[Scope::Admin], "x"))).unwrap();
+    state.apply(put("bob", user(&[Scope::Admin], "x"))).unwrap();
+    state.apply(session("bob", 200, 1)).unwrap();
+    for key in 1..=u8::try_from(USER_SESSIONS_MAX).unwrap() + 3 {
+        state.apply(session("ann", key, u64::from(key))).unwrap();
+    }
+    assert_eq!(state.sessions.len(), USER_SESSIONS_MAX + 1, "the other user's is not theirs to take");
+    assert!(!state.sessions.contains_key(&[3; 32]) && state.sessions.contains_key(&[4; 32]));
+    state.apply(session("ann", 100, 1010)).unwrap();
+    assert!(state.sessions.values().all(|session| session.expires_ms > 1010));
+}
+
+#[test]
+fn only_the_owner_leaves_the_cluster_without_an_admin() {
+    let mut state = begun();
+    state.apply(put("ann", user(&[Scope::Admin], "x"))).unwrap();
+    state.apply(put("bob", user(&[Scope::Data], "x"))).unwrap();
+    let losing = [
+        Command::RemoveUser { name: "ann".into() },
+        Command::SetScopes { name: "ann".into(), scopes: vec![Scope::Data] },
+        put("ann", user(&[Scope::Data], "y")),
+    ];
+    let before = state.clone();
+    for command in &losing {
+        for via in [Via::Session, Via::Token, Via::Anonymous] {
+            let twice = ordered(via, ordered(Via::Local, command.clone()));
+            for order in [ordered(via, command.clone()), twice] {
+                assert_eq!(state.apply(order), Err(Refused::LastAdmin("ann".into())));
+                assert_eq!(state, before);
+            }
+        }
+        assert!(state.clone().apply(ordered(Via::Local, command.clone())).is_ok());
+    }
+    assert!(state.apply(ordered(Via::Session, put("ann", user(&[Scope::Admin], "y")))).is_ok());
+    assert!(state.apply(ordered(Via::Session, Command::RemoveUser { name: "bob".into() })).is_ok());
+    state.apply(put("eve", user(&[Scope::Admin], "x"))).unwrap();
+    for command in losing {
+        assert!(state.clone().apply(ordered(Via::Session, command)).is_ok(), "another admin is there");
+    }
+}
+
+#[test]
+fn of_two_first_users_one_comes_first() {
+    let mut state = begun();
+    let first = |name: &str| Command::AddFirstUser { name: name.into(), user: user(&[Scope::Admin], "x") };
+    assert_eq!(state.apply(first("ann")), Ok(Applied::Made));
+    assert_eq!(state.apply(first("bob")), Err(Refused::Claimed));
+    assert_eq!(state.apply(first("ann")), Err(Refused::Claimed));
+}
+
+#[test]
+fn every_change_by_somebody_is_in_the_audit_and_nothing_else() {
+    let mut state = begun();
+    let made = ordered(Via::Session, bucket("a", Definition::default()));
+    assert_eq!(state.apply(made.clone()), Ok(Applied::Made));
+    assert_eq!(state.apply(made), Ok(Applied::Unchanged));
+    assert!(state.apply(ordered(Via::Session, bucket("A", Definition::default()))).is_err());
+    assert_eq!(state.apply(ordered(Via::Local, Command::Note)), Ok(Applied::Noted));
+    let token = Token { name: "t".into(), hash: [7; 32], scopes: vec![Scope::Data], made_ms: 1, expires_ms: None };
+    state.apply(ordered(Via::Token, Command::AddToken(token))).unwrap();
+    state.apply(ordered(Via::Local, put("ann", user(&[Scope::Admin], "$argon2id$secret")))).unwrap();
+    state.apply(ordered(Via::Local, Command::RemoveUser { name: "ann".into() })).unwrap();
+    let entries: Vec<_> = state.audit.entries().map(|entry| (entry.seq, entry.outcome)).collect();
+    let outcomes = [Outcome::Made, Outcome::Noted, Outcome::Made, Outcome::Made, Outcome::Removed];
+    assert_eq!(entries, (1..).zip(outcomes).collect::<Vec<_>>());
+    assert_eq!(state.audit.verify(), Ok(()));
+    assert!(state.audit.entries().all(|entry| !entry.what.contains("argon2")));
+    assert!(state.audit.entries().next().unwrap().what.contains("bucket `a`: kind siblings, n 3"));
 }

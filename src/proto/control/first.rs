@@ -1,0 +1,32 @@
+//! The control state as snapshots of format 1 hold it, from before there were sessions and an audit.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::proto::audit::Log;
+use crate::proto::control::Birth;
+use crate::proto::control::Bucket;
+use crate::proto::control::State;
+use crate::proto::control::Token;
+use crate::proto::control::User;
+
+/// See [`State`].
+#[derive(Debug, Deserialize)]
+pub struct FirstState {
+    birth: Option<Birth>,
+    buckets: BTreeMap<String, Bucket>,
+    next_bucket: u32,
+    tokens: BTreeMap<u64, Token>,
+    tokens_by_hash: BTreeMap<[u8; 32], u64>,
+    next_token: u64,
+    users: BTreeMap<String, User>,
+}
+
+impl From<FirstState> for State {
+    fn from(first: FirstState) -> Self {
+        let FirstState { birth, buckets, next_bucket, tokens, tokens_by_hash, next_token, users } = first;
+        let (sessions, audit) = (BTreeMap::new(), Log::default());
+        Self { birth, buckets, next_bucket, tokens, tokens_by_hash, next_token, users, sessions, audit }
+    }
+}

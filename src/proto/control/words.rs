@@ -1,0 +1,43 @@
+//! Commands in words, for the audit: names and numbers, never a secret.
+
+use crate::proto::control::Command;
+use crate::proto::scope::Scope;
+
+impl Command {
+    /// What it does, as the rest of a sentence that begins with who gives it.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Begin(birth) => format!("begins cluster {}", birth.cluster),
+            Self::PutBucket { name, definition } => format!(
+                "sets bucket `{name}`: kind {}, n {}, r {}, w {}, ttl {}, class {}",
+                format!("{:?}", definition.kind).to_lowercase(),
+                definition.n,
+                definition.r,
+                definition.w,
+                definition.ttl_ms.map_or_else(|| "none".to_owned(), |ttl| format!("{ttl} ms")),
+                format!("{:?}", definition.class).to_lowercase(),
+            ),
+            Self::RemoveBucket { name } => format!("removes bucket `{name}` with all its data"),
+            Self::SetColumns { bucket, columns } => {
+                format!("sets the {} columns of bucket `{bucket}` for CSV", columns.len())
+            }
+            Self::AddToken(token) => format!("makes token `{}` for {}", token.name, list(&token.scopes)),
+            Self::RemoveToken { id } => format!("removes token {id}"),
+            Self::PutUser { name, user } => format!("sets user `{name}` with a password for {}", list(&user.scopes)),
+            Self::RemoveUser { name } => format!("removes user `{name}`"),
+            Self::AddFirstUser { name, user } => {
+                format!("claims this cluster as its first user `{name}` for {}", list(&user.scopes))
+            }
+            Self::SetScopes { name, scopes } => format!("sets what user `{name}` may do to {}", list(scopes)),
+            Self::AddSession { session, .. } => format!("signs in as `{}`", session.user),
+            Self::RemoveSession { .. } => "signs out".to_owned(),
+            Self::Note => "notes something".to_owned(),
+            Self::Ordered { what, .. } => what.clone(),
+        }
+    }
+}
+
+fn list(scopes: &[Scope]) -> String {
+    scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>().join(", ")
+}
