@@ -252,8 +252,11 @@ mod tests {
             )
         );
         assert!(text.ends_with("  gain\n"));
-        let nested = format!("{}{}", "[".repeat(120), "]".repeat(120));
-        for large in [vec![0; 1 << 20], vec![b'x'; 1 << 20], "é".repeat(1 << 19).into_bytes(), nested.into_bytes()] {
+        // Laid out, it is sixty times as long.
+        let nested = format!("{}1{}", "[".repeat(120), "]".repeat(120));
+        let preview = of("application/json", nested.as_bytes(), View::Fitting, 1000);
+        assert!(preview.name == "JSON" && preview.text.len() < 2000 && preview.note.is_some());
+        for large in [vec![0; 1 << 20], vec![b'x'; 1 << 20], "é".repeat(1 << 19).into_bytes()] {
             for view in [View::Fitting, View::Text, View::Hex] {
                 let preview = of("application/json", &large, view, 1000);
                 assert!(preview.text.len() < 2000, "{} {}", preview.name, preview.text.len());
