@@ -46,6 +46,17 @@ pub const REPLICAS_MAX: u8 = 9;
 /// Rows of one list page.
 pub const LIST_PAGE_MAX: usize = 1000;
 
+/// Rows of one page of the console's tables: two screens of a large display, and within the page's weight.
+pub const PAGE_ROWS_MAX: usize = 100;
+
+/// Bytes of text that the console shows of the values of one key, all siblings together: with escapes and everything
+/// around it the page stays within 150 KiB.
+pub const PREVIEW_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a value that it shows as a hex dump, which takes four times their number.
+pub const HEX_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of a text that can be edited in a page; larger ones are changed in an editor and put.
+pub const EDIT_BYTES_MAX: usize = 24 * 1024;
+
 /// Bytes of an HTTP request's head.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 

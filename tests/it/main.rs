@@ -14,6 +14,7 @@ mod alone;
 mod browser;
 mod buckets;
 mod commands;
+mod console_data;
 mod crash;
 mod damage;
 mod full_disk;
