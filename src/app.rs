@@ -22,6 +22,7 @@ use crate::cli::connect;
 use crate::cli::dev;
 use crate::cli::doctor;
 use crate::cli::kv;
+use crate::cli::load;
 use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
@@ -94,6 +95,7 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Kv(command) => kv::kv(&client()?, command, as_json).await,
         Command::Import(options) => transfer::import(&client()?, options, as_json).await,
         Command::Export(options) => transfer::export(&client()?, options).await,
+        Command::Load(options) => load::load(&client()?, options, as_json).await,
         Command::Token(command) => admin::token(&client()?, command, as_json).await,
         Command::User(command) => admin::user(&client()?, command, as_json).await,
         Command::Ca(options) => ca::ca(options, &arguments.global, &RunArguments::default().load()?).await,

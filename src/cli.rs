@@ -17,6 +17,7 @@ pub mod connect;
 pub mod dev;
 pub mod doctor;
 pub mod kv;
+pub mod load;
 pub mod output;
 pub mod place;
 pub mod secret;
@@ -99,6 +100,8 @@ pub enum Command {
     Import(transfer::ImportArguments),
     /// Export a bucket in key order
     Export(transfer::ExportArguments),
+    /// Measure a node under load: requests fall due on a schedule, latency counts from then
+    Load(load::LoadArguments),
     /// Make, list and remove tokens
     #[command(subcommand)]
     Token(admin::TokenCommand),

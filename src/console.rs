@@ -16,6 +16,7 @@ use crate::proto::scope::Need;
 
 pub mod asset;
 pub mod chart;
+pub mod data;
 pub mod form;
 pub mod live;
 pub mod login;
@@ -29,6 +30,20 @@ pub mod theme;
 const ROUTES: &[Route] = &[
     Route::page("GET", asset::PATH, Need::Nothing, "Style, script and icons of the console"),
     Route::page("GET", "/", Need::Observe, "Overview: how this node is"),
+    Route::page("GET", data::BUCKETS, Need::Data, "All buckets, and what each promises"),
+    Route::page("GET", data::NEW_BUCKET, Need::Data, "What a new bucket would promise, by plain questions"),
+    Route::page("POST", data::NEW_BUCKET, Need::Data, "Make that bucket"),
+    Route::page("GET", data::BUCKET, Need::Data, "A bucket's keys by prefix, page by page"),
+    Route::page("GET", data::ABOUT, Need::Data, "A bucket's definition, import and export"),
+    Route::page("POST", data::IMPORT, Need::Data, "Import a file"),
+    Route::page("POST", data::REMOVE, Need::Data, "Remove a bucket and its data"),
+    Route::page("GET", data::NEW_KEY, Need::Data, "The form of a new key"),
+    Route::page("POST", data::NEW_KEY, Need::Data, "Write a new key"),
+    Route::page("GET", data::KEY, Need::Data, "One key: its values, what is known of it, code that reaches it"),
+    Route::page("POST", data::KEY, Need::Data, "Write a key"),
+    Route::page("GET", data::RAW, Need::Data, "The bytes of a value, as a download or a picture"),
+    Route::page("POST", data::KEEP, Need::Data, "Keep one of several values"),
+    Route::page("POST", data::DELETE, Need::Data, "Delete a key"),
     Route::page("GET", live::PATH, Need::Observe, "Events that keep an open page live"),
     Route::page("GET", "/sign-in", Need::Nothing, "The way in"),
     Route::page("POST", "/sign-in", Need::Nothing, "Sign in with name and password"),
@@ -83,5 +98,6 @@ fn router(node: &Node) -> Router<Node> {
         .route("/settings/configuration", get(running::configuration))
         .route(running::RELOAD, post(running::reload))
         .route("/theme", post(theme::choose))
+        .merge(data::router())
         .layer(middleware::from_fn_with_state(node.clone(), page::dress))
 }

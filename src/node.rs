@@ -112,7 +112,9 @@ impl Node {
         let _already_known = self.0.addresses.set(addresses);
     }
 
-    fn addresses(&self) -> Vec<String> {
+    /// Where this node is reached, as URLs; the one to show first.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
         self.0.addresses.get().cloned().unwrap_or_default()
     }
 

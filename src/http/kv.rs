@@ -31,6 +31,7 @@ use crate::node::access::Caller;
 use crate::node::error::DoorError;
 use crate::node::list::Listed;
 use crate::node::list::Range;
+use crate::node::list::Way;
 use crate::node::vnode::Receipt;
 use crate::node::vnode::Value;
 use crate::node::vnode::WriteOptions;
@@ -275,7 +276,7 @@ pub async fn list(State(node): State<Node>, uri: Uri) -> Result<Response, Proble
         return Err(Problem::bad_request("bad_parameter", format!("limit is 1 to {LIST_PAGE_MAX}")));
     }
     let prefix = query.bytes("prefix").unwrap_or_default().to_vec();
-    let page = node.list(&bucket, Range { prefix, after }, limit).await?;
+    let page = node.list(&bucket, Range { prefix, after, way: Way::Forward }, limit).await?;
     let keys: Vec<_> = page.keys.iter().map(listed).collect();
     let document = match page.next {
         None => json!({ "keys": keys, "next": null }),

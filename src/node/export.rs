@@ -14,6 +14,7 @@ use crate::node::error::DoorError;
 use crate::node::import::Format;
 use crate::node::list::Cursor;
 use crate::node::list::Range;
+use crate::node::list::Way;
 use crate::node::worker;
 use crate::proto::control::Bucket;
 use crate::proto::key::IndexKey;
@@ -86,7 +87,7 @@ impl Job {
         let cursor = match cursor {
             Some(cursor) => cursor,
             None => {
-                let everything = Range { prefix: Vec::new(), after: Vec::new() };
+                let everything = Range { prefix: Vec::new(), after: Vec::new(), way: Way::Forward };
                 piece = header(*format, columns)?;
                 cursor.insert(Cursor::open(node, bucket.id, everything, LIST_PAGE_MAX / 16)?)
             }

@@ -11,12 +11,14 @@ use serde::Serialize;
 use crate::base::checksum;
 use crate::base::id::NodeId;
 use crate::base::id::OpId;
+use crate::base::id::PartitionId;
 use crate::base::limits::KEYED_OP_TTL;
 use crate::base::limits::OPERATION_BUDGET;
 use crate::base::rng;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::error::DoorError;
+use crate::proto::bucket::Kind;
 use crate::proto::causal::Context;
 use crate::proto::causal::token;
 use crate::proto::control::Bucket;
@@ -31,6 +33,7 @@ use crate::proto::object::Stamp;
 use crate::proto::object::Update;
 use crate::proto::object::apply;
 use crate::proto::object::apply::Outcome;
+use crate::proto::object::apply::Refusal;
 use crate::store::partition::Decision;
 use crate::store::partition::Pending;
 
@@ -112,6 +115,15 @@ pub struct Value {
     pub now_ms: u64,
 }
 
+/// Where a key lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The slice of the ring.
+    pub partition: PartitionId,
+    /// The nodes that keep it.
+    pub owners: Vec<NodeId>,
+}
+
 impl Node {
     /// Stores a value. Returns when it is on disk.
     ///
@@ -142,6 +154,39 @@ impl Node {
             at: time::rfc3339(begun.stamp.0 >> 16),
             weak: bucket.definition.is_weak(),
         })
+    }
+
+    /// What names exactly the live values of a key, for [`Node::put_unchanged`]; empty where there is none.
+    #[must_use]
+    pub fn state_of(value: Option<&Value>) -> String {
+        let some = value.filter(|value| value.object.live(value.now_ms).next().is_some());
+        some.map(|value| value.object.etag(value.now_ms)).unwrap_or_default()
+    }
+
+    /// Stores or deletes where the key's live values are still those of `state`, as a person saw them. In an lww bucket,
+    /// which keeps no condition, it is looked at just before: of two at the same moment the later one stays.
+    ///
+    /// # Errors
+    /// [`DoorError`]; [`Refusal::ConditionFailed`] where somebody else changed them.
+    pub async fn put_unchanged(
+        &self,
+        bucket: &str,
+        key: Key,
+        action: Action,
+        state: String,
+        options: WriteOptions,
+    ) -> Result<Receipt, DoorError> {
+        let options = match self.bucket(bucket)?.definition.kind {
+            Kind::Lww => {
+                if Self::state_of(self.get(bucket, &key, None)?.as_ref()) != state {
+                    return Err(Refusal::ConditionFailed.into());
+                }
+                options
+            }
+            Kind::Siblings if state.is_empty() => WriteOptions { if_absent: true, ..options },
+            Kind::Siblings => WriteOptions { if_match: Some(vec![state]), ..options },
+        };
+        self.put(bucket, key, action, options).await
     }
 
     fn update_of(
@@ -204,6 +249,15 @@ impl Node {
         let Some(object) = self.0.store.read(&place)? else { return Ok(None) };
         let context = token::encode(&self.0.context_secret, &place, &object.context);
         Ok(Some(Value { object, context, now_ms: time::wall_ms() }))
+    }
+
+    /// Where a key lies.
+    ///
+    /// # Errors
+    /// [`DoorError::NoSuchBucket`].
+    pub fn place_of(&self, bucket: &str, key: &Key) -> Result<Place, DoorError> {
+        let place = IndexKey::new(self.bucket(bucket)?.id, key);
+        Ok(Place { partition: place.partition(), owners: vec![self.who().node] })
     }
 
     /// Deletions go on when there is no room for more.

@@ -58,6 +58,8 @@ pub trait Index: Send + Sync + 'static {
     fn apply(&self, changes: &[Change<'_>]) -> Result<(), IndexError>;
     /// Visits places in `from..to` in order until told to stop.
     fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError>;
+    /// Visits the same places from the last to the first.
+    fn scan_back(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError>;
     /// Returns when all changes so far are durable in synced tables that the index's manifest lists.
     fn settle(&self, deadline: Instant) -> Result<(), IndexError>;
     /// Bytes on disk.

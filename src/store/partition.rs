@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::ops::Bound;
 use std::ops::ControlFlow;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -288,26 +289,36 @@ impl<D: Disk, I: Index> Store<D, I> {
             Bound::Excluded(key) => place(&[key, &[0]].concat()),
         };
         let to = end_of_bucket(partition, bucket);
-        if self.shared.unreadable.overlaps(&from, &to) {
+        self.refuse_lost(partition, &from, &to)?;
+        whole(visit, |visit| self.shared.index.scan(&from, &to, visit))
+    }
+
+    /// Visits the objects of one partition's bucket against the order of their keys: those before one key, down to
+    /// another, which is visited too. All that were durable and in the index when the scan began.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the visit is not complete.
+    pub fn scan_back(
+        &self,
+        partition: PartitionId,
+        bucket: BucketId,
+        keys: Range<&[u8]>,
+        visit: &mut dyn FnMut(&IndexKey, Object) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let place = |key| IndexKey::in_partition(partition, bucket, key).as_bytes().to_vec();
+        let (from, to) = (place(keys.start), place(keys.end));
+        if from >= to {
+            return Ok(());
+        }
+        self.refuse_lost(partition, &from, &to)?;
+        whole(visit, |visit| self.shared.index.scan_back(&from, &to, visit))
+    }
+
+    fn refuse_lost(&self, partition: PartitionId, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        if self.shared.unreadable.overlaps(from, to) {
             return Err(StoreError::Corrupt { detail: format!("a part of partition {partition} is lost") });
         }
-        let mut bad = None;
-        self.shared.index.scan(&from, &to, &mut |place, bytes| {
-            let read = IndexKey::parse(place)
-                .ok_or_else(|| format!("a key is filed under a partition that is not its own: {place:02x?}"))
-                .and_then(|place| match Object::decode(&place, bytes) {
-                    Ok(object) => Ok((place, object)),
-                    Err(error) => Err(format!("key {}: {error}", place.user_key().escape_ascii())),
-                });
-            match read {
-                Ok((place, object)) => visit(&place, object),
-                Err(detail) => {
-                    bad = Some(StoreError::Corrupt { detail });
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        bad.map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// Visits everything the index holds of one partition, as it is stored, for whoever checks it.
@@ -336,6 +347,30 @@ impl<D: Disk, I: Index> Store<D, I> {
         self.progress.close();
         self.journal.close();
     }
+}
+
+/// Runs a scan of the index and checks what it meets; the first object that does not fit ends it.
+fn whole(
+    visit: &mut dyn FnMut(&IndexKey, Object) -> ControlFlow<()>,
+    scan: impl FnOnce(&mut Visit<'_>) -> Result<(), IndexError>,
+) -> Result<(), StoreError> {
+    let mut bad = None;
+    scan(&mut |place, bytes| {
+        let read = IndexKey::parse(place)
+            .ok_or_else(|| format!("a key is filed under a partition that is not its own: {place:02x?}"))
+            .and_then(|place| match Object::decode(&place, bytes) {
+                Ok(object) => Ok((place, object)),
+                Err(error) => Err(format!("key {}: {error}", place.user_key().escape_ascii())),
+            });
+        match read {
+            Ok((place, object)) => visit(&place, object),
+            Err(detail) => {
+                bad = Some(StoreError::Corrupt { detail });
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    bad.map_or(Ok(()), Err)
 }
 
 /// The first place behind a partition's bucket.

@@ -11,12 +11,15 @@
 )]
 
 mod alone;
+mod browser;
 mod buckets;
 mod commands;
+mod console_data;
 mod crash;
 mod damage;
 mod full_disk;
 mod lists;
+mod load;
 mod million;
 mod sign_in;
 mod support;

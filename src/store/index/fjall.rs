@@ -167,6 +167,16 @@ impl Index for FjallIndex {
         Ok(())
     }
 
+    fn scan_back(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
+        for guard in self.objects.range::<&[u8], _>((Bound::Included(from), Bound::Excluded(to))).rev() {
+            let (place, object) = guard.into_inner().map_err(from_fjall)?;
+            if visit(&place, &object).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn settle(&self, deadline: Instant) -> Result<(), IndexError> {
         let wanted = self.objects.tree.get_highest_seqno();
         self.objects.rotate_memtable().map_err(from_fjall)?;

@@ -43,6 +43,16 @@ impl Index for MemoryIndex {
         Ok(())
     }
 
+    fn scan_back(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        for (place, object) in map.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))).rev() {
+            if visit(place, object).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn settle(&self, _deadline: Instant) -> Result<(), IndexError> {
         Ok(())
     }
