@@ -16,6 +16,7 @@ use crate::base::exit::Exit;
 use crate::cli::Arguments;
 use crate::cli::Command;
 use crate::cli::admin;
+use crate::cli::audit;
 use crate::cli::bucket;
 use crate::cli::connect;
 use crate::cli::dev;
@@ -33,6 +34,7 @@ use crate::front::route;
 use crate::front::route::Face;
 use crate::front::server;
 use crate::http::routes;
+use crate::node::Node;
 use crate::node::birth;
 use crate::node::birth::NodeOptions;
 use crate::node::debug::supervisor;
@@ -85,6 +87,8 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Kv(command) => kv::kv(&client()?, command, as_json).await,
         Command::Import(options) => transfer::import(&client()?, options, as_json).await,
         Command::Export(options) => transfer::export(&client()?, options).await,
+        Command::Audit(options) => audit::audit(&client()?, options, as_json).await,
+        Command::ClaimCode => admin::claim_code(&client()?, as_json).await,
         Command::Token(command) => admin::token(&client()?, command, as_json).await,
         Command::User(command) => admin::user(&client()?, command, as_json).await,
         Command::Config(command) => place::config(command, as_json),
@@ -162,7 +166,7 @@ fn die_on_poison() -> OnPoison {
 
 /// Everything that is served.
 #[must_use]
-pub fn faces() -> Vec<Face> {
+pub fn faces(_node: &Node) -> Vec<Face> {
     vec![routes::face()]
 }
 
@@ -182,9 +186,13 @@ async fn serve(config: &Config) -> Done {
     let addresses: Vec<String> = listeners.addresses().iter().map(|address| format!("http://{address}")).collect();
     tracing::info!(?addresses, "serving");
     node.listens_at(addresses);
+    // `ringfort dev` makes the first user itself.
+    if std::env::var_os(supervisor::DIE_WITH).is_none() {
+        node.announce_claim();
+    }
     node.watch();
     let (stop, stopped) = watch::channel(false);
-    let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), faces()), stopped));
+    let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), faces(&node)), stopped));
     signals.stop().await;
     tracing::info!("stopping: requests in flight are finished");
     node.drain();

@@ -7,6 +7,7 @@ use clap::Parser;
 use clap::Subcommand;
 
 pub mod admin;
+pub mod audit;
 pub mod bucket;
 pub mod client;
 pub mod connect;
@@ -15,6 +16,7 @@ pub mod doctor;
 pub mod kv;
 pub mod output;
 pub mod place;
+pub mod prompt;
 pub mod status;
 pub mod transfer;
 
@@ -72,6 +74,10 @@ pub enum Command {
     /// Add, list and remove users
     #[command(subcommand)]
     User(admin::UserCommand),
+    /// Who changed what: every change, chained by hashes that are checked
+    Audit(audit::AuditArguments),
+    /// The code that makes the first user in a browser; for the node's owner
+    ClaimCode,
     /// Show or check the configuration
     #[command(subcommand)]
     Config(place::ConfigCommand),

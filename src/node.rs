@@ -21,6 +21,7 @@ use crate::proto::control::State;
 use crate::store::partition::open::DiskStore;
 
 pub mod access;
+pub mod audit;
 pub mod birth;
 pub mod buckets;
 pub mod debug;

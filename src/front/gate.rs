@@ -2,7 +2,6 @@
 //! Deny by default: a route that is not in the table is not served. Who is calling is decided once, on the row that the
 //! path matched, in this order: the control socket, a bearer token, a session's cookie.
 
-use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use axum::body::HttpBody;
@@ -42,21 +41,27 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// The address, but not the port.
+    /// Its TCP address; none for the control socket.
     #[must_use]
-    pub fn ip(self) -> Option<IpAddr> {
+    pub fn address(self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(address) => Some(address.ip()),
+            Self::Tcp(address) => Some(address),
             Self::Local => None,
         }
     }
 
-    /// Whether nobody on the way can read or change what is said.
+    /// Whether it came over TLS.
     #[must_use]
     pub fn is_tls(self) -> bool {
         match self {
             Self::Tcp(_) | Self::Local => false,
         }
+    }
+
+    /// Whether it is a program on this machine that came over a loopback address.
+    #[must_use]
+    pub fn is_loopback(self) -> bool {
+        self.address().is_some_and(|address| address.ip().to_canonical().is_loopback())
     }
 }
 
@@ -95,7 +100,7 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
 /// A place inside the door for a caller who may. Probes need none: a node that is busy is not dead.
 fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     let peer = request.extensions().get::<Peer>().copied();
-    let on_loopback = peer.and_then(Peer::ip).is_some_and(|from| from.is_loopback());
+    let on_loopback = peer.is_some_and(Peer::is_loopback);
     let need = if route.need == Need::Metrics && on_loopback { Need::Nothing } else { route.need };
     let caller = identify(node, request, peer, need)?;
     if !caller.may(need) {
@@ -111,7 +116,7 @@ fn identify(node: &Node, request: &Request, peer: Option<Peer>, need: Need) -> R
     if peer == Some(Peer::Local) {
         return Ok(Caller::local());
     }
-    let (headers, from) = (request.headers(), peer.and_then(Peer::ip));
+    let (headers, from) = (request.headers(), peer.and_then(Peer::address).map(|address| address.ip()));
     let secure = peer.is_some_and(Peer::is_tls);
     let is_change = !request.method().is_safe();
     if need == Need::Nothing {

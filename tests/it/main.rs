@@ -11,12 +11,14 @@
 )]
 
 mod alone;
+mod audit;
 mod buckets;
 mod commands;
 mod crash;
 mod damage;
 mod full_disk;
 mod lists;
+mod routes;
 mod sign_in;
 mod support;
 mod syncs;
