@@ -15,6 +15,7 @@ mod audit;
 mod browser;
 mod buckets;
 mod commands;
+mod console;
 mod console_data;
 mod crash;
 mod damage;
