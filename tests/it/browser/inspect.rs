@@ -4,8 +4,6 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use crate::browser::driver::Browser;
 use crate::browser::driver::artefacts;
 
@@ -65,6 +63,23 @@ pub struct Inspector {
 impl Inspector {
     pub fn new() -> Self {
         Self { axe: axe(), wrong: Vec::new(), minor: Vec::new(), seen: Vec::new() }
+    }
+
+    /// A page that is refused with this status, which the browser's console always mentions.
+    pub async fn refusal(&mut self, browser: &Browser, name: &str, url: &str, status: u16) {
+        let before = self.wrong.len();
+        self.page(browser, name, url).await;
+        let mention = format!("the server responded with a status of {status} ");
+        let mut mentions = 0;
+        let kept = self.wrong.split_off(before).into_iter().filter(|line| {
+            let is_mention = line.contains(&mention);
+            mentions += u32::from(is_mention);
+            !is_mention
+        });
+        self.wrong.extend(kept.collect::<Vec<_>>());
+        if mentions != 4 {
+            self.wrong.push(format!("{name}: {mentions} of 4 loads were refused with {status}"));
+        }
     }
 
     /// A page at an address, in both themes and at both widths.
@@ -162,9 +177,4 @@ impl Inspector {
     pub fn wrong(&self) -> &[String] {
         &self.wrong
     }
-}
-
-/// A JSON text of a string, for scripts.
-pub fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
 }
