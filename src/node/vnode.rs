@@ -18,6 +18,7 @@ use crate::base::rng;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::error::DoorError;
+use crate::proto::bucket::Kind;
 use crate::proto::causal::Context;
 use crate::proto::causal::token;
 use crate::proto::control::Bucket;
@@ -32,6 +33,7 @@ use crate::proto::object::Stamp;
 use crate::proto::object::Update;
 use crate::proto::object::apply;
 use crate::proto::object::apply::Outcome;
+use crate::proto::object::apply::Refusal;
 use crate::store::partition::Decision;
 use crate::store::partition::Pending;
 
@@ -152,6 +154,39 @@ impl Node {
             at: time::rfc3339(begun.stamp.0 >> 16),
             weak: bucket.definition.is_weak(),
         })
+    }
+
+    /// What names exactly the live values of a key, for [`Node::put_unchanged`]; empty where there is none.
+    #[must_use]
+    pub fn state_of(value: Option<&Value>) -> String {
+        let some = value.filter(|value| value.object.live(value.now_ms).next().is_some());
+        some.map(|value| value.object.etag(value.now_ms)).unwrap_or_default()
+    }
+
+    /// Stores or deletes where the key's live values are still those of `state`, as a person saw them. In an lww bucket,
+    /// which keeps no condition, it is looked at just before: of two at the same moment the later one stays.
+    ///
+    /// # Errors
+    /// [`DoorError`]; [`Refusal::ConditionFailed`] where somebody else changed them.
+    pub async fn put_unchanged(
+        &self,
+        bucket: &str,
+        key: Key,
+        action: Action,
+        state: String,
+        options: WriteOptions,
+    ) -> Result<Receipt, DoorError> {
+        let options = match self.bucket(bucket)?.definition.kind {
+            Kind::Lww => {
+                if Self::state_of(self.get(bucket, &key, None)?.as_ref()) != state {
+                    return Err(Refusal::ConditionFailed.into());
+                }
+                options
+            }
+            Kind::Siblings if state.is_empty() => WriteOptions { if_absent: true, ..options },
+            Kind::Siblings => WriteOptions { if_match: Some(vec![state]), ..options },
+        };
+        self.put(bucket, key, action, options).await
     }
 
     fn update_of(
