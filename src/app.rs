@@ -17,6 +17,7 @@ use crate::cli::Arguments;
 use crate::cli::Command;
 use crate::cli::admin;
 use crate::cli::bucket;
+use crate::cli::ca;
 use crate::cli::connect;
 use crate::cli::dev;
 use crate::cli::doctor;
@@ -25,6 +26,7 @@ use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
 use crate::cli::place;
+use crate::cli::place::ConfigCommand;
 use crate::cli::place::RunArguments;
 use crate::cli::status;
 use crate::cli::transfer;
@@ -39,6 +41,11 @@ use crate::node::birth::NodeOptions;
 use crate::node::debug::supervisor;
 use crate::node::worker;
 use crate::store::journal::writer::OnPoison;
+
+mod reload;
+
+use reload::Live;
+use reload::SetLog;
 
 /// Runs the command line and returns the status to end with.
 #[must_use]
@@ -63,10 +70,11 @@ pub fn main() -> u8 {
 }
 
 fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    arguments.global.check()?;
     if let Command::Run(place) = &arguments.command {
         return run_node(place);
     }
-    log_to_stderr("warn");
+    let _unchanged = log_to_stderr("warn");
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
     runtime.block_on(run_client(arguments, &arguments.command)).map(|()| Exit::Ok.code())
@@ -76,7 +84,7 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
     let as_json = arguments.global.json;
     let client = || {
         let config = RunArguments::default().load()?;
-        connect::connect(&arguments.global, &config.control_socket())
+        connect::connect(&arguments.global, &config)
     };
     match command {
         Command::Run(_) => Ok(()),
@@ -88,6 +96,8 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Export(options) => transfer::export(&client()?, options).await,
         Command::Token(command) => admin::token(&client()?, command, as_json).await,
         Command::User(command) => admin::user(&client()?, command, as_json).await,
+        Command::Ca(options) => ca::ca(options, &arguments.global, &RunArguments::default().load()?).await,
+        Command::Config(ConfigCommand::Reload) => place::reload(&client()?, as_json).await,
         Command::Config(command) => place::config(command, as_json),
         Command::Doctor(options) => doctor::doctor(options, as_json).await,
         Command::Version => {
@@ -103,21 +113,27 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
     }
 }
 
-fn log_to_stderr(filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_invalid| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+/// Logs to standard error; what is returned changes what.
+fn log_to_stderr(filter: &str) -> SetLog {
+    let parse = |filter: &str| EnvFilter::try_new(filter).unwrap_or_else(|_invalid| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .finish();
+        .with_env_filter(parse(filter))
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
     // Only a second call fails.
-    let _already_set = tracing::subscriber::set_global_default(subscriber);
+    let _already_set = tracing::subscriber::set_global_default(builder.finish());
+    Box::new(move |filter| {
+        // Only where logging has ended.
+        let _ended = handle.reload(parse(filter));
+    })
 }
 
 /// `ringfort run`: the supervisor first, which starts this binary again as the worker.
 fn run_node(place: &RunArguments) -> Result<u8, Failure> {
     let config = place.load()?;
-    log_to_stderr(config.log());
+    let set_log = log_to_stderr(config.log());
     let starter = |name| std::env::var(name).ok().and_then(|pid| pid.parse::<u32>().ok());
     let worker_of = starter(supervisor::WORKER_OF);
     if let Some(starter) = worker_of.or_else(|| starter(supervisor::DIE_WITH)) {
@@ -128,7 +144,7 @@ fn run_node(place: &RunArguments) -> Result<u8, Failure> {
         }
     }
     if worker_of.is_some() {
-        return worker_process(&config);
+        return worker_process(place, &config, set_log);
     }
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -137,11 +153,11 @@ fn run_node(place: &RunArguments) -> Result<u8, Failure> {
     runtime.block_on(supervisor::run(&arguments)).map_err(|error| Failure::io("starting the worker", &error))
 }
 
-fn worker_process(config: &Config) -> Result<u8, Failure> {
+fn worker_process(place: &RunArguments, config: &Config, set_log: SetLog) -> Result<u8, Failure> {
     report_panics();
     let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build();
     let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
-    runtime.block_on(serve(config)).map(|()| Exit::Ok.code())
+    runtime.block_on(serve(place, config, set_log)).map(|()| Exit::Ok.code())
 }
 
 /// A panic is logged with its place and backtrace, wherever it happens.
@@ -167,9 +183,9 @@ pub fn faces() -> Vec<Face> {
     vec![routes::face(), console::face()]
 }
 
-async fn serve(config: &Config) -> Done {
+async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     // Before anything is opened: a stop during a long replay is an orderly one after it.
-    let mut signals = StopSignals::listen()?;
+    let mut signals = Signals::listen()?;
     let options = NodeOptions { data: config.data(), name: config.name(), disk_reserve: config.disk_reserve() };
     let opened = birth::open(options, die_on_poison).await.map_err(|error| {
         let exit = error.exit();
@@ -177,16 +193,20 @@ async fn serve(config: &Config) -> Done {
         Failure::new(exit, format!("{error}{hint}"))
     })?;
     let node = opened.node;
-    let listeners = server::bind(&config.listen(), Some(&config.control_socket())).await;
+    let live = Live::start(place, config, &node, set_log);
+    let live = live.map_err(|reason| Failure::new(Exit::Config, format!("{reason}; nothing was started")))?;
+    let listeners = server::bind(&config.listen(), live.tls(), Some(&config.control_socket())).await;
     let listeners =
         listeners.map_err(|error| Failure::new(Exit::Unavailable, format!("{error}; nothing was started")))?;
-    let addresses: Vec<String> = listeners.addresses().iter().map(|address| format!("http://{address}")).collect();
-    tracing::info!(?addresses, "serving");
+    let addresses: Vec<String> = listeners.addresses().iter().map(ToString::to_string).collect();
+    tracing::info!(?addresses, authority = node.authority().fingerprint, "serving");
     node.listens_at(addresses);
     node.watch();
+    let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));
     let (stop, stopped) = watch::channel(false);
     let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), faces()), stopped));
-    signals.stop().await;
+    signals.stop.wait().await;
+    reloading.abort();
     tracing::info!("stopping: requests in flight are finished");
     node.drain();
     let _nobody_left = stop.send(true);
@@ -198,33 +218,32 @@ async fn serve(config: &Config) -> Done {
     Ok(())
 }
 
-/// What asks a worker to stop.
-struct StopSignals {
-    terminate: unix::Signal,
-    interrupt: unix::Signal,
+/// What asks a worker to stop, or to read its configuration anew.
+struct Signals {
+    stop: StopSignals,
     hangup: unix::Signal,
 }
 
-impl StopSignals {
+struct StopSignals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+}
+
+impl Signals {
     fn listen() -> Result<Self, Failure> {
         let signal = |kind| unix::signal(kind).map_err(|error| Failure::io("listening for signals", &error));
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+        let stop =
+            StopSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Self { stop, hangup: signal(SignalKind::hangup())? })
     }
+}
 
-    async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                // From a terminal; the supervisor hears it too and says TERM.
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    tracing::info!("a reload was asked for; this release reads its configuration at the start only");
-                }
-            }
+impl StopSignals {
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            // From a terminal; the supervisor hears it too and says TERM.
+            _ = self.interrupt.recv() => {}
         }
     }
 }

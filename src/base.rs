@@ -3,9 +3,12 @@
 pub mod checksum;
 pub mod codec;
 pub mod exit;
+pub mod file;
 pub mod id;
 pub mod limits;
+pub mod listen;
 pub mod memory;
+pub mod open_files;
 pub mod redact;
 pub mod rng;
 pub mod time;

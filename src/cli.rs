@@ -6,8 +6,12 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::Subcommand;
 
+use crate::base::exit::Exit;
+use crate::cli::output::Failure;
+
 pub mod admin;
 pub mod bucket;
+pub mod ca;
 pub mod client;
 pub mod connect;
 pub mod dev;
@@ -15,8 +19,10 @@ pub mod doctor;
 pub mod kv;
 pub mod output;
 pub mod place;
+pub mod secret;
 pub mod status;
 pub mod transfer;
+pub mod trust;
 
 /// A store for devices: one binary, an ack that is on disk.
 #[derive(Parser, Debug)]
@@ -39,12 +45,39 @@ pub struct Global {
     /// Say which node is asked, and how it was found
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// The node's address, such as http://127.0.0.1:7480
+    /// The node's address, such as https://host.example:7480, or http://127.0.0.1:7480
     #[arg(long, global = true, value_name = "URL")]
     pub url: Option<String>,
-    /// A file whose first line is the token
+    /// A file whose first line is the token; - is standard input, credential:NAME one of the service manager's
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// A PEM file with the authority that the node's certificate must come from; `ringfort ca` prints it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    #[arg(long, global = true, hide = true)]
+    token: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    password: Option<String>,
+}
+
+impl Global {
+    /// Refuses what many would try: every process of the machine can read a command line.
+    ///
+    /// # Errors
+    /// A usage failure, without the secret in it.
+    pub fn check(&self) -> Result<(), Failure> {
+        let refuse = |flag: &str, instead: &str| {
+            let reason = "a secret on a command line can be read by every process of this machine";
+            Err(Failure::new(Exit::Usage, format!("{flag}: {reason}; {instead}; nothing was sent")))
+        };
+        if self.token.is_some() {
+            return refuse("--token", "give --token-file FILE or set RINGFORT_TOKEN, and replace this token");
+        }
+        if self.password.is_some() {
+            return refuse("--password", "give --password-file FILE, and choose another password");
+        }
+        Ok(())
+    }
 }
 
 /// Commands.
@@ -72,7 +105,9 @@ pub enum Command {
     /// Add, list and remove users
     #[command(subcommand)]
     User(admin::UserCommand),
-    /// Show or check the configuration
+    /// Print or fetch the certificate of the cluster's authority
+    Ca(ca::CaArguments),
+    /// Show, check or reload the configuration
     #[command(subcommand)]
     Config(place::ConfigCommand),
     /// Check everything stored

@@ -2,15 +2,22 @@
 //! remembers where it came from; a key nobody knows is an error with its line and the nearest one that is known.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
 use toml_edit::Document;
 use toml_edit::Item;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
+use crate::base::file;
+use crate::base::file::Privacy;
+use crate::base::limits::CONFIG_BYTES_MAX;
 use crate::base::limits::DISK_RESERVE_BYTES;
+use crate::base::listen::Listen;
 
 /// Where a value came from; later ones win.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,37 +58,76 @@ struct KeyDefinition {
     name: &'static str,
     default: &'static str,
     help: &'static str,
+    /// Whether a reload changes it without a restart.
+    live: bool,
     /// Checks a value and says what is wrong with it.
     check: fn(&str) -> Result<(), String>,
 }
 
-/// Everything that can be configured.
-const KEYS: [KeyDefinition; 6] = [
-    KeyDefinition { name: "data", default: "/var/lib/ringfort", help: "data directory", check: check_path },
-    KeyDefinition { name: "name", default: "", help: "the node's name; default: the host's name", check: check_name },
+/// Everything that can be configured. No key holds a secret: at most the path of a file that does.
+const KEYS: [KeyDefinition; 9] = [
+    KeyDefinition {
+        name: "data",
+        default: "/var/lib/ringfort",
+        help: "data directory",
+        live: false,
+        check: check_path,
+    },
+    KeyDefinition {
+        name: "name",
+        default: "",
+        help: "the name of a new node; default: the host's name",
+        live: false,
+        check: check_name,
+    },
     KeyDefinition {
         name: "listen",
         default: "http://127.0.0.1:7480",
-        help: "addresses for devices and programs, comma-separated",
+        help: "addresses for devices and programs: https://ADDRESS:PORT, or http:// on loopback; comma-separated",
+        live: false,
         check: check_listen,
+    },
+    KeyDefinition {
+        name: "names",
+        default: "",
+        help: "further names and addresses for the node's own certificate, comma-separated",
+        live: true,
+        check: check_names,
+    },
+    KeyDefinition {
+        name: "tls_cert",
+        default: "",
+        help: "PEM file of your own certificate and its chain; default: one issued by the node itself",
+        live: true,
+        check: check_path_or_empty,
+    },
+    KeyDefinition {
+        name: "tls_key",
+        default: "",
+        help: "PEM file of its private key, or credential:NAME from the service manager",
+        live: true,
+        check: check_path_or_empty,
     },
     KeyDefinition {
         name: "control_socket",
         default: "",
         help: "local control socket; default: /run/ringfort/ctl.sock for the installed data directory, else ctl.sock in the data directory",
+        live: false,
         check: check_path_or_empty,
     },
     KeyDefinition {
         name: "disk_reserve",
         default: "256MiB",
         help: "free space below which writes are refused",
+        live: true,
         check: check_size,
     },
     KeyDefinition {
         name: "log",
         default: "info",
         help: "error, warn, info, debug, trace, or per target",
-        check: check_any,
+        live: true,
+        check: check_log,
     },
 ];
 
@@ -94,8 +140,30 @@ const INSTALLED_SOCKET: &str = "/run/ringfort/ctl.sock";
 /// Before the name of every variable.
 const ENVIRONMENT_PREFIX: &str = "RINGFORT_";
 /// Variables of ours that are not configuration of a node.
-const OTHER_VARIABLES: [&str; 6] =
-    ["RINGFORT_URL", "RINGFORT_TOKEN", "RINGFORT_WORKER_OF", "RINGFORT_DIE_WITH", "RINGFORT_COMMIT", "RINGFORT_CONFIG"];
+const OTHER_VARIABLES: [&str; 7] = [
+    "RINGFORT_URL",
+    "RINGFORT_TOKEN",
+    "RINGFORT_CA",
+    "RINGFORT_WORKER_OF",
+    "RINGFORT_DIE_WITH",
+    "RINGFORT_COMMIT",
+    "RINGFORT_CONFIG",
+];
+
+/// One key with its value.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// Its name.
+    pub key: &'static str,
+    /// Its value.
+    pub value: &'a str,
+    /// Where that came from.
+    pub source: &'a Source,
+    /// Whether a reload changes it without a restart.
+    pub live: bool,
+    /// What it means.
+    pub help: &'static str,
+}
 
 /// All values with their sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,24 +180,31 @@ impl Config {
     /// [`ConfigError`] for the first thing wrong.
     pub fn load(
         file: Option<&Path>,
-        environment: impl Iterator<Item = (String, String)>,
+        environment: impl Iterator<Item = (OsString, OsString)>,
         flags: &[(&'static str, String)],
     ) -> Result<Self, ConfigError> {
         let defaults = KEYS.iter().map(|key| (key.name, (key.default.to_owned(), Source::Default)));
         let mut config = Self { values: defaults.collect(), warnings: Vec::new() };
         let default_file = Path::new(DEFAULT_FILE);
         if let Some(file) = file.or_else(|| default_file.exists().then_some(default_file)) {
-            let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
-                place: file.display().to_string(),
-                reason: format!("cannot be read: {error}"),
-            })?;
-            config.read_file(file, &text)?;
+            config.read_file(file, &text_of_file(file)?)?;
         }
         config.read_environment(environment)?;
         for (name, value) in flags {
             config.set(name, value.clone(), Source::Flag(name))?;
         }
+        config.check_pair("tls_cert", "tls_key")?;
+        config.check_pair("tls_key", "tls_cert")?;
         Ok(config)
+    }
+
+    /// Either key is worth nothing without the other.
+    fn check_pair(&self, given: &str, other: &str) -> Result<(), ConfigError> {
+        if self.value(given).is_empty() || !self.value(other).is_empty() {
+            return Ok(());
+        }
+        let place = self.values.get(given).map_or_else(String::new, |(_, source)| source.to_string());
+        Err(ConfigError { place, reason: format!("`{given}` needs `{other}` beside it; give both or none") })
     }
 
     fn read_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -152,20 +227,28 @@ impl Config {
                 reason: format!("`{name}` must be text in quotes, or a list of it"),
             })?;
             let line = line_and_column(text, item.span().map_or(0, |span| span.start)).0;
-            (key.check)(&value).map_err(|reason| ConfigError { place, reason: format!("`{name}` {reason}") })?;
+            let checked =
+                (key.check)(&value).and_then(|()| if name == "listen" { check_ports(&value) } else { Ok(()) });
+            checked.map_err(|reason| ConfigError { place, reason: format!("`{name}`: {reason}") })?;
             self.values.insert(key.name, (value, Source::File(path.to_owned(), line)));
         }
         Ok(())
     }
 
-    fn read_environment(&mut self, environment: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
+    fn read_environment(&mut self, environment: impl Iterator<Item = (OsString, OsString)>) -> Result<(), ConfigError> {
         for (variable, value) in environment {
+            // Others may have names and values that are no text.
+            let Ok(variable) = variable.into_string() else { continue };
             let Some(name) = variable.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
             if OTHER_VARIABLES.contains(&variable.as_str()) {
                 continue;
             }
             match KEYS.iter().find(|key| key.name == name.to_ascii_lowercase()) {
-                Some(key) => self.set(key.name, value, Source::Environment(variable))?,
+                Some(key) => {
+                    let not_text = |_| ConfigError { place: variable.clone(), reason: "is not UTF-8 text".to_owned() };
+                    let value = value.into_string().map_err(not_text)?;
+                    self.set(key.name, value, Source::Environment(variable))?;
+                }
                 None => self.warnings.push(format!("{variable}: {}", unknown(&name.to_ascii_lowercase()))),
             }
         }
@@ -186,12 +269,31 @@ impl Config {
         self.values.get(name).map_or("", |(value, _)| value.as_str())
     }
 
-    /// Name, value, source and meaning of every key.
-    pub fn rows(&self) -> impl Iterator<Item = (&'static str, &str, &Source, &'static str)> {
+    /// Every key with its value.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         KEYS.iter().filter_map(|key| {
             let (value, source) = self.values.get(key.name)?;
-            Some((key.name, value.as_str(), source, key.help))
+            Some(Row { key: key.name, value, source, live: key.live, help: key.help })
         })
+    }
+
+    /// These values, with those of `other` where a reload may change them.
+    #[must_use]
+    pub fn with_live_values_of(&self, other: &Self) -> Self {
+        let mut values = self.values.clone();
+        for key in KEYS.iter().filter(|key| key.live) {
+            if let Some(value) = other.values.get(key.name) {
+                values.insert(key.name, value.clone());
+            }
+        }
+        Self { values, warnings: other.warnings.clone() }
+    }
+
+    /// The keys that have another value in `other`.
+    #[must_use]
+    pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let names = KEYS.iter().map(|key| key.name);
+        names.filter(|name| self.value(name) != other.value(name)).collect()
     }
 
     /// The data directory.
@@ -217,8 +319,27 @@ impl Config {
 
     /// Addresses for devices and programs.
     #[must_use]
-    pub fn listen(&self) -> Vec<SocketAddr> {
-        self.value("listen").split(',').filter_map(|url| parse_listen(url.trim()).ok()).collect()
+    pub fn listen(&self) -> Vec<Listen> {
+        words(self.value("listen")).filter_map(|url| Listen::parse(url).ok()).collect()
+    }
+
+    /// Further names and addresses for the node's own certificate.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        words(self.value("names")).map(str::to_owned).collect()
+    }
+
+    /// The customer's certificate and key, where both are named.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where a credential was not handed over.
+    pub fn tls_files(&self) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+        let locate = |name: &str| {
+            let place = self.values.get(name).map_or_else(String::new, |(_, source)| source.to_string());
+            file::locate(self.value(name)).map_err(|error| ConfigError { place, reason: format!("`{name}`: {error}") })
+        };
+        let given = !self.value("tls_cert").is_empty() && !self.value("tls_key").is_empty();
+        if given { Ok(Some((locate("tls_cert")?, locate("tls_key")?))) } else { Ok(None) }
     }
 
     /// The local control socket.
@@ -284,8 +405,37 @@ fn text_of(item: &Item) -> Option<String> {
     Some(list?.join(","))
 }
 
-fn check_any(_value: &str) -> Result<(), String> {
-    Ok(())
+/// A configuration is the operator's own, so it may be linked; for the rest it is a file as any other.
+fn text_of_file(path: &Path) -> Result<String, ConfigError> {
+    let refused = |error: &dyn fmt::Display| ConfigError {
+        place: path.display().to_string(),
+        reason: format!("cannot be read: {error}"),
+    };
+    let file = std::fs::canonicalize(path).map_err(|error| refused(&error))?;
+    let bytes = file::read(&file, CONFIG_BYTES_MAX, Privacy::Public).map_err(|error| refused(&error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default()).into_owned();
+        let (line, column) = line_and_column(&text, text.len());
+        ConfigError { place: format!("{}:{line}:{column}", path.display()), reason: "is not UTF-8 text".to_owned() }
+    })
+}
+
+/// A level, or targets with levels: `warn,ringfort::http=debug`. A word alone that is no level would mute all others.
+fn check_log(value: &str) -> Result<(), String> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    match words(value).find(|word| !word.contains('=') && !is_level(word)) {
+        Some(word) => Err(format!("`{word}` is not a level; write error, warn, info, debug, trace, or TARGET=LEVEL")),
+        None => EnvFilter::try_new(value).map(|_| ()).map_err(|error| format!("`{value}` is not understood: {error}")),
+    }
+}
+
+/// In a file a port is a number for others to know; a program that starts a node may let the system choose one.
+fn check_ports(value: &str) -> Result<(), String> {
+    match words(value).find(|url| Listen::parse(url).is_ok_and(|listen| listen.address.port() == 0)) {
+        Some(url) => Err(format!("`{url}` has port 0, which is none; write a port from 1 to 65535, such as 7480")),
+        None => Ok(()),
+    }
 }
 
 fn check_path(value: &str) -> Result<(), String> {
@@ -305,22 +455,24 @@ fn check_name(value: &str) -> Result<(), String> {
 }
 
 fn check_listen(value: &str) -> Result<(), String> {
-    value.split(',').try_for_each(|url| parse_listen(url.trim()).map(|_| ()))
+    if words(value).next().is_none() {
+        return Err("must name at least one address, such as https://0.0.0.0:7480".to_owned());
+    }
+    words(value).try_for_each(|url| Listen::parse(url).map(|_| ()))
 }
 
-/// An address to listen on. Plain HTTP is for loopback only: a token would be readable on the wire.
-fn parse_listen(url: &str) -> Result<SocketAddr, String> {
-    let address = url
-        .strip_prefix("http://")
-        .ok_or_else(|| format!("`{url}` must be of the form http://127.0.0.1:7480"))?
-        .trim_end_matches('/');
-    let address: SocketAddr = address
-        .parse()
-        .map_err(|error| format!("`{url}` is not an address with a port ({error}); write http://127.0.0.1:7480"))?;
-    if !address.ip().is_loopback() {
-        return Err(format!("`{url}` is not a loopback address; plain HTTP is served on loopback only"));
+/// What a comma-separated value lists.
+fn words(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+fn check_names(value: &str) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_name = |name: &str| name.len() <= 253 && name.chars().all(good) && !name.starts_with(['.', '-']);
+    match words(value).find(|name| !is_name(name) && name.parse::<IpAddr>().is_err()) {
+        Some(bad) => Err(format!("has `{bad}`, which is no host name and no address; write it as a.example,10.0.0.5")),
+        None => Ok(()),
     }
-    Ok(address)
 }
 
 fn check_size(value: &str) -> Result<(), String> {
@@ -386,9 +538,11 @@ mod tests {
         let path = dir.path().join("r.toml");
         std::fs::write(&path, "name = \"a\"\ndata = \"/a\"\nlog = \"warn\"\n").unwrap();
         let environment = [("RINGFORT_DATA", "/b"), ("RINGFORT_LOG", "debug"), ("RINGFORT_DTA", "x"), ("HOME", "/")];
-        let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
         let config = Config::load(Some(&path), environment, &[("log", "error".to_owned())]).unwrap();
-        let source = |name: &str| config.rows().find(|row| row.0 == name).map(|row| (row.1.to_owned(), row.2.clone()));
+        let source = |name: &str| {
+            config.rows().find(|row| row.key == name).map(|row| (row.value.to_owned(), row.source.clone()))
+        };
         assert_eq!(source("name"), Some(("a".into(), Source::File(path.clone(), 1))));
         assert_eq!(source("data"), Some(("/b".into(), Source::Environment("RINGFORT_DATA".into()))));
         assert_eq!(source("log"), Some(("error".into(), Source::Flag("log"))));

@@ -2,9 +2,14 @@
 //! routes, bodies and answers within limits. What is served behind it are the faces on the floor above: `http` for
 //! devices and programs, `console` for browsers.
 
+pub mod answer;
+pub mod arrival;
 pub mod body;
 pub mod cookie;
+pub mod crowd;
+pub mod framing;
 pub mod gate;
+pub mod guest;
 pub mod linger;
 pub mod origin;
 pub mod path;
@@ -12,3 +17,4 @@ pub mod problem;
 pub mod query;
 pub mod route;
 pub mod server;
+pub mod tls;

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod batch;
 pub mod bucket;
+pub mod config;
 pub mod kv;
 pub mod openapi;
 pub mod routes;

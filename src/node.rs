@@ -4,26 +4,25 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
-use crate::base::limits::BODY_BYTES_IN_FLIGHT_MAX;
-use crate::base::limits::LIVE_STREAMS_MAX;
-use crate::base::limits::REQUESTS_MAX;
 use crate::base::redact::Redacted;
 use crate::control::consensus::Consensus;
 use crate::proto::control::Bucket;
 use crate::proto::control::State;
+use crate::store::identity::Identity;
 use crate::store::partition::open::DiskStore;
 
 pub mod access;
 pub mod birth;
 pub mod buckets;
+pub mod certificate;
 pub mod debug;
 pub mod doctor;
 pub mod error;
@@ -31,15 +30,19 @@ pub mod export;
 pub mod health;
 pub mod import;
 pub mod list;
+pub mod places;
 pub mod refusals;
 pub mod series;
 pub mod session;
+pub mod settings;
 pub mod status;
 pub mod telemetry;
 pub mod vnode;
 pub mod worker;
 
+use certificate::Authority;
 use error::DoorError;
+use places::Places;
 use telemetry::Telemetry;
 
 /// Who this node is.
@@ -59,16 +62,16 @@ pub struct Node(Arc<Inner>);
 
 struct Inner {
     who: Who,
+    identity: Identity,
+    authority: Authority,
     store: DiskStore,
     consensus: Box<dyn Consensus>,
     context_secret: Redacted<[u8; 32]>,
     ops: vnode::OpIds,
-    requests: Arc<Semaphore>,
-    body_bytes: Arc<Semaphore>,
+    places: Places,
     telemetry: Telemetry,
     series: Mutex<series::Series>,
     beat: watch::Sender<u64>,
-    live: Arc<Semaphore>,
     health: RwLock<health::Health>,
     addresses: OnceLock<Vec<String>>,
     draining: watch::Sender<bool>,
@@ -76,7 +79,9 @@ struct Inner {
     refusals: refusals::Refusals,
     started: Instant,
     data_dir: std::path::PathBuf,
-    disk_reserve: u64,
+    disk_reserve: AtomicU64,
+    settings: RwLock<Arc<settings::Settings>>,
+    reloads: OnceLock<mpsc::Sender<settings::ReloadWish>>,
 }
 
 impl Node {
@@ -90,23 +95,6 @@ impl Node {
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         &self.0.telemetry
-    }
-
-    /// A place inside the door for one request, given back when dropped.
-    ///
-    /// # Errors
-    /// [`DoorError::Busy`] where all are taken.
-    pub fn enter(&self) -> Result<OwnedSemaphorePermit, DoorError> {
-        Arc::clone(&self.0.requests).try_acquire_owned().map_err(|_full| DoorError::Busy)
-    }
-
-    /// Room for a request body of at most `bytes`, given back when dropped.
-    ///
-    /// # Errors
-    /// [`DoorError::Busy`] where all of it is taken.
-    pub fn reserve_body(&self, bytes: usize) -> Result<OwnedSemaphorePermit, DoorError> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        Arc::clone(&self.0.body_bytes).try_acquire_many_owned(bytes).map_err(|_full| DoorError::Busy)
     }
 
     /// This node's copy of the control state.
@@ -147,22 +135,9 @@ impl Node {
         let _nobody_left = draining.wait_for(|draining| *draining).await;
     }
 
-    /// A place for one live stream, given back when dropped.
-    ///
-    /// # Errors
-    /// [`DoorError::Busy`] where all are taken.
-    pub fn enter_live(&self) -> Result<OwnedSemaphorePermit, DoorError> {
-        Arc::clone(&self.0.live).try_acquire_owned().map_err(|_full| DoorError::Busy)
-    }
-
     /// Writes what waits, proves the index and closes in order. Blocks; call when no request is left.
     pub fn close(&self) {
         self.0.store.close();
         self.0.consensus.close();
     }
-}
-
-/// Places for requests, bytes of their bodies, live streams.
-fn new_semaphores() -> [Arc<Semaphore>; 3] {
-    [REQUESTS_MAX, BODY_BYTES_IN_FLIGHT_MAX, LIVE_STREAMS_MAX].map(|places| Arc::new(Semaphore::new(places)))
 }

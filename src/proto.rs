@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod bucket;
 pub mod causal;
+pub mod certificate;
 pub mod control;
 pub mod key;
 pub mod object;

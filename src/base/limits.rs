@@ -63,14 +63,90 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Time a client has to send its request's head.
 pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time for a TLS handshake: two or three round trips, even by satellite.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a PEM file: TLS sends at most 64 KiB of certificates, and PEM is a third larger than they are.
+pub const PEM_BYTES_MAX: usize = 96 * 1024;
+
+/// Bytes of the authorities that a client is given: the whole list of a Linux distribution is 220 KiB.
+pub const AUTHORITIES_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a server certificate of our own is valid: browsers refuse more than 398 days. Renewed in its last third.
+pub const SERVER_CERTIFICATE_VALID: Duration = Duration::from_secs(397 * 24 * 3600);
+
+/// How long before its making it is already valid, for clients whose clocks are behind.
+pub const SERVER_CERTIFICATE_BACKDATE: Duration = Duration::from_secs(2 * 24 * 3600);
+
+/// Names and addresses of one server certificate: a host of many containers has dozens, and each handshake carries all.
+pub const SERVER_NAMES_MAX: usize = 64;
+
+/// A customer's certificate that ends sooner than this is an alarm: time for an authority made of people.
+pub const CERTIFICATE_WARN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How often it is looked at whether the server certificate still fits: an address by DHCP is shown soon after.
+pub const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(10);
+
+/// Bytes of a configuration file; the longest honest one has a few thousand.
+pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of a file with one secret in its first line.
+pub const SECRET_FILE_BYTES_MAX: usize = 64 * 1024;
+
+/// How long an HTTP/1 connection may rest between two requests, and an HTTP/2 one without any: longer than the minute's
+/// beat of most devices would be kind, but they reconnect in one round trip, and a minute is what proxies expect.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Time between two pieces of a request's body; a slower sender holds memory for nothing.
-pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request's body may take before its rate is judged: small ones over a bad radio come in bursts.
+pub const BODY_GRACE: Duration = Duration::from_secs(20);
+
+/// Bytes a second of a request's body after [`BODY_GRACE`]: a third of what the slowest radio in use (NB-IoT) sends.
+pub const BODY_BYTES_PER_S_MIN: u64 = 1024;
+
+/// How long a reader may take nothing of an answer that is ready for it before its connection is cut.
+pub const ANSWER_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes a second that a reader must take of an answer once it has kept it waiting for [`ANSWER_STALL_TIMEOUT`] in all.
+pub const ANSWER_BYTES_PER_S_MIN: u64 = 1024;
+
+/// How long a reader may keep an answer waiting while others need its room.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer handed to an HTTP/1 connection at a time: what is not yet handed on is counted and can be cut.
+pub const ANSWER_PIECE_BYTES: usize = 64 * 1024;
+
+/// Bytes of answers held in memory at once, small ones not counted: four of the largest batches.
+pub const ANSWER_BYTES_IN_FLIGHT_MAX: usize = 96 * 1024 * 1024;
+
+/// Answers waiting at once for room among those in flight; each is in memory already.
+pub const ANSWERS_WAITING_MAX: usize = 32;
+
+/// Bodies and answers up to this size have room of their own, so that slow large ones cannot stop small ones.
+pub const SMALL_BYTES: usize = 16 * 1024;
+
+/// Bytes the kernel may hold of one connection's unsent answer (it takes twice this): enough for 1 MiB/s over 50 ms; a
+/// thousand readers that stopped hold 128 MiB and not the 4 GiB that it would let them have.
+pub const SEND_BUFFER_BYTES: u32 = 64 * 1024;
 
 /// How long a refused sender may go on sending before its connection is cut: time to notice the answer.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections served at once. Each idle one costs about 20 KiB; past this new ones wait in the listen queue.
+/// Connections served at once. Each idle one costs about 20 KiB; past this the ones that rested longest make room.
 pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// Connections of one address (of IPv6: one /64) at once: a tenth of all, so that no single one can fill the house, and
+/// enough for a site behind one address. Past it, its own idlest makes room. Loopback has no such limit: who is there
+/// is on this machine already, and it is where a proxy stands.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1000;
+
+/// Connections waiting to be accepted: as many as may begin while a burst is worked off.
+pub const LISTEN_QUEUE: u32 = 4096;
+
+/// Open files that are not connections: segments, tables of the index, sockets of our own.
+pub const OPEN_FILES_RESERVE: usize = 512;
 
 /// Connections of the node's owner at once, through the control socket, beside all others: it always works.
 pub const OWNER_CONNECTIONS_MAX: usize = 64;
@@ -81,7 +157,23 @@ pub const REQUESTS_MAX: usize = 1024;
 /// HTTP/2 streams of one connection.
 pub const H2_STREAMS_MAX: u32 = 128;
 
-/// Bytes of all request bodies held in memory at once.
+/// Bytes that one HTTP/2 stream, and one HTTP/2 connection, may send ahead of being read.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// See [`H2_STREAM_WINDOW_BYTES`].
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+/// Bytes of one HTTP/2 stream's answer handed to the connection at a time: one frame.
+pub const H2_PIECE_BYTES: usize = 16 * 1024;
+
+/// Lists being made at once: each asks all partitions and keeps a thread meanwhile; further ones wait for their turn.
+pub const LISTS_MAX: usize = 32;
+
+/// Exports, imports and examinations at once: long work must not keep all threads from short work.
+pub const LONG_JOBS_MAX: usize = 16;
+
+/// Bytes of all small request bodies held in memory at once.
+pub const SMALL_BODY_BYTES_IN_FLIGHT_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of all other request bodies held in memory at once.
 pub const BODY_BYTES_IN_FLIGHT_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of a JSON request document (bucket, token, user): far above any honest one.

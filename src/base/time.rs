@@ -44,16 +44,27 @@ pub fn rfc3339(wall_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ms:03}Z")
 }
 
+/// Days from 1970 to a date of the calendar, after Hinnant's `days_from_civil`; 0 for earlier ones, `None` where month or
+/// day is none.
+#[must_use]
+pub fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year > 9999 {
+        return None;
+    }
+    let y = if month <= 2 { year.saturating_sub(1) } else { year };
+    let (era, yoe) = (y / 400, y % 400);
+    let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    Some((era * 146_097 + doe).saturating_sub(719_468))
+}
+
 /// Milliseconds since 1970 of an instant as [`rfc3339`] writes it; `None` for anything else.
 #[must_use]
 pub fn parse_rfc3339(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (h, m, s, ms) = (number(11, 13)?, number(14, 16)?, number(17, 19)?, number(20, 23)?);
-    // The inverse of `civil_from_days`: years begin in March, so that the leap day is the last.
-    let y = if month <= 2 { year.checked_sub(1)? } else { year };
-    let doy = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
-    let days = (y * 365 + y / 4 - y / 100 + y / 400 + doy).checked_sub(719_468)?;
+    let days = days_since_1970(year, month, day)?;
     let wall_ms = ((days * 24 + h) * 60 + m) * 60_000 + s * 1000 + ms;
     // What does not come out as it went in was no instant of ours.
     (rfc3339(wall_ms) == text).then_some(wall_ms)
@@ -83,6 +94,7 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::days_since_1970;
     use super::parse_duration_ms;
     use super::parse_rfc3339;
     use super::rfc3339;
@@ -92,6 +104,17 @@ mod tests {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(951_782_400_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(rfc3339(1_795_188_990_123), "2026-11-20T15:36:30.123Z");
+    }
+
+    #[test]
+    fn days_are_counted_as_they_are_written() {
+        for days in [0, 58, 59, 60, 365, 10_956, 10_957, 11_016, 11_017, 20_777, 47_482, 2_932_896] {
+            let text = rfc3339(days * 86_400_000);
+            let part = |from: usize, to: usize| text[from..to].parse::<u64>().unwrap();
+            assert_eq!(days_since_1970(part(0, 4), part(5, 7), part(8, 10)), Some(days), "{text}");
+        }
+        assert_eq!((days_since_1970(1969, 12, 31), days_since_1970(0, 1, 1)), (Some(0), Some(0)));
+        assert_eq!((days_since_1970(2000, 13, 1), days_since_1970(2000, 1, 0)), (None, None));
     }
 
     #[test]

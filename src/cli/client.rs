@@ -1,8 +1,9 @@
-//! A small HTTP client: one request a connection, over TCP or the control socket. Names go through `net::resolve`.
+//! A small HTTP client: one request a connection, over TLS, plain TCP on this machine, or the control socket. Names go through `net::resolve`.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -19,20 +20,27 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::AsciiSet;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::percent_encode;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::base::exit::Exit;
 use crate::base::redact::Redacted;
 use crate::cli::output::Failure;
+use crate::cli::trust;
+use crate::cli::trust::Trust;
 use crate::net::resolve;
 use crate::node::worker;
 
 /// How long a connection may take; a node on the same site answers in milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Where nodes listen unless they are told otherwise.
+const DEFAULT_PORT: u16 = 7480;
 /// The largest answer read whole: a list page, a value, a report.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -42,8 +50,10 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// Where a node listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Host and port.
+    /// Host and port, in plain HTTP: on this machine only.
     Tcp(String, u16),
+    /// Host and port, over TLS.
+    Tls(String, u16),
     /// The local control socket.
     Socket(PathBuf),
 }
@@ -52,23 +62,34 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(host, port) => write!(f, "http://{host}:{port}"),
+            Self::Tls(host, port) => write!(f, "https://{host}:{port}"),
             Self::Socket(path) => write!(f, "{}", path.display()),
         }
     }
 }
 
 impl Target {
-    /// Reads a URL.
+    /// Reads a URL of scheme, host and port.
     ///
     /// # Errors
-    /// A usage failure.
+    /// A usage failure. A URL with a password in it is not repeated.
     pub fn parse(url: &str) -> Result<Self, Failure> {
+        const FORM: &str = "write it as https://host.example:7480 or http://127.0.0.1:7480";
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next();
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            let reason = "a secret in a URL can be read by every process of this machine; give --token-file FILE";
+            return Err(Failure::new(Exit::Usage, format!("the node's address: {reason}; nothing was sent")));
+        }
         let bad = |reason| Failure::new(Exit::Usage, format!("`{url}` is not a node's address: {reason}"));
-        let uri: hyper::Uri = url.parse().map_err(|_invalid| bad("write it as http://127.0.0.1:7480"))?;
-        match (uri.scheme_str(), uri.host()) {
-            (Some("http"), Some(host)) => Ok(Self::Tcp(host.to_owned(), uri.port_u16().unwrap_or(7480))),
-            (Some("https"), _) => Err(bad("this release talks plain HTTP to loopback addresses only")),
-            _ => Err(bad("write it as http://127.0.0.1:7480")),
+        let uri: hyper::Uri = url.parse().map_err(|_invalid| bad(FORM))?;
+        if !matches!(uri.path_and_query().map(hyper::http::uri::PathAndQuery::as_str), None | Some("" | "/")) {
+            let reason = "it has more than scheme, host and port";
+            return Err(Failure::new(Exit::Usage, format!("the node's address: {reason}; {FORM}; nothing was sent")));
+        }
+        match (uri.scheme_str(), uri.host(), uri.port_u16()) {
+            (Some("http"), Some(host), port) => Ok(Self::Tcp(host.to_owned(), port.unwrap_or(DEFAULT_PORT))),
+            (Some("https"), Some(host), port) => Ok(Self::Tls(host.to_owned(), port.unwrap_or(DEFAULT_PORT))),
+            _ => Err(bad(FORM)),
         }
     }
 }
@@ -98,13 +119,20 @@ pub struct Answer {
 pub struct Client {
     target: Target,
     token: Option<Redacted<String>>,
+    trust: Option<Trust>,
 }
 
 impl Client {
     /// Talks to this node with this token.
     #[must_use]
     pub fn new(target: Target, token: Option<Redacted<String>>) -> Self {
-        Self { target, token }
+        Self { target, token, trust: None }
+    }
+
+    /// Over TLS, takes only a node that this way of checking accepts.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust: Some(trust), ..self }
     }
 
     /// The node.
@@ -124,7 +152,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: RequestBody,
     ) -> Result<Answer, Failure> {
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "ringfort");
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.host());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -134,6 +162,7 @@ impl Client {
         let request = request.body(body).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
         match &self.target {
             Target::Tcp(host, port) => self.exchange(self.connect_tcp(host, *port).await?, request).await,
+            Target::Tls(host, port) => self.exchange(Box::pin(self.connect_tls(host, *port)).await?, request).await,
             Target::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(|error| self.unreachable(&error))?;
                 self.exchange(stream, request).await
@@ -146,6 +175,11 @@ impl Client {
         let addresses = addresses.map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in addresses {
+            if matches!(self.target, Target::Tcp(..)) && !address.ip().is_loopback() {
+                let reason = "is not this machine, and over plain HTTP a token could be read on the way";
+                let message = format!("{address} {reason}; write https:// in front; nothing was sent");
+                return Err(Failure::new(Exit::Usage, message));
+            }
             match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last = error,
@@ -153,6 +187,29 @@ impl Client {
             }
         }
         Err(self.unreachable(&last))
+    }
+
+    async fn connect_tls(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, Failure> {
+        let refused = |exit, reason: String| Failure::new(exit, format!("{}: {reason}; nothing was sent", self.target));
+        let no_trust = || refused(Exit::Usage, "there is no authority to check it by; give --ca FILE".to_owned());
+        let trust = self.trust.as_ref().ok_or_else(no_trust)?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(bare).map_err(|error| refused(Exit::Usage, error.to_string()))?;
+        let stream = self.connect_tcp(host, port).await?;
+        let handshake = TlsConnector::from(Arc::clone(&trust.config)).connect(name, stream);
+        match tokio::time::timeout(CONNECT_TIMEOUT, handshake).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(refused(Exit::Denied, trust::explain(&error, host, &trust.whom))),
+            Err(_elapsed) => Err(self.unreachable(&io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// What the request's `Host` says.
+    fn host(&self) -> String {
+        match &self.target {
+            Target::Tcp(host, port) | Target::Tls(host, port) => format!("{host}:{port}"),
+            Target::Socket(_) => "ringfort".to_owned(),
+        }
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {

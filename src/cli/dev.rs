@@ -214,7 +214,8 @@ async fn prepare(
             "name": status.get("name"),
             "pid": pid,
             "worker_pid": status.get("worker_pid"),
-            "data": data,
+            // Whoever reads it may be somewhere else.
+            "data": std::path::absolute(data).map_err(|error| Failure::io(data.display(), &error))?,
             "url": url,
         }],
     }))

@@ -4,14 +4,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::Subcommand;
+use hyper::Method;
+use serde_json::Value;
 use serde_json::json;
 
 use crate::base::exit::Exit;
+use crate::base::time;
+use crate::cli::client::Client;
 use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
 use crate::config::Config;
-use crate::config::Source;
+use crate::config::ConfigError;
+use crate::config::Row;
+use crate::node::certificate;
+use crate::node::certificate::Files;
 
 /// Options that say where a node is and how it runs.
 #[derive(Args, Debug, Clone, Default)]
@@ -36,6 +43,14 @@ impl RunArguments {
     /// # Errors
     /// A configuration failure.
     pub fn load(&self) -> Result<Config, Failure> {
+        self.read().map_err(|error| Failure::new(Exit::Config, format!("{error}; nothing was started")))
+    }
+
+    /// The same, for who has started already.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing wrong.
+    pub fn read(&self) -> Result<Config, ConfigError> {
         let mut flags = Vec::new();
         if let Some(data) = &self.data {
             flags.push(("data", data.display().to_string()));
@@ -46,8 +61,7 @@ impl RunArguments {
         if let Some(name) = &self.name {
             flags.push(("name", name.clone()));
         }
-        Config::load(self.config.as_deref(), std::env::vars(), &flags)
-            .map_err(|error| Failure::new(Exit::Config, format!("{error}; nothing was started")))
+        Config::load(self.config.as_deref(), std::env::vars_os(), &flags)
     }
 }
 
@@ -56,11 +70,13 @@ impl RunArguments {
 pub enum ConfigCommand {
     /// Print each value with where it came from
     Show(RunArguments),
-    /// Check a configuration without using it
+    /// Check a configuration and the files it names without using them
     Check(RunArguments),
+    /// Have a running node read its configuration and certificate anew; connections live on
+    Reload,
 }
 
-/// Runs `ringfort config`.
+/// Runs `ringfort config show` and `check`.
 ///
 /// # Errors
 /// A configuration failure.
@@ -70,27 +86,69 @@ pub fn config(command: &ConfigCommand, as_json: bool) -> Done {
             show(&arguments.load()?, as_json);
             Ok(())
         }
-        ConfigCommand::Check(arguments) => {
-            let config = arguments.load()?;
-            config.warnings.iter().for_each(output::note);
-            if config.warnings.is_empty() {
-                output::note("the configuration is good");
-                return Ok(());
-            }
-            Err(Failure::new(Exit::CheckWarned, ""))
-        }
+        ConfigCommand::Check(arguments) => check(&arguments.load()?),
+        ConfigCommand::Reload => Ok(()),
     }
+}
+
+fn check(config: &Config) -> Done {
+    let bad = |error: &dyn std::fmt::Display| Failure::new(Exit::Config, format!("{error}; nothing was changed"));
+    let mut warnings = config.warnings.clone();
+    if let Some((certificate, key)) = config.tls_files().map_err(|error| bad(&error))? {
+        let shown = certificate::customers(&Files { certificate, key }).map_err(|error| bad(&error))?;
+        warnings.extend(shown.view.warning(time::wall_ms()));
+    }
+    warnings.iter().for_each(output::note);
+    if warnings.is_empty() {
+        output::note("the configuration is good");
+        return Ok(());
+    }
+    Err(Failure::new(Exit::CheckWarned, ""))
+}
+
+/// Runs `ringfort config reload`.
+///
+/// # Errors
+/// Of the node, which goes on as before then, or the way to it.
+pub async fn reload(client: &Client, as_json: bool) -> Done {
+    let done = client.ask(Method::POST, "/v1/config/reload").await?;
+    if as_json {
+        output::json(&done);
+        return Ok(());
+    }
+    let words = |name: &str| {
+        let list = done.get(name).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let warnings = done.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    warnings.filter_map(Value::as_str).for_each(output::note);
+    match words("changed") {
+        none if none.is_empty() => output::note("no value changed"),
+        changed => output::note(format_args!("changed: {changed}")),
+    }
+    if done.get("certificate_changed") == Some(&Value::Bool(true)) {
+        output::note("new connections are shown the new certificate");
+    }
+    match words("needs_restart") {
+        none if none.is_empty() => {}
+        waiting => output::note(format_args!("needs a restart: {waiting}")),
+    }
+    Ok(())
 }
 
 fn show(config: &Config, as_json: bool) {
     if as_json {
-        let row = |(name, value, source, help): (&str, &str, &Source, &str)| json!({ "key": name, "value": value, "source": source.to_string(), "help": help });
+        let row = |row: Row<'_>| {
+            let (key, source) = (row.key, row.source.to_string());
+            json!({ "key": key, "value": row.value, "source": source, "live": row.live, "help": row.help })
+        };
         output::json(&config.rows().map(row).collect());
         return;
     }
-    let mut rows = vec![["KEY", "VALUE", "FROM", "MEANING"].map(str::to_owned).to_vec()];
-    for (name, value, source, help) in config.rows() {
-        rows.push(vec![name.to_owned(), value.to_owned(), source.to_string(), help.to_owned()]);
+    let mut rows = vec![["KEY", "VALUE", "FROM", "CHANGES", "MEANING"].map(str::to_owned).to_vec()];
+    for Row { key, value, source, live, help } in config.rows() {
+        let changes = if live { "by reload" } else { "by restart" };
+        rows.push(vec![key.to_owned(), value.to_owned(), source.to_string(), changes.to_owned(), help.to_owned()]);
     }
     output::table(&rows);
     config.warnings.iter().for_each(output::note);

@@ -2,6 +2,9 @@
 //! never more of them in memory than the door has room for.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::body::Bytes;
@@ -11,28 +14,35 @@ use axum::http::header;
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::base::limits::BODY_BYTES_PER_S_MIN;
+use crate::base::limits::BODY_GRACE;
 use crate::base::limits::BODY_STALL_TIMEOUT;
 use crate::base::limits::DOCUMENT_BYTES_MAX;
 use crate::base::limits::JSON_DEPTH_MAX;
+use crate::base::time;
+use crate::front::problem::BUSY;
 use crate::front::problem::Problem;
 use crate::node::Node;
+use crate::node::error::DoorError;
+use crate::node::places::Place;
 use crate::node::worker;
 
 /// Pieces of a streamed body waiting for a slow consumer.
 const PIECES_AHEAD: usize = 4;
+/// Bytes after which an announced length is believed, and memory for all of it is taken at once.
+const TRUSTED_BYTES: usize = 64 * 1024;
 
-/// A body read whole; the permit gives its room back when dropped.
+/// A body read whole; its room is given back when dropped.
 pub struct Whole {
     /// The bytes.
     pub bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _room: Vec<Place>,
 }
 
-/// Reads a body of at most `max` bytes.
+/// Reads a body of at most `max` bytes. Room is taken as it comes: who announces much and sends little holds little.
 ///
 /// # Errors
 /// 413, 503, 408, or 400 where the client broke off.
@@ -41,26 +51,23 @@ pub async fn whole(node: &Node, headers: &HeaderMap, body: Body, max: usize) -> 
     if announced.is_some_and(|len| len > max as u64) {
         return Err(too_large(max));
     }
-    let room = announced.and_then(|len| usize::try_from(len).ok()).unwrap_or(max);
-    let room = node.reserve_body(room)?;
-    let mut body = body;
-    let Some(first) = next_piece(&mut body).await? else { return Ok(Whole { bytes: Bytes::new(), _room: room }) };
-    if first.len() > max {
-        return Err(too_large(max));
-    }
-    let Some(second) = next_piece(&mut body).await? else {
-        // Copied, so that a small value does not keep the whole buffer that it came in.
-        return Ok(Whole { bytes: Bytes::copy_from_slice(&first), _room: room });
-    };
-    let mut all = Vec::with_capacity(announced.and_then(|len| usize::try_from(len).ok()).unwrap_or(first.len()));
-    all.extend_from_slice(&first);
-    let mut piece = Some(second);
-    while let Some(bytes) = piece {
-        if all.len() + bytes.len() > max {
+    let announced = announced.and_then(|len| usize::try_from(len).ok()).unwrap_or_default();
+    let mut arriving = Arriving::new(body);
+    let mut room: Vec<Place> = Vec::new();
+    let mut all = Vec::new();
+    while let Some(piece) = arriving.next_piece().await? {
+        if all.len() + piece.len() > max {
             return Err(too_large(max));
         }
-        all.extend_from_slice(&bytes);
-        piece = next_piece(&mut body).await?;
+        let more = node.reserve_body(all.len(), piece.len())?;
+        match room.iter_mut().find(|room| Arc::ptr_eq(room.semaphore(), more.semaphore())) {
+            Some(room) => room.merge(more),
+            None => room.push(more),
+        }
+        if all.len() < TRUSTED_BYTES && all.len() + piece.len() >= TRUSTED_BYTES {
+            all.reserve_exact(announced.saturating_sub(all.len()));
+        }
+        all.extend_from_slice(&piece);
     }
     Ok(Whole { bytes: all.into(), _room: room })
 }
@@ -77,33 +84,69 @@ fn too_large(max: usize) -> Problem {
     )
 }
 
-async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, Problem> {
-    let slow =
-        || Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body came too slowly; nothing was changed");
-    let broken = |error: axum::Error| {
-        Problem::bad_request("body_broken", format!("the body broke off: {error}; nothing was changed"))
-    };
-    loop {
-        let frame = timeout(BODY_STALL_TIMEOUT, body.frame()).await.map_err(|_elapsed| slow())?;
-        let Some(frame) = frame else { return Ok(None) };
-        // Trailers carry nothing we want.
-        if let Ok(bytes) = frame.map_err(broken)?.into_data()
-            && !bytes.is_empty()
-        {
-            return Ok(Some(bytes));
+/// A body on its way in, at a least rate.
+struct Arriving {
+    body: Body,
+    began: Instant,
+    came: u64,
+}
+
+impl Arriving {
+    fn new(body: Body) -> Self {
+        Self { body, began: time::mono(), came: 0 }
+    }
+
+    /// The next bytes; `None` at the end.
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, Problem> {
+        loop {
+            let frame = timeout(self.patience(), self.body.frame()).await.map_err(|_elapsed| too_slow())?;
+            let Some(frame) = frame else { return Ok(None) };
+            // Trailers carry nothing we want, and frames without bytes are not progress.
+            if let Ok(bytes) = frame.map_err(broken)?.into_data()
+                && !bytes.is_empty()
+            {
+                self.came += bytes.len() as u64;
+                return Ok(Some(bytes));
+            }
         }
+    }
+
+    /// How long the next bytes may take. With their rate too low there is no time left.
+    fn patience(&self) -> Duration {
+        let allowed = BODY_GRACE + Duration::from_secs(self.came / BODY_BYTES_PER_S_MIN);
+        BODY_STALL_TIMEOUT.min(allowed.saturating_sub(time::mono().saturating_duration_since(self.began)))
+    }
+}
+
+fn too_slow() -> Problem {
+    let detail = format!(
+        "the body came too slowly: after {} s it must have {BODY_BYTES_PER_S_MIN} bytes a second, and never rest for {} s; \
+         nothing was changed",
+        BODY_GRACE.as_secs(),
+        BODY_STALL_TIMEOUT.as_secs()
+    );
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
+}
+
+fn broken(error: axum::Error) -> Problem {
+    match error.into_inner().downcast::<DoorError>() {
+        Ok(busy) => Problem::from(*busy),
+        Err(error) => Problem::bad_request("body_broken", format!("the body broke off: {error}; nothing was changed")),
     }
 }
 
 /// Passes a body on piece by piece through a bounded channel, for a blocking consumer.
 #[must_use]
-pub fn stream(mut body: Body) -> mpsc::Receiver<Result<Bytes, io::Error>> {
+pub fn stream(body: Body) -> mpsc::Receiver<Result<Bytes, io::Error>> {
     let (to, pieces) = mpsc::channel(PIECES_AHEAD);
     worker::spawn("upload", async move {
+        let mut arriving = Arriving::new(body);
         loop {
-            let piece = match next_piece(&mut body).await {
+            let piece = match arriving.next_piece().await {
                 Ok(Some(bytes)) => Ok(bytes),
                 Ok(None) => return,
+                // All of it came, and its work, which is long, has a place of its own.
+                Err(problem) if problem.code == BUSY => return,
                 Err(problem) => Err(io::Error::other(problem.detail)),
             };
             let last = piece.is_err();

@@ -15,10 +15,11 @@ use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::middleware::Next;
+use axum::response::IntoResponse;
 use axum::response::Response;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::base::time;
+use crate::front::arrival;
 use crate::front::cookie;
 use crate::front::origin;
 use crate::front::problem::Problem;
@@ -28,6 +29,7 @@ use crate::front::route::Table;
 use crate::node::Node;
 use crate::node::access::BadToken;
 use crate::node::access::Caller;
+use crate::node::error::DoorError;
 use crate::node::telemetry::Operation;
 use crate::proto::audit::Via;
 use crate::proto::scope::Need;
@@ -35,28 +37,40 @@ use crate::proto::scope::Need;
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// A TCP address.
+    /// A TCP address, in plain HTTP: a loopback one.
     Tcp(SocketAddr),
+    /// A TCP address, over TLS.
+    Tls(SocketAddr),
     /// The local control socket, opened by this process's own user or root.
     Local,
 }
 
 impl Peer {
+    /// Its TCP address; none for the control socket.
+    #[must_use]
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) | Self::Tls(address) => Some(address),
+            Self::Local => None,
+        }
+    }
+
     /// The address, but not the port.
     #[must_use]
     pub fn ip(self) -> Option<IpAddr> {
-        match self {
-            Self::Tcp(address) => Some(address.ip()),
-            Self::Local => None,
-        }
+        self.address().map(|address| address.ip())
     }
 
     /// Whether nobody on the way can read or change what is said.
     #[must_use]
     pub fn is_tls(self) -> bool {
-        match self {
-            Self::Tcp(_) | Self::Local => false,
-        }
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether it is a program on this machine that came over a loopback address.
+    #[must_use]
+    pub fn is_loopback(self) -> bool {
+        self.ip().is_some_and(|ip| ip.to_canonical().is_loopback())
     }
 }
 
@@ -80,10 +94,21 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
     };
     let route = row.route;
     let mut response = match admit(&gate.node, &mut request, &route) {
-        Ok(place) => {
-            let response = next.run(request).await;
-            drop(place);
-            response
+        Ok(Entrance::Free) => next.run(request).await,
+        // Asked here too, while there is a request to say no to.
+        Ok(Entrance::Counted) if gate.node.is_full() => {
+            (row.refuse)(Problem::from(DoorError::Busy), &RefusedRequest::of(&request))
+        }
+        Ok(Entrance::Counted) => {
+            let place = arrival::Held::default();
+            match arrival::take_place(&gate.node, request, &place) {
+                Ok(request) => {
+                    let response = next.run(request).await;
+                    drop(place.take());
+                    response
+                }
+                Err(busy) => Problem::from(busy).into_response(),
+            }
         }
         Err(problem) => (row.refuse)(problem, &RefusedRequest::of(&request)),
     };
@@ -92,10 +117,16 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
     response
 }
 
-/// A place inside the door for a caller who may. Probes need none: a node that is busy is not dead.
-fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+/// Whether a request needs a place inside the door.
+enum Entrance {
+    Free,
+    Counted,
+}
+
+/// Lets a caller in who may. Probes need no place: a node that is busy is not dead.
+fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Entrance, Problem> {
     let peer = request.extensions().get::<Peer>().copied();
-    let on_loopback = peer.and_then(Peer::ip).is_some_and(|from| from.is_loopback());
+    let on_loopback = peer.is_some_and(Peer::is_loopback);
     let need = if route.need == Need::Metrics && on_loopback { Need::Nothing } else { route.need };
     let caller = identify(node, request, peer, need)?;
     if !caller.may(need) {
@@ -103,7 +134,8 @@ fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Option<Own
     }
     request.extensions_mut().insert(caller);
     // The owner is let in also when everyone else has to wait.
-    if route.need == Need::Nothing || peer == Some(Peer::Local) { Ok(None) } else { Ok(Some(node.enter()?)) }
+    let free = route.need == Need::Nothing || peer == Some(Peer::Local);
+    Ok(if free { Entrance::Free } else { Entrance::Counted })
 }
 
 /// Who is calling.

@@ -1,11 +1,12 @@
 //! A lingering close: a connection that ends before all of its request was read, as after a refusal of a body that is
 //! too large, first lets the sender read the answer. Closed at once, with bytes unread, the kernel would answer the
 //! sender's next packet with a reset, and the answer would be lost on the way (RFC 9112 §9.6). And a time limit for its
-//! beginning.
+//! beginning and for every head.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
@@ -18,6 +19,8 @@ use tokio::time::Sleep;
 
 use crate::base::limits::HEAD_READ_TIMEOUT;
 use crate::base::limits::LINGER_TIMEOUT;
+use crate::front::framing::Framing;
+use crate::front::guest::Guest;
 
 /// Bytes thrown away at a time.
 const WASTE_BYTES: usize = 16 * 1024;
@@ -25,17 +28,25 @@ const WASTE_BYTES: usize = 16 * 1024;
 /// How an HTTP/2 connection begins; HTTP/1 is told from it by the first byte that differs.
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Until it is known which HTTP a connection speaks, hyper has no time limit for it: this is ours.
-struct Opening {
-    until: Pin<Box<Sleep>>,
-    /// Bytes of the preface that came.
-    seen: usize,
+/// What a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    /// Not known yet: it has sent so many bytes of the preface.
+    Preface(usize),
+    Http1,
+    Http2,
 }
 
-/// A stream that must begin to speak in time, and lingers when it is shut down, unless the node stops.
+/// A stream that must begin to speak in time, send the head of each HTTP/1 request in time, and lingers when it is shut
+/// down, unless the node stops.
 pub struct Lingering<S> {
     stream: S,
-    opening: Option<Opening>,
+    speaks: Speaks,
+    framing: Framing,
+    guest: Arc<Guest>,
+    /// When the head of a request must be there. hyper has one limit for a head and for the rest before it, and none
+    /// until it knows which HTTP a connection speaks.
+    head_until: Option<Pin<Box<Sleep>>>,
     stop: watch::Receiver<bool>,
     closed_for_writing: bool,
     until: Option<Pin<Box<Sleep>>>,
@@ -43,26 +54,71 @@ pub struct Lingering<S> {
 
 impl<S> Lingering<S> {
     /// Around this stream.
-    pub fn new(stream: S, stop: watch::Receiver<bool>) -> Self {
-        let opening = Opening { until: Box::pin(tokio::time::sleep(HEAD_READ_TIMEOUT)), seen: 0 };
-        Self { stream, opening: Some(opening), stop, closed_for_writing: false, until: None }
+    pub fn new(stream: S, guest: Arc<Guest>, stop: watch::Receiver<bool>) -> Self {
+        let head_until = Some(head_timer());
+        Self {
+            stream,
+            speaks: Speaks::Preface(0),
+            framing: Framing::default(),
+            guest,
+            head_until,
+            stop,
+            closed_for_writing: false,
+            until: None,
+        }
     }
+
+    /// Bytes came.
+    fn heard(&mut self, new: &mut [u8]) {
+        if let Speaks::Preface(seen) = self.speaks {
+            let rest = H2_PREFACE.get(seen..).unwrap_or_default();
+            self.speaks = if new.starts_with(rest) {
+                Speaks::Http2
+            } else if rest.starts_with(new) {
+                Speaks::Preface(seen + new.len())
+            } else {
+                // What looked like a preface was a method.
+                self.framing.inspect(&mut H2_PREFACE.get(..seen).unwrap_or_default().to_vec());
+                Speaks::Http1
+            };
+        }
+        if self.speaks == Speaks::Http1 {
+            self.framing.inspect(new);
+        }
+        let head_follows = self.speaks == Speaks::Http1 && self.guest.idle_since().is_some();
+        match self.speaks {
+            Speaks::Preface(_) => {}
+            Speaks::Http1 if head_follows && !new.is_empty() => {
+                self.head_until.get_or_insert_with(head_timer);
+            }
+            Speaks::Http1 | Speaks::Http2 => self.head_until = None,
+        }
+    }
+
+    /// Nothing came: whether that is too late.
+    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(until) = &mut self.head_until else { return false };
+        if self.guest.idle_since().is_none() {
+            // The head became a request.
+            self.head_until = None;
+            return false;
+        }
+        until.as_mut().poll(context).is_ready()
+    }
+}
+
+fn head_timer() -> Pin<Box<Sleep>> {
+    Box::pin(tokio::time::sleep(HEAD_READ_TIMEOUT))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = to.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, to);
-        let Some(opening) = &mut self.opening else { return read };
-        if read.is_pending() {
-            ready!(opening.until.as_mut().poll(context));
+        if read.is_ready() {
+            self.heard(to.filled_mut().get_mut(before..).unwrap_or_default());
+        } else if self.is_late(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        let new = to.filled().get(before..).unwrap_or_default();
-        let rest = H2_PREFACE.get(opening.seen..).unwrap_or_default();
-        opening.seen += new.len();
-        if new.len() >= rest.len() || !rest.starts_with(new) {
-            self.opening = None;
         }
         read
     }
@@ -114,43 +170,95 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::sync::Arc;
 
     use tokio::io::AsyncReadExt;
     use tokio::io::AsyncWriteExt;
+    use tokio::io::DuplexStream;
     use tokio::sync::watch;
 
     use super::Lingering;
+    use crate::base::time;
+    use crate::front::guest::Guest;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_does_not_begin_to_speak_is_given_up() {
-        for begun in [&b""[..], b"PRI * HT"] {
-            let (mut client, server) = tokio::io::duplex(64);
-            let (_stop, stopped) = watch::channel(false);
-            let mut server = Lingering::new(server, stopped);
-            client.write_all(begun).await.unwrap();
-            let mut read = vec![0; 64];
-            let ended = loop {
-                match server.read(&mut read).await {
-                    Ok(_) => {}
-                    Err(error) => break error,
-                }
-            };
-            assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+    struct Line {
+        client: DuplexStream,
+        server: Lingering<DuplexStream>,
+        guest: Arc<Guest>,
+        _stop: watch::Sender<bool>,
+    }
+
+    fn line() -> Line {
+        let (client, server) = tokio::io::duplex(64);
+        let (stop, stopped) = watch::channel(false);
+        let guest = Arc::new(Guest::new(time::mono()));
+        Line { client, server: Lingering::new(server, Arc::clone(&guest), stopped), guest, _stop: stop }
+    }
+
+    /// Reads until there is an error.
+    async fn end(line: &mut Line) -> io::ErrorKind {
+        let mut read = vec![0; 64];
+        loop {
+            match line.server.read(&mut read).await {
+                Ok(_) => {}
+                Err(error) => break error.kind(),
+            }
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_speaks_may_take_its_time() {
+    async fn a_connection_that_does_not_begin_to_speak_or_not_end_its_head_is_given_up() {
+        for begun in [&b""[..], b"PRI * HT", b"GET / HTTP/1.1\r\nhost:"] {
+            let mut line = line();
+            line.client.write_all(begun).await.unwrap();
+            assert_eq!(end(&mut line).await, io::ErrorKind::TimedOut);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_comes_byte_by_byte_is_given_up_too() {
+        let Line { mut client, mut server, .. } = line();
+        let began = tokio::time::Instant::now();
+        let trickle = async {
+            while client.write_all(b"G").await.is_ok() {
+                tokio::time::sleep(super::HEAD_READ_TIMEOUT / 5).await;
+            }
+        };
+        let read = async {
+            let mut read = [0; 1];
+            while server.read_exact(&mut read).await.is_ok() {}
+        };
+        tokio::select! { () = trickle => {}, () = read => {} }
+        assert_eq!(began.elapsed(), super::HEAD_READ_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_a_request_or_speaking_http2_may_take_its_time() {
         for begun in [&b"PUT /"[..], super::H2_PREFACE] {
-            let (mut client, server) = tokio::io::duplex(64);
-            let (_stop, stopped) = watch::channel(false);
-            let mut server = Lingering::new(server, stopped);
-            client.write_all(begun).await.unwrap();
+            let mut line = line();
+            line.client.write_all(begun).await.unwrap();
             let mut read = vec![0; begun.len()];
-            server.read_exact(&mut read).await.unwrap();
-            tokio::time::sleep(2 * super::HEAD_READ_TIMEOUT).await;
-            let late = tokio::time::timeout(super::HEAD_READ_TIMEOUT, server.read(&mut read)).await;
+            line.server.read_exact(&mut read).await.unwrap();
+            let _request = line.guest.begin();
+            let late = tokio::time::timeout(3 * super::HEAD_READ_TIMEOUT, line.server.read(&mut read)).await;
             assert!(late.is_err(), "nothing more came, and nothing is wrong");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_request_the_next_head_has_its_own_time() {
+        let mut line = line();
+        line.client.write_all(b"a whole head").await.unwrap();
+        let mut read = vec![0; 12];
+        line.server.read_exact(&mut read).await.unwrap();
+        drop(line.guest.begin());
+        let request = line.guest.begin();
+        let rest = tokio::time::timeout(3 * super::HEAD_READ_TIMEOUT, line.server.read(&mut read)).await;
+        assert!(rest.is_err());
+        drop(request);
+        let rest = tokio::time::timeout(3 * super::HEAD_READ_TIMEOUT, line.server.read(&mut read)).await;
+        assert!(rest.is_err(), "between two requests it may rest");
+        line.client.write_all(b"G").await.unwrap();
+        assert_eq!(end(&mut line).await, io::ErrorKind::TimedOut);
     }
 }

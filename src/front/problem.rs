@@ -17,6 +17,9 @@ use crate::proto::control::Refused;
 use crate::proto::key::KeyError;
 use crate::proto::object::apply::Refusal;
 
+/// The code of [`DoorError::Busy`].
+pub const BUSY: &str = "busy";
+
 /// A refusal on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -112,7 +115,7 @@ impl From<DoorError> for Problem {
         let detail = error.to_string();
         let new = |status, code| Self::new(status, code, detail.clone());
         match error {
-            DoorError::Busy => new(StatusCode::SERVICE_UNAVAILABLE, "busy").outcome("failed").retry_after(1),
+            DoorError::Busy => new(StatusCode::SERVICE_UNAVAILABLE, BUSY).outcome("failed").retry_after(1),
             DoorError::NoSuchBucket { .. } => new(StatusCode::NOT_FOUND, "no_such_bucket"),
             DoorError::NotFound { .. } => new(StatusCode::NOT_FOUND, "not_found"),
             DoorError::BadKey(KeyError::TooLong { .. }) => new(StatusCode::URI_TOO_LONG, "key_too_long"),
@@ -137,6 +140,7 @@ impl From<DoorError> for Problem {
             // What is said of one write does not hold for the rows before it.
             DoorError::Interrupted { source, .. } => Self { detail, outcome: None, ..Self::from(*source) },
             DoorError::Unsuitable(_) => new(StatusCode::UNPROCESSABLE_ENTITY, "unsuitable"),
+            DoorError::BadConfig(_) => new(StatusCode::UNPROCESSABLE_ENTITY, "bad_config"),
             DoorError::Io { .. } => new(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }

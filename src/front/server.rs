@@ -1,7 +1,9 @@
-//! Listeners and connections: HTTP/1.1 and HTTP/2 on loopback addresses and on the local control socket, within
-//! limits, and an orderly stop.
+//! Listeners and connections: HTTP/1.1 and HTTP/2 over TLS, without it on loopback addresses and on the local control
+//! socket, within limits, and an orderly stop.
 
+use std::convert::Infallible;
 use std::io;
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,6 +15,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use axum::http::header;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioExecutor;
@@ -22,19 +25,36 @@ use hyper_util::server::conn::auto;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
+use tokio::net::TcpStream;
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tower_service::Service;
 
 use crate::base::limits::CONNECTIONS_MAX;
+use crate::base::limits::H2_CONNECTION_WINDOW_BYTES;
+use crate::base::limits::H2_PIECE_BYTES;
+use crate::base::limits::H2_STREAM_WINDOW_BYTES;
 use crate::base::limits::H2_STREAMS_MAX;
 use crate::base::limits::HEAD_BYTES_MAX;
 use crate::base::limits::HEAD_READ_TIMEOUT;
+use crate::base::limits::KEEP_ALIVE_TIMEOUT;
+use crate::base::limits::LINGER_TIMEOUT;
+use crate::base::limits::LISTEN_QUEUE;
+use crate::base::limits::OPEN_FILES_RESERVE;
 use crate::base::limits::OWNER_CONNECTIONS_MAX;
+use crate::base::limits::SEND_BUFFER_BYTES;
 use crate::base::limits::SHUTDOWN_GRACE;
+use crate::base::listen::Listen;
+use crate::base::open_files;
+use crate::front::answer;
+use crate::front::crowd::Crowd;
+use crate::front::crowd::Seat;
 use crate::front::gate::Peer;
+use crate::front::guest::Overstayed;
 use crate::front::linger::Lingering;
+use crate::front::tls;
+use crate::front::tls::Tls;
 use crate::node::worker;
 
 /// A wait after `accept` failed, as with too many open files: trying again at once would only spin.
@@ -42,7 +62,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bound listeners, not yet served.
 pub struct Listeners {
-    tcp: Vec<TcpListener>,
+    tcp: Vec<(TcpListener, Option<Tls>)>,
     control: Option<(UnixListener, PathBuf)>,
 }
 
@@ -60,12 +80,17 @@ pub struct BindError {
 /// without it.
 ///
 /// # Errors
-/// [`BindError`] for the first address.
-pub async fn bind(addresses: &[SocketAddr], control: Option<&Path>) -> Result<Listeners, BindError> {
+/// [`BindError`] for the first address; an HTTPS address without `tls` is one.
+pub async fn bind(addresses: &[Listen], tls: Option<&Tls>, control: Option<&Path>) -> Result<Listeners, BindError> {
     let mut tcp = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        let bound = TcpListener::bind(address).await;
-        tcp.push(bound.map_err(|source| BindError { address: address.to_string(), source })?);
+    for listen in addresses {
+        let failed = |source| BindError { address: listen.to_string(), source };
+        let tls = match (listen.tls, tls) {
+            (true, Some(tls)) => Some(tls.clone()),
+            (true, None) => return Err(failed(io::Error::other("there is no certificate"))),
+            (false, _) => None,
+        };
+        tcp.push((bind_tcp(listen.address).map_err(failed)?, tls));
     }
     let control = control.and_then(|path| match bind_control(path) {
         Ok(listener) => Some((listener, path.to_owned())),
@@ -75,6 +100,15 @@ pub async fn bind(addresses: &[SocketAddr], control: Option<&Path>) -> Result<Li
         }
     });
     Ok(Listeners { tcp, control })
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    // Accepted sockets inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_QUEUE)
 }
 
 fn bind_control(path: &Path) -> io::Result<UnixListener> {
@@ -91,18 +125,19 @@ fn bind_control(path: &Path) -> io::Result<UnixListener> {
 impl Listeners {
     /// The TCP addresses, with the ports the system chose.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    pub fn addresses(&self) -> Vec<Listen> {
+        let bound = self.tcp.iter().filter_map(|(listener, tls)| Some((listener.local_addr().ok()?, tls.is_some())));
+        bound.map(|(address, tls)| Listen { address, tls }).collect()
     }
 
     /// Serves until `stop` is true, then lets requests in flight finish, for a while.
     pub async fn serve(self, router: Router, stop: watch::Receiver<bool>) {
-        let server = Server { router, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), stop: stop.clone() };
+        let server = Server { router, crowd: Crowd::new(connections_max()), stop: stop.clone() };
         // The owner gets in also when everyone else's places are taken.
-        let owner = Server { places: Arc::new(Semaphore::new(OWNER_CONNECTIONS_MAX)), ..server.clone() };
+        let owner = Server { crowd: Crowd::new(OWNER_CONNECTIONS_MAX), ..server.clone() };
         let mut accepting = Vec::new();
-        for listener in self.tcp {
-            accepting.push(worker::spawn("accept", server.clone().accept_tcp(listener)));
+        for (listener, tls) in self.tcp {
+            accepting.push(worker::spawn("accept", server.clone().accept_tcp(listener, tls)));
         }
         if let Some((listener, path)) = self.control {
             accepting.push(worker::spawn("accept-control", owner.clone().accept_control(listener, path)));
@@ -110,11 +145,9 @@ impl Listeners {
         for task in accepting {
             let _ended = task.await;
         }
-        // Every connection holds a place.
-        let all = |places| u32::try_from(places).unwrap_or(u32::MAX);
         let ended = async {
-            let _all = server.places.acquire_many(all(CONNECTIONS_MAX)).await;
-            let _all = owner.places.acquire_many(all(OWNER_CONNECTIONS_MAX)).await;
+            server.crowd.emptied().await;
+            owner.crowd.emptied().await;
         };
         if tokio::time::timeout(SHUTDOWN_GRACE, ended).await.is_err() {
             tracing::warn!("some requests did not finish in time and were cut off");
@@ -122,17 +155,34 @@ impl Listeners {
     }
 }
 
+/// As many connections as there are files for them.
+fn connections_max() -> usize {
+    let open_files = open_files::raise_limit().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+        open_files::limit()
+    });
+    // A small limit is shared evenly.
+    let max = open_files.saturating_sub(OPEN_FILES_RESERVE).max(open_files / 2).min(CONNECTIONS_MAX);
+    if max < CONNECTIONS_MAX {
+        tracing::warn!(
+            open_files,
+            connections = max,
+            "fewer connections are served, because this process may not open more files; raise LimitNOFILE"
+        );
+    }
+    max
+}
+
 #[derive(Clone)]
 struct Server {
     router: Router,
-    places: Arc<Semaphore>,
+    crowd: Crowd,
     stop: watch::Receiver<bool>,
 }
 
 impl Server {
-    async fn accept_tcp(mut self, listener: TcpListener) {
+    async fn accept_tcp(mut self, listener: TcpListener, tls: Option<Tls>) {
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = asked_to_stop(&mut self.stop) => return,
@@ -141,7 +191,16 @@ impl Server {
                 Ok((stream, address)) => {
                     // Small answers must not wait for more.
                     let _unsupported = stream.set_nodelay(true);
-                    self.connect(stream, Peer::Tcp(address), place);
+                    let seat = tokio::select! {
+                        seat = self.crowd.seat(address.ip()) => seat,
+                        () = asked_to_stop(&mut self.stop) => return,
+                    };
+                    let Some(seat) = seat else { continue };
+                    let server = self.clone();
+                    match tls.clone() {
+                        Some(tls) => worker::spawn("connection", server.converse_tls(stream, tls, address, seat)),
+                        None => worker::spawn("connection", server.converse(stream, Peer::Tcp(address), seat)),
+                    };
                 }
                 Err(error) => pause(&error).await,
             }
@@ -150,7 +209,6 @@ impl Server {
 
     async fn accept_control(mut self, listener: UnixListener, path: PathBuf) {
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = asked_to_stop(&mut self.stop) => {
@@ -162,8 +220,10 @@ impl Server {
                 Ok((stream, _)) => {
                     // The file's mode keeps others out; this says it again.
                     let me = rustix::process::geteuid().as_raw();
-                    if stream.peer_cred().is_ok_and(|peer| peer.uid() == me || peer.uid() == 0) {
-                        self.connect(stream, Peer::Local, place);
+                    if stream.peer_cred().is_ok_and(|peer| peer.uid() == me || peer.uid() == 0)
+                        && let Some(seat) = self.crowd.seat(Ipv4Addr::LOCALHOST.into()).await
+                    {
+                        worker::spawn("connection", self.clone().converse(stream, Peer::Local, seat));
                     }
                 }
                 Err(error) => pause(&error).await,
@@ -171,33 +231,57 @@ impl Server {
         }
     }
 
-    fn connect<S>(&self, stream: S, peer: Peer, place: tokio::sync::OwnedSemaphorePermit)
+    /// The handshake is the connection's own affair: a slow one keeps a seat, and nobody waiting.
+    async fn converse_tls(self, stream: TcpStream, tls: Tls, address: SocketAddr, seat: Seat) {
+        let stream = tokio::select! {
+            stream = tls.handshake(stream, Arc::clone(&seat.guest), self.stop.clone()) => stream,
+            _how = seat.guest.overstayed() => return,
+        };
+        if let Some(stream) = stream {
+            Box::pin(self.converse(stream, Peer::Tls(address), seat)).await;
+        }
+    }
+
+    async fn converse<S>(self, stream: S, peer: Peer, seat: Seat)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let router = self.router.clone();
-        let mut stop = self.stop.clone();
-        worker::spawn("connection", async move {
-            let _place = place;
-            let service = service_fn(move |request: Request<Incoming>| {
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(peer);
-                router.clone().call(request)
-            });
-            let builder = builder();
-            let stream = TokioIo::new(Lingering::new(stream, stop.clone()));
-            let mut connection = pin!(builder.serve_connection(stream, service));
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = asked_to_stop(&mut stop) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+        let Self { router, crowd, mut stop } = self;
+        let guest = Arc::clone(&seat.guest);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let exchange = guest.begin();
+            let version = request.version();
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            let (mut router, crowd) = (router.clone(), crowd.clone());
+            async move {
+                let mut response = router.call(request).await?;
+                if peer.is_tls() && !peer.is_loopback() {
+                    response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, tls::STRICT_TRANSPORT);
                 }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended in an error");
+                Ok::<_, Infallible>(answer::hand_over(&crowd, exchange, version, response).await)
             }
         });
+        let builder = builder();
+        let stream = TokioIo::new(Lingering::new(stream, Arc::clone(&seat.guest), stop.clone()));
+        let mut connection = pin!(builder.serve_connection(stream, service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = asked_to_stop(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            how = seat.guest.overstayed() => {
+                if how == Overstayed::Resting {
+                    connection.as_mut().graceful_shutdown();
+                    let _said_goodbye = tokio::time::timeout(LINGER_TIMEOUT, connection).await;
+                }
+                Ok(())
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended in an error");
+        }
     }
 }
 
@@ -206,7 +290,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_READ_TIMEOUT)
+        // Ours are stricter (`linger`, `guest`); hyper's would count the rest between two requests as part of a head.
+        .header_read_timeout(KEEP_ALIVE_TIMEOUT + HEAD_READ_TIMEOUT)
         // No `pipeline_flush`: with it hyper 1.12 never sends the 400 or 431 for a head that it cannot read.
         .max_buf_size(HEAD_BYTES_MAX);
     builder
@@ -214,6 +299,9 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .max_concurrent_streams(H2_STREAMS_MAX)
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(H2_PIECE_BYTES)
         .keep_alive_interval(Some(HEAD_READ_TIMEOUT));
     builder
 }

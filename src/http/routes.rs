@@ -13,6 +13,7 @@ use crate::front::route::Route;
 use crate::http::admin;
 use crate::http::batch;
 use crate::http::bucket;
+use crate::http::config;
 use crate::http::kv;
 use crate::http::openapi;
 use crate::http::status;
@@ -71,6 +72,21 @@ pub const ROUTES: &[Route] = &[
         "Export as NDJSON or CSV, in key order",
     ),
     Route::api("GET", "/v1/status", Need::Observe, Operation::Other, "This node in one view"),
+    Route::api(
+        "GET",
+        "/v1/config",
+        Need::Observe,
+        Operation::Other,
+        "The configuration, and where each value came from",
+    ),
+    Route::api(
+        "POST",
+        "/v1/config/reload",
+        Need::Admin,
+        Operation::Other,
+        "Read configuration and certificate anew; on any error everything stays as it was",
+    ),
+    Route::api("GET", "/v1/ca", Need::Nothing, Operation::Other, "The certificate of the cluster's authority"),
     Route::api("GET", "/v1/doctor", Need::Observe, Operation::Other, "Read and check everything stored"),
     Route::api("GET", "/v1/tokens", Need::Admin, Operation::Other, "All tokens, without their secrets"),
     Route::api("POST", "/v1/tokens", Need::Admin, Operation::Other, "Make a token; its secret is shown once"),
@@ -104,6 +120,9 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/buckets/{name}/import", post(transfer::import))
         .route("/v1/buckets/{name}/export", get(transfer::export))
         .route("/v1/status", get(status::status))
+        .route("/v1/config", get(config::show))
+        .route("/v1/config/reload", post(config::reload))
+        .route("/v1/ca", get(config::authority))
         .route("/v1/doctor", get(status::doctor))
         .route("/v1/tokens", get(admin::list_tokens).post(admin::add_token))
         .route("/v1/tokens/{id}", delete(admin::remove_token))

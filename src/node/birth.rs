@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -21,9 +22,10 @@ use crate::control::sole::Sole;
 use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
+use crate::node::certificate::Authority;
 use crate::node::error::DoorError;
 use crate::node::health::Health;
-use crate::node::new_semaphores;
+use crate::node::places::Places;
 use crate::node::refusals::Refusals;
 use crate::node::session::Doorman;
 use crate::node::telemetry::Telemetry;
@@ -105,7 +107,7 @@ impl BirthError {
             {
                 Exit::Denied
             }
-            Self::Identity(IdentityError::Damaged { .. })
+            Self::Identity(IdentityError::Damaged { .. } | IdentityError::File(_))
             | Self::Control(JournalError::Corrupt { .. })
             | Self::Store(
                 OpenError::Journal(JournalError::Corrupt { .. })
@@ -149,6 +151,10 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
             identity::bear(&identity_dir, &options.name)?
         }
     };
+    for path in identity::close_to_others(&identity_dir)? {
+        tracing::warn!(path = %path.display(), "other users could read this file; it is closed to them now (mode 0600)");
+    }
+    let authority = Authority::read(&identity_dir)?;
     let io = |doing| move |source| BirthError::Io { doing, source };
     let tag = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let birth = recovery::Birth { cluster: identity.cluster, node: identity.node, generation: 0, tag };
@@ -163,19 +169,18 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         identity::confirm(&identity_dir, &identity)?;
         tracing::info!(cluster = %identity.cluster, "a new cluster of one begins");
     }
-    let [requests, body_bytes, live] = new_semaphores();
     let inner = Inner {
-        who: Who { cluster: identity.cluster, node: identity.node, name: identity.name },
+        who: Who { cluster: identity.cluster, node: identity.node, name: identity.name.clone() },
+        identity,
+        authority,
         store,
         consensus: Box::new(sole),
         context_secret,
         ops: OpIds::new().map_err(io("asking for randomness"))?,
-        requests,
-        body_bytes,
+        places: Places::new(),
         telemetry: Telemetry::default(),
         series: Mutex::default(),
         beat: watch::Sender::new(0),
-        live,
         health: RwLock::new(Health::default()),
         addresses: OnceLock::new(),
         draining: watch::Sender::new(false),
@@ -183,7 +188,9 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         refusals: Refusals::default(),
         started: time::mono(),
         data_dir: options.data,
-        disk_reserve: options.disk_reserve,
+        disk_reserve: AtomicU64::new(options.disk_reserve),
+        settings: RwLock::default(),
+        reloads: OnceLock::new(),
     };
     let node = Node(Arc::new(inner));
     node.purge_removed_buckets();

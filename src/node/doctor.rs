@@ -160,8 +160,10 @@ impl Node {
     /// # Errors
     /// [`DoorError::Io`] where the check itself failed.
     pub async fn examine(&self) -> Result<Examination, DoorError> {
+        let place = self.long_job()?;
         let node = self.clone();
         worker::block("examining the store", move || {
+            let _place = place;
             let state = node.state();
             let mut tally = Tally::new();
             tally.unreadable.extend(node.0.store.unreadable().in_words());

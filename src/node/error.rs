@@ -107,6 +107,9 @@ pub enum DoorError {
         /// What stopped it.
         source: Box<DoorError>,
     },
+    /// The configuration is not good.
+    #[error("the configuration was not taken: {0}; what ran before runs on")]
+    BadConfig(String),
     /// A part of the machine failed.
     #[error("{doing}: {source}; nothing was changed")]
     Io {

@@ -1,5 +1,5 @@
-//! Exports: a bucket in key order as NDJSON or CSV, in pieces for a body. Runs in a blocking thread and stops where
-//! its reader goes away. What cannot be exported whole breaks off instead of leaving a row out.
+//! Exports: a bucket in key order as NDJSON or CSV, in pieces for a body. Each piece is gathered in a
+//! blocking thread; while the reader takes its time no thread waits with it. What cannot be exported whole breaks off instead of leaving a row out.
 
 use std::io;
 
@@ -16,6 +16,7 @@ use crate::node::list::Cursor;
 use crate::node::list::Range;
 use crate::node::list::Way;
 use crate::node::worker;
+use crate::proto::control::Bucket;
 use crate::proto::key::IndexKey;
 use crate::proto::key::Key;
 use crate::proto::object::Object;
@@ -41,36 +42,65 @@ impl Node {
                 "bucket `{name}` was not imported from CSV, so there is no header; export it as NDJSON"
             )));
         }
+        let place = self.long_job()?;
         let (to, pieces) = mpsc::channel(PIECES_AHEAD);
-        let broken = to.clone();
-        let node = self.clone();
+        let mut job = Job { node: self.clone(), bucket, format, cursor: None };
         let name = name.to_owned();
-        let exporting = worker::block("exporting", move || {
-            let everything = Range { prefix: Vec::new(), after: Vec::new(), way: Way::Forward };
-            let mut cursor = Cursor::open(&node, bucket.id, everything, LIST_PAGE_MAX / 16)?;
-            let mut piece = header(format, &bucket.columns)?;
-            while let Some(listed) = cursor.advance_one()? {
-                let key = Key::new(listed.key)?;
-                // Read again: what was listed may have changed since.
-                let place = IndexKey::new(bucket.id, &key);
-                if let Some(object) = node.0.store.read(&place)? {
-                    line(format, &bucket.columns, &key, &object, crate::base::time::wall_ms(), &mut piece)?;
-                }
-                if piece.len() >= PIECE_BYTES && to.blocking_send(Ok(std::mem::take(&mut piece).into())).is_err() {
-                    return Ok(());
-                }
-            }
-            let _gone = to.blocking_send(Ok(piece.into()));
-            Ok(())
-        });
         worker::spawn("export", async move {
-            if let Err(error) = exporting.await {
-                tracing::error!(%error, bucket = name, "an export broke off");
-                // Without its last chunk every client notices.
-                let _gone = broken.send(Err(io::Error::other(error))).await;
+            let mut place = place;
+            loop {
+                // A thread only for as long as a piece takes, none while the reader does.
+                let gathered = worker::block("exporting", move || Ok((job.gather()?, job, place))).await;
+                let (piece, more, on) = match gathered {
+                    Ok((Some(piece), job, place)) => (Ok(piece), Some(job), Some(place)),
+                    Ok((None, ..)) => return,
+                    Err(error) => {
+                        tracing::error!(%error, bucket = name, "an export broke off");
+                        // Without its last chunk every client notices.
+                        (Err(io::Error::other(error)), None, None)
+                    }
+                };
+                let sent = to.send(piece).await;
+                let (Some(more), Some(on), Ok(())) = (more, on, sent) else { return };
+                (job, place) = (more, on);
             }
         });
         Ok(pieces)
+    }
+}
+
+/// An export between two pieces.
+struct Job {
+    node: Node,
+    bucket: Bucket,
+    format: Format,
+    /// `None` before the first.
+    cursor: Option<Cursor>,
+}
+
+impl Job {
+    /// The next piece; `None` at the end. Blocks.
+    fn gather(&mut self) -> Result<Option<Bytes>, DoorError> {
+        let Self { node, bucket, format, cursor } = self;
+        let columns = &bucket.columns;
+        let mut piece = Vec::new();
+        let cursor = match cursor {
+            Some(cursor) => cursor,
+            None => {
+                let everything = Range { prefix: Vec::new(), after: Vec::new(), way: Way::Forward };
+                piece = header(*format, columns)?;
+                cursor.insert(Cursor::open(node, bucket.id, everything, LIST_PAGE_MAX / 16)?)
+            }
+        };
+        while piece.len() < PIECE_BYTES {
+            let Some(listed) = cursor.advance_one()? else { break };
+            let key = Key::new(listed.key)?;
+            // Read again: what was listed may have changed since.
+            if let Some(object) = node.0.store.read(&IndexKey::new(bucket.id, &key))? {
+                line(*format, columns, &key, &object, crate::base::time::wall_ms(), &mut piece)?;
+            }
+        }
+        Ok((!piece.is_empty()).then(|| piece.into()))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::base::limits::DISK_CHECK_EVERY;
 use crate::base::limits::INDEX_STALL_ALARM;
 use crate::base::limits::INDEX_STALL_EXIT;
 use crate::base::limits::OVERLAY_BYTES_MAX;
+use crate::base::time;
 use crate::node::Node;
 use crate::node::error::DoorError;
 use crate::node::worker;
@@ -47,7 +48,7 @@ impl Node {
     /// [`DoorError::DiskFull`].
     pub(super) fn check_space(&self) -> Result<(), DoorError> {
         if self.health().disk_full {
-            return Err(DoorError::DiskFull { reserve_mib: self.0.disk_reserve / (1024 * 1024) });
+            return Err(DoorError::DiskFull { reserve_mib: self.disk_reserve() / (1024 * 1024) });
         }
         Ok(())
     }
@@ -68,11 +69,11 @@ impl Node {
     /// Of the operating system.
     pub fn look_at_disk(&self) -> std::io::Result<()> {
         let space = space::look(&self.0.data_dir)?;
-        let disk_full = space.free < self.0.disk_reserve;
+        let disk_full = space.free < self.disk_reserve();
         let index_slow = self.0.store.progress().busy_for() > INDEX_STALL_ALARM;
         let mut health = self.0.health.write().unwrap_or_else(PoisonError::into_inner);
         if disk_full != health.disk_full {
-            tracing::warn!(disk_full, free = space.free, reserve = self.0.disk_reserve, "the disk's state changed");
+            tracing::warn!(disk_full, free = space.free, reserve = self.disk_reserve(), "the disk's state changed");
         }
         *health = Health { space: Some(space), disk_full, index_slow, ..health.clone() };
         Ok(())
@@ -104,7 +105,7 @@ impl Node {
             health.index_lacked_room |= failure.full || health.disk_full;
             let lacked_room = health.index_lacked_room;
             // A new start does not help before there is room.
-            let room = health.space.is_some_and(|space| space.free >= self.0.disk_reserve);
+            let room = health.space.is_some_and(|space| space.free >= self.disk_reserve());
             drop(health);
             if room && !self.is_draining() {
                 if lacked_room {
@@ -127,7 +128,7 @@ impl Node {
         let mut alarms = Vec::new();
         let mut raise = |code, severity, text: String| alarms.push(Alarm { code, severity, text });
         if health.disk_full {
-            let (free, reserve) = (mib(health.space.map_or(0, |space| space.free)), mib(self.0.disk_reserve));
+            let (free, reserve) = (mib(health.space.map_or(0, |space| space.free)), mib(self.disk_reserve()));
             let text = format!(
                 "Only {free} MiB are free, {reserve} MiB are kept in reserve: writes are refused, reads and deletes go \
                  on. Make room on {}; writes go on by themselves then.",
@@ -158,6 +159,9 @@ impl Node {
                 "warning",
                 "Writes come faster than the index follows; some may be answered 503.".to_owned(),
             );
+        }
+        if let Some(text) = self.settings().certificate.as_ref().and_then(|view| view.warning(time::wall_ms())) {
+            alarms.push(Alarm { code: "certificate_ends", severity: "warning", text });
         }
         alarms
     }

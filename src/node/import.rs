@@ -145,8 +145,10 @@ impl Node {
         options: ImportOptions,
         body: BodyReader,
     ) -> Result<ImportReport, DoorError> {
+        let place = self.long_job()?;
         let opening = options.clone();
-        let source = worker::block("reading the header", move || Source::open(&opening, body)).await?;
+        let opened = worker::block("reading the header", move || Ok((Source::open(&opening, body)?, place)));
+        let (source, place) = opened.await?;
         let bucket_made = match self.bucket(name) {
             Ok(_) => false,
             Err(_missing) => {
@@ -162,7 +164,11 @@ impl Node {
         let rows = Rows { node: self.clone(), bucket, options, in_flight: VecDeque::new(), report };
         // Before the first row: nothing is imported that the audit does not know of.
         self.order_in_words(caller, format!("imports into bucket `{name}`"), Command::Note).await?;
-        worker::block("importing", move || rows.run(source)).await
+        worker::block("importing", move || {
+            let _place = place;
+            rows.run(source)
+        })
+        .await
     }
 }
 

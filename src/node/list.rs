@@ -111,8 +111,11 @@ impl Node {
     pub async fn list(&self, bucket: &str, range: Range, limit: usize) -> Result<Page, DoorError> {
         let bucket = self.bucket(bucket)?.id;
         let limit = limit.clamp(1, LIST_PAGE_MAX);
+        let turn = self.list_turn().await?;
         let node = self.clone();
         worker::block("listing keys", move || {
+            // Held here: a client that goes away does not end the work.
+            let _turn = turn;
             // Twice the even share: few partitions are asked a second time.
             let mut cursor = Cursor::open(&node, bucket, range, limit * 2 / PARTITIONS + 2)?;
             let mut keys = Vec::with_capacity(limit);

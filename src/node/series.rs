@@ -309,7 +309,7 @@ impl Node {
             samples: ring.iter().copied().collect(),
             range,
             last_minute: series.last_minute(),
-            forecast: series.forecast(self.0.disk_reserve),
+            forecast: series.forecast(self.disk_reserve()),
         }
     }
 

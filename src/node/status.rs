@@ -118,7 +118,7 @@ impl Node {
             disk: Disk {
                 free: space.map_or(0, |space| space.free),
                 total: space.map_or(0, |space| space.total),
-                reserve: self.0.disk_reserve,
+                reserve: self.disk_reserve(),
                 index: self.0.store.index_bytes(),
             },
             journal: JournalCounts {

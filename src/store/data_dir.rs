@@ -64,6 +64,9 @@ impl DataDir {
         if metadata.uid() != me {
             return Err(DataDirError::NotOurs { path: path.to_owned(), owner: metadata.uid(), me });
         }
+        if metadata.mode() & 0o077 != 0 {
+            tracing::warn!(path = %path.display(), "other users could enter this directory; it is closed to them now");
+        }
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io(path))?;
         let lock = lock(path)?;
         for name in SUBDIRS {

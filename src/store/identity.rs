@@ -1,11 +1,13 @@
 //! Who this node is: cluster, node id, and the cluster's certificate authority, made at birth (HOUSE decision 1).
 //!
 //! Files in `identity/`: `node.json` (who), `ca.pem` and `ca.key` (the authority), `node.pem` and `node.key` (this
-//! node's certificate, issued by it). All 0600. `node.json` says whether the birth was finished: until then journals may
+//! node's certificate among nodes, issued by it), `server.pem` (what it shows to everyone else, see [`server`]). All
+//! 0600. `node.json` says whether the birth was finished: until then journals may
 //! be made, afterwards a missing one is a loss and is refused.
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -19,10 +21,13 @@ use rcgen::KeyUsagePurpose;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::base::file::FileError;
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
 use crate::base::rng;
 use crate::store::data_dir;
+
+pub mod server;
 
 /// Who a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +62,11 @@ pub enum IdentityError {
         reason: String,
     },
     /// Making keys or certificates failed.
-    #[error("the cluster's certificate authority could not be made: {0}")]
+    #[error("the cluster's certificate authority could not be made or used: {0}")]
     Certificate(#[from] rcgen::Error),
+    /// A key or certificate is not taken.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// `node.json`: text, so that support can read it aloud.
@@ -137,10 +145,7 @@ fn write(dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
 
 fn make_certificates(identity: &Identity) -> Result<[(&'static str, String); 4], rcgen::Error> {
     let ca_key = KeyPair::generate()?;
-    let mut ca = CertificateParams::new(Vec::new())?;
-    ca.distinguished_name.push(DnType::CommonName, format!("Ringfort cluster {}", identity.cluster));
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca = authority_params(identity)?;
     let ca_certificate = ca.self_signed(&ca_key)?;
     let node_key = KeyPair::generate()?;
     let mut node = CertificateParams::new(vec![format!("n{}.{}.ringfort", identity.node, identity.cluster)])?;
@@ -155,4 +160,36 @@ fn make_certificates(identity: &Identity) -> Result<[(&'static str, String); 4],
         ("node.key", node_key.serialize_pem()),
         ("node.pem", node_certificate.pem()),
     ])
+}
+
+/// What the authority's certificate says. It never ends by itself, whatever the clock said at birth: trust in it ends when
+/// it is taken out of the clients. The same text at every issue, so that issuer and authority fit.
+fn authority_params(identity: &Identity) -> Result<CertificateParams, rcgen::Error> {
+    let mut ca = CertificateParams::new(Vec::new())?;
+    ca.distinguished_name.push(DnType::CommonName, format!("Ringfort cluster {}", identity.cluster));
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(ca)
+}
+
+/// Closes keys that strangers could read, as after a careless copy. Returns those that were open.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn close_to_others(dir: &Path) -> Result<Vec<PathBuf>, IdentityError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| IdentityError::Io { path, source }
+    };
+    let mut closed = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io(dir))? {
+        let path = entry.map_err(io(dir))?.path();
+        let metadata = fs::symlink_metadata(&path).map_err(io(&path))?;
+        if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(io(&path))?;
+            closed.push(path);
+        }
+    }
+    closed.sort_unstable();
+    Ok(closed)
 }

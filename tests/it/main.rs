@@ -18,6 +18,7 @@ mod crash;
 mod damage;
 mod full_disk;
 mod lists;
+mod million;
 mod sign_in;
 mod support;
 mod syncs;

@@ -39,6 +39,10 @@ pub const KEYSPACE_DIR: &str = "keyspaces/1";
 const NAMES_DIR: &str = "keyspaces/0";
 /// With two, fjall's first worker hands every compaction back to the queue while the second works on it, and spins.
 const WORKER_THREADS: usize = 1;
+/// Larger than a memtable gets: we rotate it ourselves, so that fjall never asks its worker to. It asks at every write
+/// past the limit; behind a long compaction its queue of 1,000 filled up with such requests, the worker then waited for
+/// a place in the queue that only it empties, and the index stood still.
+const MEMTABLE_NEVER_FULL: u64 = 1 << 40;
 /// How often a settling waits before it looks again: fjall offers no notification.
 const SETTLE_POLL: Duration = Duration::from_millis(2);
 
@@ -84,7 +88,7 @@ impl FjallIndex {
             .open()
             .map_err(from_fjall)?;
         let options =
-            || KeyspaceCreateOptions::default().max_memtable_size(INDEX_MEMTABLE_BYTES).manual_journal_persist(true);
+            || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_NEVER_FULL).manual_journal_persist(true);
         let objects = database.keyspace(KEYSPACE, options).map_err(from_fjall)?;
         let next = objects.tree.get_highest_seqno().map_or(0, |highest| highest + 1);
         database.supervisor.seqno.fetch_max(next);
@@ -145,6 +149,10 @@ impl Index for FjallIndex {
                 None => self.objects.remove(change.place),
             }
             .map_err(from_fjall)?;
+            // The next insert waits where more than a few full ones are not yet in tables.
+            if self.objects.tree.active_memtable().size() >= INDEX_MEMTABLE_BYTES {
+                self.objects.rotate_memtable().map_err(from_fjall)?;
+            }
         }
         Ok(())
     }
@@ -238,7 +246,10 @@ mod tests {
     use std::ops::ControlFlow;
     use std::time::Duration;
 
+    use fjall::AbstractTree;
+
     use super::FjallIndex;
+    use crate::base::limits::INDEX_MEMTABLE_BYTES;
     use crate::base::time;
     use crate::store::index::Change;
     use crate::store::index::Index;
@@ -252,6 +263,22 @@ mod tests {
             })
             .unwrap();
         found
+    }
+
+    /// With fjall's own rotation the memtable grew for as long as its worker was busy, and once to a standstill.
+    #[test]
+    fn a_memtable_stays_within_its_limit_however_busy_the_worker_is() {
+        const WRITES: u32 = 400_000;
+        let parent = tempfile::tempdir().unwrap();
+        let index = FjallIndex::create(&parent.path().join("db")).unwrap();
+        let mut largest = 0;
+        for n in 0..WRITES {
+            // In no order, so that compactions have something to do.
+            let place = format!("{:032}", u64::from(n) * 7_919_101 % 1_000_003);
+            index.apply(&[Change { place: place.as_bytes(), object: Some(&[7; 100]) }]).unwrap();
+            largest = largest.max(index.objects.tree.active_memtable().size());
+        }
+        assert!(largest < INDEX_MEMTABLE_BYTES + 1024, "{largest}");
     }
 
     /// Measured without the check: the 103rd random flip here hid keys, and the index opened as if nothing were wrong.

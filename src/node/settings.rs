@@ -1,0 +1,102 @@
+//! The configuration as people see it, and the way to have it read anew. Whoever wired this node up reads it; here are
+//! only plain values and the wish. No key of the configuration holds a secret, only paths of files that do, so that all of
+//! it can be shown.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use crate::node::Node;
+use crate::node::certificate::CertificateView;
+use crate::node::error::DoorError;
+
+/// Wishes that wait: one is read at a time, and a second one would find the same.
+const RELOADS_WAITING: usize = 4;
+
+/// One key of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConfigEntry {
+    /// Its name.
+    pub key: &'static str,
+    /// In force.
+    pub value: String,
+    /// Where that came from: `default`, `FILE:LINE`, a variable or a flag.
+    pub source: String,
+    /// What was read since and waits for a restart.
+    pub pending: Option<String>,
+    /// Whether a reload changes it without a restart.
+    pub live: bool,
+    /// What it means.
+    pub help: &'static str,
+}
+
+/// What runs by the configuration, for people.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Every key.
+    pub config: Vec<ConfigEntry>,
+    /// What is shown to clients; none where nothing speaks HTTPS.
+    pub certificate: Option<CertificateView>,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// Keys with a new value in force.
+    pub changed: Vec<&'static str>,
+    /// Keys whose new value needs a restart.
+    pub needs_restart: Vec<&'static str>,
+    /// Whether another certificate is shown now.
+    pub certificate_changed: bool,
+    /// Worth saying.
+    pub warnings: Vec<String>,
+}
+
+/// A wish to read the configuration anew. The answer is what was done, or why nothing was.
+pub type ReloadWish = oneshot::Sender<Result<Reloaded, String>>;
+
+impl Node {
+    /// What runs by the configuration.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.0.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes what runs by the configuration now.
+    pub fn note_settings(&self, settings: Settings) {
+        *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Wishes come here from now on; the first caller hears them.
+    pub fn hear_reloads(&self) -> mpsc::Receiver<ReloadWish> {
+        let (sender, receiver) = mpsc::channel(RELOADS_WAITING);
+        let _already_heard = self.0.reloads.set(sender);
+        receiver
+    }
+
+    /// Has the configuration and the certificate read anew.
+    ///
+    /// # Errors
+    /// [`DoorError::BadConfig`] where it is not good: then everything is as before.
+    pub async fn reload(&self) -> Result<Reloaded, DoorError> {
+        let (wish, answer) = oneshot::channel();
+        let reloads = self.0.reloads.get().ok_or(DoorError::Stopping)?;
+        reloads.try_send(wish).map_err(|_full_or_gone| DoorError::Busy)?;
+        answer.await.map_err(|_gone| DoorError::Stopping)?.map_err(DoorError::BadConfig)
+    }
+
+    /// Free bytes below which writes are refused.
+    #[must_use]
+    pub fn disk_reserve(&self) -> u64 {
+        self.0.disk_reserve.load(Ordering::Relaxed)
+    }
+
+    /// Changes them; the next look at the disk, half a second later at most, goes by them.
+    pub fn reserve_disk(&self, bytes: u64) {
+        self.0.disk_reserve.store(bytes, Ordering::Relaxed);
+    }
+}
