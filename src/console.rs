@@ -6,6 +6,8 @@ use axum::middleware;
 use axum::routing::get;
 use axum::routing::post;
 
+use crate::console::settings::tokens;
+use crate::console::settings::users;
 use crate::front::route::Face;
 use crate::front::route::Route;
 use crate::node::Node;
@@ -16,8 +18,10 @@ pub mod chart;
 pub mod data;
 pub mod form;
 pub mod live;
+pub mod login;
 pub mod overview;
 pub mod page;
+pub mod settings;
 pub mod show;
 pub mod theme;
 
@@ -40,6 +44,24 @@ const ROUTES: &[Route] = &[
     Route::page("POST", data::KEEP, Need::Data, "Keep one of several values"),
     Route::page("POST", data::DELETE, Need::Data, "Delete a key"),
     Route::page("GET", live::PATH, Need::Observe, "Events that keep an open page live"),
+    Route::page("GET", "/sign-in", Need::Nothing, "The way in"),
+    Route::page("POST", "/sign-in", Need::Nothing, "Sign in with name and password"),
+    Route::page("GET", login::LINK, Need::Nothing, "Sign in with a one-time link"),
+    Route::page("POST", "/sign-out", Need::SignedIn, "Sign out"),
+    Route::page("GET", "/claim", Need::Nothing, "The first run: who owns this node?"),
+    Route::page("POST", "/claim", Need::Nothing, "Make the first user with the claim code"),
+    Route::page("GET", "/settings", Need::Observe, "What can be set"),
+    Route::page("GET", "/settings/users", Need::Admin, "All users"),
+    Route::page("POST", "/settings/users", Need::Admin, "Add a user"),
+    Route::page("GET", users::ONE, Need::Admin, "One user"),
+    Route::page("POST", users::PASSWORD, Need::Admin, "Give a user a new password"),
+    Route::page("POST", users::SCOPES, Need::Admin, "Change what a user may do"),
+    Route::page("POST", users::LINK, Need::Admin, "Make a one-time sign-in link"),
+    Route::page("POST", users::REMOVE, Need::Admin, "Remove a user"),
+    Route::page("GET", "/settings/tokens", Need::Admin, "All tokens"),
+    Route::page("POST", "/settings/tokens", Need::Admin, "Make a token; its secret is shown once"),
+    Route::page("GET", tokens::ONE, Need::Admin, "One token"),
+    Route::page("POST", tokens::REMOVE, Need::Admin, "Remove a token"),
     Route::page("POST", "/theme", Need::Nothing, "Keep the choice of a theme"),
 ];
 
@@ -54,6 +76,20 @@ fn router(node: &Node) -> Router<Node> {
         .route(asset::PATH, get(asset::show))
         .route("/", get(overview::show))
         .route(live::PATH, get(live::stream))
+        .route("/sign-in", get(login::ask).post(login::sign_in))
+        .route(login::LINK, get(login::use_link))
+        .route("/sign-out", post(login::sign_out))
+        .route("/claim", get(login::ask_claim).post(login::claim))
+        .route("/settings", get(settings::show))
+        .route("/settings/users", get(users::list).post(users::add))
+        .route(users::ONE, get(users::show))
+        .route(users::PASSWORD, post(users::new_password))
+        .route(users::SCOPES, post(users::change_scopes))
+        .route(users::LINK, post(users::make_link))
+        .route(users::REMOVE, post(users::remove))
+        .route("/settings/tokens", get(tokens::list).post(tokens::add))
+        .route(tokens::ONE, get(tokens::show))
+        .route(tokens::REMOVE, post(tokens::remove))
         .route("/theme", post(theme::choose))
         .merge(data::router())
         .layer(middleware::from_fn_with_state(node.clone(), page::dress))

@@ -13,6 +13,9 @@ use crate::node::Node;
 /// The media type of a form without files.
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
 
+/// Bytes of a form of a few short fields: names, passwords, scopes, a path back, each escaped.
+pub const SMALL_BYTES_MAX: usize = 8 * 1024;
+
 /// The fields of a form, in its order.
 #[derive(Debug, Default)]
 pub struct Form(Vec<(String, String)>);

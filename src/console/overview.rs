@@ -30,17 +30,14 @@ use crate::node::status::Status;
 use crate::node::telemetry::OPERATIONS;
 
 /// Names and colours of the operations, in the order of [`OPERATIONS`].
-const NAMES: [(&str, &str); OPERATIONS.len()] = [
-    ("Reads", "c1"),
-    ("Writes", "c2"),
-    ("Deletes", "c3"),
-    ("Lists", "c4"),
-    ("Batches", "c5"),
-    ("Everything else", "c6"),
-];
+const NAMES: [(&str, &str); OPERATIONS.len()] =
+    [("Reads", "c1"), ("Writes", "c2"), ("Deletes", "c3"), ("Lists", "c4"), ("Batches", "c5"), ("Other", "c6")];
 
 /// Reads and writes: what devices do, and whose latency people watch.
 const WATCHED: [usize; 2] = [0, 1];
+
+/// A chart of less than a minute would only jump.
+const SPAN_MS_MIN: u64 = 60_000;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -65,7 +62,8 @@ struct View {
     requests: String,
     forecast: String,
     charts: Vec<Chart>,
-    ago: &'static str,
+    /// How far back the charts reach.
+    ago: String,
 }
 
 /// How the node is, in one sentence.
@@ -135,10 +133,7 @@ fn view(node: &Node, range: Range) -> View {
         requests: rate(all),
         forecast: forecast(&history.forecast),
         charts: charts(&history, &status),
-        ago: match range {
-            Range::Fine => "15 min ago",
-            Range::Coarse => "24 h ago",
-        },
+        ago: format!("{} ago", show::duration(&(span_ms(&history) / 1000))),
         status,
     }
 }
@@ -235,8 +230,15 @@ fn charts(history: &History, status: &Status) -> Vec<Chart> {
     ]
 }
 
+/// What the charts show: all the history there is, within the range, so that a young node's lines are lines.
+fn span_ms(history: &History) -> u64 {
+    let instants = history.samples.first().zip(history.samples.last());
+    let have_ms = instants.map_or(0, |(first, last)| last.at_ms.saturating_sub(first.at_ms));
+    have_ms.clamp(SPAN_MS_MIN, time::millis(history.range.span()))
+}
+
 fn plot(history: &History, id: &'static str, title: &'static str, format: fn(f64) -> String, lines: Vec<Line>) -> Plot {
     let instants: Vec<u64> = history.samples.iter().map(|sample| sample.at_ms).collect();
     let end_ms = instants.last().copied().unwrap_or_default();
-    Plot { id, title, format, instants, end_ms, span_ms: time::millis(history.range.span()), lines }
+    Plot { id, title, format, instants, end_ms, span_ms: span_ms(history), lines }
 }

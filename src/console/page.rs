@@ -18,6 +18,7 @@ use askama::Template;
 use axum::extract::FromRequestParts;
 use axum::extract::Request;
 use axum::extract::State;
+use axum::http::Extensions;
 use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
@@ -34,7 +35,9 @@ use percent_encoding::utf8_percent_encode;
 
 use crate::console::live;
 use crate::console::show;
+use crate::front::gate::Peer;
 use crate::front::problem::Problem;
+use crate::front::query::Query;
 use crate::front::route::RefusedRequest;
 use crate::node::Node;
 use crate::node::access::Caller;
@@ -138,14 +141,17 @@ pub struct Visit {
     pub here: String,
     /// Whether htmx asks, which wants a fragment.
     pub partial: bool,
+    /// Whether nobody on the way can read what is said.
+    pub secure: bool,
 }
 
 impl Visit {
     /// What a request says about its visitor.
     #[must_use]
-    pub fn of(uri: &Uri, headers: &HeaderMap, caller: Option<Caller>) -> Self {
+    pub fn of(uri: &Uri, headers: &HeaderMap, extensions: &Extensions) -> Self {
         Self {
-            caller: caller.unwrap_or_else(|| Caller::anonymous(None)),
+            caller: extensions.get::<Caller>().cloned().unwrap_or_else(|| Caller::anonymous(None)),
+            secure: extensions.get::<Peer>().is_some_and(|peer| peer.is_tls()),
             theme: Theme::of(headers),
             here: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
             partial: headers.contains_key("hx-request"),
@@ -157,8 +163,7 @@ impl FromRequestParts<Node> for Visit {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _node: &Node) -> Result<Self, Infallible> {
-        let caller = parts.extensions.get::<Caller>().cloned();
-        std::future::ready(Ok(Self::of(&parts.uri, &parts.headers, caller))).await
+        std::future::ready(Ok(Self::of(&parts.uri, &parts.headers, &parts.extensions))).await
     }
 }
 
@@ -258,6 +263,29 @@ pub fn render_as(status: StatusCode, template: &impl Template) -> Answer {
     Ok((status, Html(html)).into_response())
 }
 
+/// Renders a page again with what is wrong on it, as a refusal.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_refused(problem: &Problem, template: &impl Template) -> Answer {
+    let mut response = render_as(problem.status, template)?;
+    if let Some(seconds) = problem.retry_after_s {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    Ok(response)
+}
+
+/// What a page says that was reached after a change, by `?done=`; empty otherwise.
+///
+/// # Errors
+/// A 400 for another parameter or a word that is not known here.
+pub fn done(uri: &Uri, words: &[(&str, &'static str)]) -> Result<&'static str, Refused> {
+    let query = Query::parse(uri, &["done"])?;
+    let Some(done) = query.text("done")? else { return Ok("") };
+    let known = words.iter().find(|(word, _)| *word == done).map(|(_, sentence)| *sentence);
+    known.ok_or_else(|| Refused(Problem::bad_request("bad_parameter", "`done` is not a word of this page")))
+}
+
 /// After a change: the browser asks for `to`, so that a reload repeats nothing.
 #[must_use]
 pub fn see_other(to: &str) -> Response {
@@ -309,8 +337,7 @@ struct RefusedPage<'p> {
 
 /// Around every handler of the console: the headers, and a page for each refusal.
 pub async fn dress(State(node): State<Node>, request: Request, next: Next) -> Response {
-    let caller = request.extensions().get::<Caller>().cloned();
-    let visit = Visit::of(request.uri(), request.headers(), caller);
+    let visit = Visit::of(request.uri(), request.headers(), request.extensions());
     let mut response = next.run(request).await;
     if let Some(Refused(problem)) = response.extensions_mut().remove::<Refused>() {
         response = refuse(&node, &visit, &problem);

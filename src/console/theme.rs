@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header;
 
+use crate::console::form;
 use crate::console::form::Form;
 use crate::console::page;
 use crate::console::page::Answer;
@@ -13,13 +14,10 @@ use crate::console::page::Theme;
 use crate::front::problem::Problem;
 use crate::node::Node;
 
-/// Bytes of the form: a name and a path back.
-const FORM_BYTES_MAX: usize = 8 * 1024;
-
 /// `POST /theme`.
 pub async fn choose(State(node): State<Node>, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
-    let form = Form::read(&node, &parts.headers, body, FORM_BYTES_MAX).await?;
+    let form = Form::read(&node, &parts.headers, body, form::SMALL_BYTES_MAX).await?;
     let theme = Theme::parse(form.text("theme")).ok_or_else(|| {
         Problem::unprocessable("out_of_range", "theme: choose auto, light or dark; nothing was changed")
     })?;
