@@ -3,7 +3,9 @@
 
 mod actions;
 mod driver;
+mod first;
 mod house;
 mod inspect;
 mod pages;
+mod people;
 mod sight;

@@ -9,6 +9,11 @@ use crate::support::airports;
 use crate::support::call;
 use crate::support::client;
 
+/// The user whom tests sign in, and its password.
+pub const KEEPER: &str = "keeper";
+/// See [`KEEPER`].
+pub const PASSWORD: &str = "tall ships at dawn";
+
 /// A node, a browser, and the way from one to the other.
 pub struct House {
     pub browser: Browser,
@@ -42,11 +47,20 @@ impl House {
         self.node.get_ready().await;
     }
 
-    /// Lets the browser in.
+    /// A user who may do everything.
+    pub async fn make_keeper(&self) {
+        let document = json!({ "password": PASSWORD, "scopes": ["admin"] });
+        let made = self.node.owner().tell(Method::PUT, &format!("/v1/users/{KEEPER}"), &document).await;
+        made.map_err(|failure| failure.message).unwrap();
+    }
+
+    /// Lets the browser in as the keeper, by a one-time link.
     pub async fn sign_in(&self) {
-        self.browser.cdp("Network.enable", json!({})).await;
-        let headers = json!({ "headers": { "Authorization": format!("Bearer {}", self.token) } });
-        self.browser.cdp("Network.setExtraHTTPHeaders", headers).await;
+        self.make_keeper().await;
+        let made = self.node.owner().tell(Method::POST, "/v1/sign-in-links", &json!({ "user": KEEPER })).await;
+        let link = made.map_err(|failure| failure.message).unwrap();
+        self.go(link["path"].as_str().unwrap()).await;
+        self.browser.until("inside", "return location.pathname === '/'").await;
     }
 
     /// An address of a page.

@@ -105,6 +105,17 @@ impl Inspector {
         }
     }
 
+    /// The same for a refusal, which the browser's console has mentioned once.
+    pub async fn shown_refusal(&mut self, browser: &Browser, name: &str) {
+        let complaints = browser.complaints().await;
+        if complaints.len() != 1
+            || !complaints.iter().all(|line| line.contains("the server responded with a status of 4"))
+        {
+            self.wrong.push(format!("{name}: {complaints:?}"));
+        }
+        self.state(browser, name).await;
+    }
+
     async fn view(&mut self, browser: &Browser, view: &str) {
         browser.until("a loaded page", SETTLED).await;
         browser.shot(view).await;
