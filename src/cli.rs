@@ -10,6 +10,7 @@ use crate::base::exit::Exit;
 use crate::cli::output::Failure;
 
 pub mod admin;
+pub mod audit;
 pub mod bucket;
 pub mod ca;
 pub mod client;
@@ -20,6 +21,7 @@ pub mod kv;
 pub mod load;
 pub mod output;
 pub mod place;
+pub mod prompt;
 pub mod secret;
 pub mod status;
 pub mod transfer;
@@ -108,6 +110,10 @@ pub enum Command {
     /// Add, list and remove users
     #[command(subcommand)]
     User(admin::UserCommand),
+    /// Who changed what: every change, chained by hashes that are checked
+    Audit(audit::AuditArguments),
+    /// The code that makes the first user in a browser; for the node's owner
+    ClaimCode,
     /// Print or fetch the certificate of the cluster's authority
     Ca(ca::CaArguments),
     /// Show, check or reload the configuration

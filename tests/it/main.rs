@@ -11,6 +11,7 @@
 )]
 
 mod alone;
+mod audit;
 mod browser;
 mod buckets;
 mod commands;
@@ -21,6 +22,7 @@ mod full_disk;
 mod lists;
 mod load;
 mod million;
+mod routes;
 mod sign_in;
 mod support;
 mod syncs;

@@ -1,8 +1,10 @@
 //! How people get in and out: passwords, the first run, one-time links, sessions and their ends, and the audit of it.
 //! The node runs in this process, so that a test can come from any address.
 
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -18,6 +20,10 @@ use ringfort::proto::audit::Via;
 use ringfort::proto::scope::Need;
 use ringfort::proto::scope::Scope;
 
+use crate::support;
+use crate::support::call;
+use crate::support::command;
+use crate::support::ended;
 use crate::support::eventually;
 
 const PASSWORD: &str = "tall ships at dawn";
@@ -245,4 +251,40 @@ async fn a_thousand_wrong_passwords_learn_nothing_and_keep_no_admin_out() {
     assert!(told.len() < 20 && !told.iter().any(|what| what.contains("user1") || what.contains("wrong")), "{told:?}");
     assert_eq!(state.audit.verify(), Ok(()));
     close(opened).await;
+}
+
+#[tokio::test]
+async fn the_first_run_is_on_the_terminal_and_the_owner_helps_people_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = support::Node::start(&dir.path().join("data")).await;
+    let owner = |words: &[&str]| {
+        let mut command = command(dir.path(), words);
+        command.env("RINGFORT_DATA", dir.path().join("data"));
+        command
+    };
+    let code = ended(owner(&["claim-code"]));
+    let log = server.log();
+    let told = log.lines().find(|line| line.contains("open the page and enter the code")).unwrap();
+    assert!(code.code == 0 && told.contains(code.out.trim()) && told.contains(&server.url().await), "{code:?} {told}");
+    // Only its owner: a token that may do everything does not open it.
+    let admin = server.client("ops", &["admin"]).await;
+    assert_eq!(call(&admin, "GET", "/v1/claim-code", &[], "").await.problem(), (403, "forbidden".to_owned()));
+
+    let mut add = owner(&["user", "add", "ann"]);
+    let mut add = add.stdin(Stdio::piped()).spawn().unwrap();
+    add.stdin.take().unwrap().write_all(b"tall ships at dawn\n").unwrap();
+    assert!(add.wait().unwrap().success());
+    let closed = ended(owner(&["claim-code"]));
+    assert!(closed.code == 66 && closed.err.contains("has a user already"), "{closed:?}");
+    assert_eq!(ended(owner(&["claim-code", "--json"])).json()["code"], serde_json::Value::Null);
+
+    let link = ended(owner(&["user", "link", "ann", "--ttl", "1h"]));
+    let path = link.out.trim().strip_prefix(&server.url().await).unwrap();
+    assert!(path.starts_with("/sign-in/link/") && link.err.contains("once"), "{link:?}");
+    assert_eq!(ended(owner(&["user", "link", "nobody"])).code, 66);
+    assert_eq!(ended(owner(&["user", "link", "ann", "--ttl", "25h"])).code, 65);
+    assert_eq!(ended(owner(&["user", "add", "kiosk", "--no-password", "--scope", "data"])).code, 0);
+    let users = ended(owner(&["user", "ls", "--json"])).json();
+    assert_eq!((&users["users"][0]["password"], &users["users"][1]["password"]), (&true.into(), &false.into()));
+    assert!(!server.log().contains("tall ships"));
 }
