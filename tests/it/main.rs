@@ -20,6 +20,8 @@ mod lists;
 mod support;
 mod syncs;
 mod tidy;
+mod tls;
+mod tls_files;
 mod transfer;
 mod values;
 mod wire;

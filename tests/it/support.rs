@@ -58,7 +58,16 @@ impl Node {
 
     /// The same with a program in front (such as strace) and environment variables.
     pub async fn start_with(data: &Path, in_front: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut node = Self::spawn(data, in_front, environment);
+        Self::spawn(data, in_front, environment).ready().await
+    }
+
+    /// Starts `ringfort run` with these words behind it and returns when it is ready.
+    pub async fn start_saying(data: &Path, in_front: &[&str], words: &[&str]) -> Self {
+        Self::spawn_saying(data, in_front, &[], words).ready().await
+    }
+
+    async fn ready(self) -> Self {
+        let mut node = self;
         let deadline = Instant::now() + PATIENCE;
         while !node.is_ready().await {
             if let Some(status) = node.child.try_wait().unwrap() {
@@ -72,9 +81,12 @@ impl Node {
 
     /// Starts it without waiting.
     pub fn spawn(data: &Path, in_front: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::spawn_saying(data, in_front, environment, &["--listen", "http://127.0.0.1:0"])
+    }
+
+    fn spawn_saying(data: &Path, in_front: &[&str], environment: &[(&str, &str)], words: &[&str]) -> Self {
         std::fs::create_dir_all(data).unwrap();
-        let words: Vec<&str> =
-            in_front.iter().copied().chain([BINARY, "run", "--listen", "http://127.0.0.1:0", "--data"]).collect();
+        let words: Vec<&str> = [in_front, &[BINARY, "run"], words, &["--data"]].concat();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg(data).envs(environment.iter().copied());
         let child = spawn_logged(command, &data.with_extension("log"));
