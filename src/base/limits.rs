@@ -88,7 +88,7 @@ pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a refused sender may go on sending before its connection is cut: time to notice the answer.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections served at once. Each idle one costs about 20 KiB; past this new ones wait in the listen queue.
+/// Connections served at once. Each idle one costs about 20 KiB, over TLS 32; past this new ones wait in the listen queue.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
 /// Connections of the node's owner at once, through the control socket, beside all others: it always works.

@@ -1,6 +1,7 @@
 //! `ringfort token` and `ringfort user`.
 
 use std::io::BufRead;
+use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -9,11 +10,13 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::base::exit::Exit;
+use crate::base::limits::SECRET_FILE_BYTES_MAX;
 use crate::cli::client::Client;
 use crate::cli::client::escape;
 use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
+use crate::cli::secret;
 
 /// `ringfort token`.
 #[derive(Subcommand, Debug)]
@@ -140,16 +143,14 @@ fn path(name: &str) -> String {
 /// Never from an argument: those are readable by every process of the machine.
 fn read_password(file: Option<&PathBuf>) -> Result<String, Failure> {
     let line = match file {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| Failure::io(path.display(), &error))?;
-            text.lines().next().unwrap_or_default().to_owned()
-        }
+        Some(path) => secret::read(path)?.reveal().clone(),
         None => {
             if output::is_terminal() {
                 output::note("password (it will be visible):");
             }
             let mut line = String::new();
-            std::io::stdin().lock().read_line(&mut line).map_err(|error| Failure::io("standard input", &error))?;
+            let bounded = std::io::stdin().lock().take(SECRET_FILE_BYTES_MAX as u64).read_line(&mut line);
+            bounded.map_err(|error| Failure::io("standard input", &error))?;
             line
         }
     };

@@ -271,6 +271,10 @@ async fn a_token_comes_from_a_file_a_credential_or_standard_input() {
     {
         assert_eq!(list(bad).code, code, "{bad}: {:?}", list(bad));
     }
+    let password = |file| {
+        ringfort_in(here, &["user", "add", "a", "--password-file", file, "--url", &url, "--token-file", "token"])
+    };
+    assert_eq!((password("empty").code, password("/dev/zero").code, password("none").code), (65, 65, 66));
     chmod(&here.join("token"), 0o644);
     let open = list("token");
     assert!(open.code == 0 && open.err.contains("chmod 600 token"), "{open:?}");
@@ -286,6 +290,12 @@ async fn an_identity_that_others_can_read_is_closed_and_one_of_another_user_is_r
         assert_eq!(mode(&data.join("identity").join(file)), 0o600, "{file}");
     }
     drop(node);
+    // The authority is known on this machine also while the node is down.
+    let mut ca = command(dir.path(), &["ca"]);
+    ca.env("RINGFORT_DATA", &data);
+    let (shown, kept) = (ended(ca), std::fs::read_to_string(data.join("identity/ca.pem")).unwrap());
+    assert!(shown.code == 0 && shown.out.trim() == kept.trim(), "{shown:?}");
+    assert_eq!(ringfort_in(dir.path(), &["ca"]).code, 69);
     let key = data.join("identity/ca.key");
     chmod(&key, 0o644);
     chmod(&data, 0o755);
