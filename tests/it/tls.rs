@@ -188,6 +188,41 @@ async fn shown(url: &str, authority: &str) -> CertificateDer<'static> {
     stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_shows_the_right_authority_beside_a_certificate_of_another_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (right, other) = (Authority::new("Right"), Authority::new("Right"));
+    let good_pair = right.issue();
+    let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let fingerprint = ringfort::node::certificate::fingerprint(&der(&right.pem()));
+    for (pair, code, says) in [
+        (&other.issue(), 77, "does not come from the authority with that fingerprint"),
+        // The same server with a certificate of its authority's is trusted, and then has no /v1/ca.
+        (&good_pair, 69, "broke the connection"),
+    ] {
+        let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(pair.1.as_bytes()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![der(&pair.0), der(&right.pem())], key)
+            .unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let shaken = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(stream).await.is_ok()
+        });
+        let (here, words) = (dir.path().to_owned(), [url, fingerprint.clone()]);
+        let refused = tokio::task::spawn_blocking(move || {
+            ringfort_in(&here, &["ca", "fetch", "--url", &words[0], "--fingerprint", &words[1], "-o", "ca.pem"])
+        });
+        fails(&refused.await.unwrap(), code, says);
+        assert_eq!(shaken.await.unwrap(), code == 69);
+        assert!(!dir.path().join("ca.pem").exists());
+    }
+}
+
 /// A kept connection.
 struct Kept(http1::SendRequest<Empty<Bytes>>);
 
@@ -228,6 +263,13 @@ async fn both_versions_and_both_protocols_are_spoken_and_nothing_older() {
     // A later start shows the same certificate: who has accepted it in a browser is not asked again.
     let before = shown(&url, &ca).await;
     let data = node.data.clone();
+    let mut node = node;
+    // Nor does who is in the middle of a handshake hold up a stop.
+    let mut silent = TcpStream::connect(url.strip_prefix("https://").unwrap()).await.unwrap();
+    let asked = std::time::Instant::now();
+    assert!(node.stop().success());
+    assert!(asked.elapsed().as_secs() < 8, "{:?}", asked.elapsed());
+    assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
     drop(node);
     let node = Node::start_saying(&data, &[], &["--listen", "https://127.0.0.1:0"]).await;
     assert_eq!(shown(&node.url().await, &ca).await, before);

@@ -366,3 +366,47 @@ async fn the_nodes_own_certificate_is_renewed_when_it_ends_soon_and_made_anew_wh
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_node_that_cannot_issue_a_certificate_shows_the_one_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let config = dir.path().join("r.toml");
+    std::fs::write(&config, "").unwrap();
+    let words = ["--listen", "https://127.0.0.1:0", "--config", config.to_str().unwrap()];
+    let certificate = async |node: &Node| {
+        let view = node.owner().ask(hyper::Method::GET, "/v1/config").await.map_err(|f| f.message).unwrap();
+        view["certificate"].clone()
+    };
+    let node = Node::start_saying(&data, &[], &words).await;
+    let before = certificate(&node).await;
+    drop(node);
+    std::fs::remove_file(data.join("identity/ca.key")).unwrap();
+    std::fs::write(&config, "names = \"b.example\"\n").unwrap();
+    let node = Node::start_saying(&data, &[], &words).await;
+    assert_eq!(certificate(&node).await, before);
+    assert!(node.log().contains("ca.key") && node.log().contains("the one of before is shown"), "{}", node.log());
+    drop(node);
+    std::fs::remove_file(data.join("identity/server.pem")).unwrap();
+    let run = ringfort_in(dir.path(), &["run", "--data", "data", "--listen", "https://127.0.0.1:0"]);
+    assert!(run.code == 78 && run.err.contains("ca.key") && run.err.contains("nothing was started"), "{run:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_is_an_alarm() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path();
+    let config = here.join("r.toml");
+    let text = format!("tls_cert = \"{0}/cert.pem\"\ntls_key = \"{0}/key.pem\"\n", here.display());
+    std::fs::write(&config, text).unwrap();
+    let words = ["--listen", "https://127.0.0.1:0", "--config", config.to_str().unwrap()];
+    for (days, alarms) in [(20, 1), (40, 0)] {
+        write_pair(here, -1, days);
+        let node = Node::start_saying(&here.join("data"), &[], &words).await;
+        let status = node.status().await;
+        let raised = status["alarms"].as_array().unwrap();
+        assert_eq!(raised.iter().filter(|alarm| alarm["code"] == "certificate_ends").count(), alarms, "{status}");
+        assert_eq!(node.log().contains("is valid until"), alarms == 1);
+        std::fs::remove_file(here.join("data.log")).unwrap();
+    }
+}
