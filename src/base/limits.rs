@@ -134,7 +134,8 @@ pub const SEND_BUFFER_BYTES: u32 = 64 * 1024;
 /// How long a refused sender may go on sending before its connection is cut: time to notice the answer.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections served at once. Each idle one costs about 20 KiB; past this the ones that rested longest make room.
+/// Connections served at once. Each idle one costs about 20 KiB, over TLS 32; past this the ones that rested longest make
+/// room.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
 /// Connections of one address (of IPv6: one /64) at once: a tenth of all, so that no single one can fill the house, and

@@ -27,6 +27,8 @@ mod sign_in;
 mod support;
 mod syncs;
 mod tidy;
+mod tls;
+mod tls_files;
 mod transfer;
 mod values;
 mod wire;
