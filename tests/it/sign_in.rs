@@ -246,7 +246,7 @@ async fn a_thousand_wrong_passwords_learn_nothing_and_keep_no_admin_out() {
 
     let state = node.state();
     let told: Vec<&str> = state.audit.entries().map(|entry| entry.what.as_str()).collect();
-    assert!(told.iter().any(|what| what.starts_with("fails to sign in as ")), "{told:?}");
+    assert!(told.iter().any(|what| what.starts_with("1 failed to sign in as ")), "{told:?}");
     assert!(told.contains(&"signs in with a password"));
     assert!(told.len() < 20 && !told.iter().any(|what| what.contains("user1") || what.contains("wrong")), "{told:?}");
     assert_eq!(state.audit.verify(), Ok(()));
