@@ -7,6 +7,8 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod front;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod net;
 pub mod node;

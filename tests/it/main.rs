@@ -11,8 +11,10 @@
 )]
 
 mod alone;
+mod bad_input;
 mod buckets;
 mod commands;
+mod corpus;
 mod crash;
 mod damage;
 mod full_disk;
