@@ -185,7 +185,7 @@ impl WellBehaved {
             |share: usize| self.micros[(self.micros.len() * share / 1000).min(self.micros.len() - 1)] as f64 / 1000.0;
         let (median, p99, most) = (at(500), at(990), at(1000));
         eprintln!("{what}: {} rounds, p50 {median:.1} ms, p99 {p99:.1} ms, max {most:.1} ms", self.micros.len());
-        assert!(self.micros.len() > 20, "{what}: {} rounds", self.micros.len());
+        assert!(self.micros.len() > 5, "{what}: {} rounds", self.micros.len());
         assert_eq!(self.refused, 0, "{what}: of {}", self.micros.len());
         // Far above what is measured: other tests run beside this one.
         assert!(p99 < 1500.0, "{what}: p99 {p99} ms");
