@@ -158,6 +158,10 @@ pub const REQUESTS_MAX: usize = 1024;
 /// HTTP/2 streams of one connection.
 pub const H2_STREAMS_MAX: u32 = 128;
 
+/// HTTP/2 streams that a client may open and take back before they are served, and errors it may make with streams, before
+/// its connection is closed: an honest one that gives up has a few.
+pub const H2_RESETS_MAX: usize = 16;
+
 /// Bytes that one HTTP/2 stream, and one HTTP/2 connection, may send ahead of being read.
 pub const H2_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// See [`H2_STREAM_WINDOW_BYTES`].

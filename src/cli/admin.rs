@@ -8,7 +8,6 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::base::exit::Exit;
-use crate::base::limits::SECRET_FILE_BYTES_MAX;
 use crate::cli::client::Client;
 use crate::cli::client::escape;
 use crate::cli::output;

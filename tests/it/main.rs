@@ -12,10 +12,12 @@
 
 mod alone;
 mod audit;
+mod bad_input;
 mod browser;
 mod buckets;
 mod commands;
 mod console_data;
+mod corpus;
 mod crash;
 mod damage;
 mod full_disk;

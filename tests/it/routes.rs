@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::routing::get;
 use ringfort::app;
+use ringfort::base::listen::Listen;
 use ringfort::base::redact::Redacted;
 use ringfort::front::route;
 use ringfort::front::route::Face;
@@ -341,8 +342,9 @@ async fn user(node: &Node, name: &str, scope: Scope) -> Session {
 
 /// Serves these faces in this process until the sender says stop.
 async fn serve(node: &Node, faces: Vec<Face>) -> (SocketAddr, watch::Sender<bool>, JoinHandle<()>) {
-    let listeners = server::bind(&["127.0.0.1:0".parse().unwrap()], None).await.unwrap();
-    let address = listeners.addresses()[0];
+    let loopback = Listen { address: "127.0.0.1:0".parse().unwrap(), tls: false };
+    let listeners = server::bind(&[loopback], None, None).await.unwrap();
+    let address = listeners.addresses()[0].address;
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(listeners.serve(route::assemble(node.clone(), faces), stopped));
     (address, stop, serving)
@@ -390,7 +392,8 @@ async fn what_is_not_in_the_table_is_not_served() {
     const ROWS: &[Route] = &[Route::page("GET", "/listed", Need::Nothing, "Listed")];
     let dir = tempfile::tempdir().unwrap();
     let opened = sign_in::open(dir.path()).await;
-    let forgotten = axum::Router::new().route("/listed", get("in").post("in")).route("/forgotten", get("in"));
+    let forgotten =
+        |_: &Node| axum::Router::new().route("/listed", get("in").post("in")).route("/forgotten", get("in"));
     let face = Face { rows: ROWS, router: forgotten, refuse: route::refuse_as_document, under: "/" };
     let (address, stop, serving) = serve(&opened.node, vec![face]).await;
     let keys = Keys::make(&opened.node).await;
