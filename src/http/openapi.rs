@@ -207,6 +207,7 @@ fn more_responses(route: &Route) -> &'static [(&'static str, &'static str)] {
         ("204", "Removed"),
         ("400", "The name is not one"),
         ("404", "There is no such thing"),
+        ("409", "Nothing would be left that must be"),
         ("504", "Whether the change took effect is unknown"),
         ("507", "The disk is full; nothing was changed"),
     ];
