@@ -258,6 +258,11 @@ pub const SIGN_IN_FORGET: Duration = Duration::from_secs(1800);
 /// Accounts and addresses remembered for it, about 2 MiB; beyond it the one not seen for longest is forgotten.
 pub const SIGN_IN_RECORDS_MAX: usize = 20_000;
 
+/// Lines of the log about refused callers within [`LOG_REFUSALS_EVERY`]; the next one counts the rest.
+pub const LOG_REFUSALS_MAX: u32 = 10;
+/// See [`LOG_REFUSALS_MAX`].
+pub const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(60);
+
 /// Entries of the audit that are kept, about 3 MiB on every node; older ones are in backups and in nothing else.
 pub const AUDIT_ENTRIES_MAX: usize = 10_000;
 /// Entries of one page of the audit.
