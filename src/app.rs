@@ -16,12 +16,14 @@ use crate::base::exit::Exit;
 use crate::cli::Arguments;
 use crate::cli::Command;
 use crate::cli::admin;
+use crate::cli::audit;
 use crate::cli::bucket;
 use crate::cli::ca;
 use crate::cli::connect;
 use crate::cli::dev;
 use crate::cli::doctor;
 use crate::cli::kv;
+use crate::cli::load;
 use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
@@ -36,6 +38,7 @@ use crate::front::route;
 use crate::front::route::Face;
 use crate::front::server;
 use crate::http::routes;
+use crate::node::Node;
 use crate::node::birth;
 use crate::node::birth::NodeOptions;
 use crate::node::debug::supervisor;
@@ -94,6 +97,9 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Kv(command) => kv::kv(&client()?, command, as_json).await,
         Command::Import(options) => transfer::import(&client()?, options, as_json).await,
         Command::Export(options) => transfer::export(&client()?, options).await,
+        Command::Load(options) => load::load(&client()?, options, as_json).await,
+        Command::Audit(options) => audit::audit(&client()?, options, as_json).await,
+        Command::ClaimCode => admin::claim_code(&client()?, as_json).await,
         Command::Token(command) => admin::token(&client()?, command, as_json).await,
         Command::User(command) => admin::user(&client()?, command, as_json).await,
         Command::Ca(options) => ca::ca(options, &arguments.global, &RunArguments::default().load()?).await,
@@ -201,6 +207,10 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     let addresses: Vec<String> = listeners.addresses().iter().map(ToString::to_string).collect();
     tracing::info!(?addresses, authority = node.authority().fingerprint, "serving");
     node.listens_at(addresses);
+    // `ringfort dev` makes the first user itself.
+    if std::env::var_os(supervisor::DIE_WITH).is_none() {
+        node.announce_claim();
+    }
     node.watch();
     let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));
     let (stop, stopped) = watch::channel(false);

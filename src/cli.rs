@@ -10,6 +10,7 @@ use crate::base::exit::Exit;
 use crate::cli::output::Failure;
 
 pub mod admin;
+pub mod audit;
 pub mod bucket;
 pub mod ca;
 pub mod client;
@@ -17,8 +18,10 @@ pub mod connect;
 pub mod dev;
 pub mod doctor;
 pub mod kv;
+pub mod load;
 pub mod output;
 pub mod place;
+pub mod prompt;
 pub mod secret;
 pub mod status;
 pub mod transfer;
@@ -99,12 +102,18 @@ pub enum Command {
     Import(transfer::ImportArguments),
     /// Export a bucket in key order
     Export(transfer::ExportArguments),
+    /// Measure a node under load: requests fall due on a schedule, latency counts from then
+    Load(load::LoadArguments),
     /// Make, list and remove tokens
     #[command(subcommand)]
     Token(admin::TokenCommand),
     /// Add, list and remove users
     #[command(subcommand)]
     User(admin::UserCommand),
+    /// Who changed what: every change, chained by hashes that are checked
+    Audit(audit::AuditArguments),
+    /// The code that makes the first user in a browser; for the node's owner
+    ClaimCode,
     /// Print or fetch the certificate of the cluster's authority
     Ca(ca::CaArguments),
     /// Show, check or reload the configuration

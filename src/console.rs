@@ -6,6 +6,7 @@ use axum::middleware;
 use axum::routing::get;
 use axum::routing::post;
 
+use crate::console::settings::running;
 use crate::console::settings::tokens;
 use crate::console::settings::users;
 use crate::front::route::Face;
@@ -62,6 +63,9 @@ const ROUTES: &[Route] = &[
     Route::page("POST", "/settings/tokens", Need::Admin, "Make a token; its secret is shown once"),
     Route::page("GET", tokens::ONE, Need::Admin, "One token"),
     Route::page("POST", tokens::REMOVE, Need::Admin, "Remove a token"),
+    Route::page("GET", "/settings/certificates", Need::Observe, "Authority and certificate"),
+    Route::page("GET", "/settings/configuration", Need::Observe, "The configuration, and where it came from"),
+    Route::page("POST", running::RELOAD, Need::Admin, "Read the configuration again"),
     Route::page("POST", "/theme", Need::Nothing, "Keep the choice of a theme"),
 ];
 
@@ -90,6 +94,9 @@ fn router(node: &Node) -> Router<Node> {
         .route("/settings/tokens", get(tokens::list).post(tokens::add))
         .route(tokens::ONE, get(tokens::show))
         .route(tokens::REMOVE, post(tokens::remove))
+        .route("/settings/certificates", get(running::certificates))
+        .route("/settings/configuration", get(running::configuration))
+        .route(running::RELOAD, post(running::reload))
         .route("/theme", post(theme::choose))
         .merge(data::router())
         .layer(middleware::from_fn_with_state(node.clone(), page::dress))

@@ -2,6 +2,7 @@
 //! Who may call what is checked once, in front (`front::gate`), by the rows of [`routes`].
 
 pub mod admin;
+pub mod audit;
 pub mod batch;
 pub mod bucket;
 pub mod config;

@@ -20,6 +20,7 @@ use crate::store::identity::Identity;
 use crate::store::partition::open::DiskStore;
 
 pub mod access;
+pub mod audit;
 pub mod birth;
 pub mod buckets;
 pub mod certificate;

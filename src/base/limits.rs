@@ -318,6 +318,19 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Bytes of the control journal after which a snapshot replaces it.
 pub const CONTROL_SNAPSHOT_BYTES: u64 = 512 * 1024;
 
+/// Requests a second that a load run may ask for: more than two of the fastest machines would exchange.
+pub const LOAD_RATE_MAX: u32 = 1_000_000;
+/// Seconds of a load run: a day, the longest cycle of a site.
+pub const LOAD_SECONDS_MAX: u64 = 24 * 3600;
+/// Connections of a load run: as many as a node serves at once.
+pub const LOAD_CONNECTIONS_MAX: usize = CONNECTIONS_MAX;
+/// Simulated devices: ids of twelve digits still fit a key many times over.
+pub const LOAD_DEVICES_MAX: u64 = 1_000_000_000_000;
+/// How long a load run waits for an answer: longer than a node may take (`OPERATION_BUDGET`), so that a node's own
+/// refusal is seen.
+pub const LOAD_ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// The largest latency a load run tells from larger ones: a request that was due an hour ago is late enough.
+pub const LOAD_LATENCY_MAX: Duration = Duration::from_secs(3600);
 /// How often a node writes down what it counted; also the beat of the console's live figures: fast enough to watch, slow
 /// enough that an idle node stays idle.
 pub const SAMPLE_EVERY: Duration = Duration::from_secs(5);

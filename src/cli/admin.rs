@@ -1,6 +1,5 @@
-//! `ringfort token` and `ringfort user`.
+//! `ringfort token`, `ringfort user` and `ringfort claim-code`.
 
-use std::io::BufRead;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -14,6 +13,7 @@ use crate::cli::client::escape;
 use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
+use crate::cli::prompt;
 
 /// `ringfort token`.
 #[derive(Subcommand, Debug)]
@@ -41,7 +41,7 @@ pub enum TokenCommand {
 /// `ringfort user`.
 #[derive(Subcommand, Debug)]
 pub enum UserCommand {
-    /// Add a user; the password is read from a file or from standard input
+    /// Add a user; the password is read from a file, standard input or a prompt
     Add {
         /// The name
         name: String,
@@ -51,6 +51,9 @@ pub enum UserCommand {
         /// A file whose first line is the password
         #[arg(long)]
         password_file: Option<PathBuf>,
+        /// Without a password: the user signs in with `ringfort user link` only
+        #[arg(long, conflicts_with = "password_file")]
+        no_password: bool,
     },
     /// List all users
     Ls,
@@ -66,6 +69,14 @@ pub enum UserCommand {
         /// A file whose first line is the password
         #[arg(long)]
         password_file: Option<PathBuf>,
+    },
+    /// Print a link that signs a user in, once
+    Link {
+        /// The name
+        name: String,
+        /// How long it is good, such as 15m, 24h at most
+        #[arg(long, default_value = "15m")]
+        ttl: String,
     },
 }
 
@@ -103,8 +114,9 @@ pub async fn token(client: &Client, command: &TokenCommand, as_json: bool) -> Do
 /// Of the node or the way to it.
 pub async fn user(client: &Client, command: &UserCommand, as_json: bool) -> Done {
     match command {
-        UserCommand::Add { name, scopes, password_file } => {
-            let document = json!({ "password": read_password(password_file.as_ref())?, "scopes": scopes });
+        UserCommand::Add { name, scopes, password_file, no_password } => {
+            let password = (!no_password).then(|| read_password(password_file.as_ref())).transpose()?;
+            let document = json!({ "password": password, "scopes": scopes });
             client.tell(Method::PUT, &path(name), &document).await?;
             output::note(format_args!("user {name} is there"));
         }
@@ -123,13 +135,50 @@ pub async fn user(client: &Client, command: &UserCommand, as_json: bool) -> Done
         }
         UserCommand::Ls => {
             let all = client.ask(Method::GET, "/v1/users").await?;
-            list(&all, "users", &["name", "scopes", "made"], as_json);
+            list(&all, "users", &["name", "scopes", "made", "password", "sessions"], as_json);
         }
         UserCommand::Rm { name } => {
             client.ask(Method::DELETE, &path(name)).await?;
             output::note(format_args!("user {name} is removed"));
         }
+        UserCommand::Link { name, ttl } => link(client, name, ttl, as_json).await?,
     }
+    Ok(())
+}
+
+/// A link to where the node listens first.
+async fn link(client: &Client, name: &str, ttl: &str, as_json: bool) -> Done {
+    let wish = json!({ "user": name, "ttl": ttl });
+    let made = client.tell(Method::POST, "/v1/sign-in-links", &wish).await?;
+    let status = client.ask(Method::GET, "/v1/status").await?;
+    let text = |document: &Value, at: &str| document.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let url = text(&status, "/addresses/0") + &text(&made, "/path");
+    let expires = text(&made, "/expires");
+    if as_json {
+        output::json(&json!({ "url": url, "expires": expires }));
+    } else {
+        output::line(url);
+        output::note(format_args!("this link signs in as {name} once, until {expires}"));
+    }
+    Ok(())
+}
+
+/// Runs `ringfort claim-code`.
+///
+/// # Errors
+/// Of the node or the way to it; [`Exit::NoInput`] where there is a user already.
+pub async fn claim_code(client: &Client, as_json: bool) -> Done {
+    let document = client.ask(Method::GET, "/v1/claim-code").await?;
+    if as_json {
+        output::json(&document);
+        return Ok(());
+    }
+    let Some(code) = document.get("code").and_then(Value::as_str) else {
+        let message = "this cluster has a user already, so there is no code; `ringfort user link NAME` signs one in";
+        return Err(Failure::new(Exit::NoInput, message));
+    };
+    output::line(code);
+    output::note("open the console in a browser and enter it there to make the first user");
     Ok(())
 }
 
@@ -144,14 +193,7 @@ fn read_password(file: Option<&PathBuf>) -> Result<String, Failure> {
             let text = std::fs::read_to_string(path).map_err(|error| Failure::io(path.display(), &error))?;
             text.lines().next().unwrap_or_default().to_owned()
         }
-        None => {
-            if output::is_terminal() {
-                output::note("password (it will be visible):");
-            }
-            let mut line = String::new();
-            std::io::stdin().lock().read_line(&mut line).map_err(|error| Failure::io("standard input", &error))?;
-            line
-        }
+        None => prompt::new_password()?,
     };
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }

@@ -1,4 +1,5 @@
-//! A small HTTP client: one request a connection, over TLS, plain TCP on this machine, or the control socket. Names go through `net::resolve`.
+//! A small HTTP client over TLS, plain TCP on this machine, or the control socket: commands use a connection once, `load`
+//! uses it for many requests. Names go through `net::resolve`.
 
 use std::fmt;
 use std::io;
@@ -152,22 +153,26 @@ impl Client {
         headers: &[(&str, &str)],
         body: RequestBody,
     ) -> Result<Answer, Failure> {
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.host());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
-        }
-        let request = request.body(body).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-        match &self.target {
-            Target::Tcp(host, port) => self.exchange(self.connect_tcp(host, *port).await?, request).await,
-            Target::Tls(host, port) => self.exchange(Box::pin(self.connect_tls(host, *port)).await?, request).await,
+        self.open().await?.send(method, path, headers, body).await
+    }
+
+    /// Opens a connection for many requests, one after the other.
+    ///
+    /// # Errors
+    /// Where nobody listens.
+    pub async fn open(&self) -> Result<Connection, Failure> {
+        let sender = match &self.target {
+            Target::Tcp(host, port) => self.handshake(self.connect_tcp(host, *port).await?).await?,
+            Target::Tls(host, port) => {
+                let stream = Box::pin(self.connect_tls(host, *port)).await?;
+                self.handshake(stream).await?
+            }
             Target::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(|error| self.unreachable(&error))?;
-                self.exchange(stream, request).await
+                self.handshake(stream).await?
             }
-        }
+        };
+        Ok(Connection { client: self.clone(), sender })
     }
 
     async fn connect_tcp(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
@@ -181,7 +186,11 @@ impl Client {
                 return Err(Failure::new(Exit::Usage, message));
             }
             match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Ok(stream)) => {
+                    // A request is written at once; waiting for an acknowledgement would only delay its end.
+                    stream.set_nodelay(true).map_err(|error| self.unreachable(&error))?;
+                    return Ok(stream);
+                }
                 Ok(Err(error)) => last = error,
                 Err(_elapsed) => last = io::ErrorKind::TimedOut.into(),
             }
@@ -216,20 +225,19 @@ impl Client {
         Failure::new(Exit::Unavailable, format!("{} does not answer: {error}; nothing was changed", self.target))
     }
 
-    async fn exchange<S>(&self, stream: S, request: Request<RequestBody>) -> Result<Answer, Failure>
+    async fn handshake<S>(&self, stream: S) -> Result<http1::SendRequest<RequestBody>, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let broke = |error: hyper::Error| {
-            Failure::new(
-                Exit::Unavailable,
-                format!("{} broke the connection: {error}; what was sent may have been done", self.target),
-            )
-        };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(|error| self.broke(&error))?;
         worker::spawn("client-connection", connection);
-        let (head, body) = sender.send_request(request).await.map_err(broke)?.into_parts();
-        Ok(Answer { head, body })
+        Ok(sender)
+    }
+
+    fn broke(&self, error: &hyper::Error) -> Failure {
+        let message = format!("{} broke the connection: {error}; what was sent may have been done", self.target);
+        Failure::new(Exit::Unavailable, message)
     }
 
     /// Sends a request without a body and reads a JSON answer.
@@ -247,6 +255,39 @@ impl Client {
     pub async fn tell(&self, method: Method, path: &str, document: &Value) -> Result<Value, Failure> {
         let headers = [("content-type", "application/json")];
         self.send(method, path, &headers, full(document.to_string())).await?.json().await
+    }
+}
+
+/// A connection to a node that serves many requests, one after the other.
+pub struct Connection {
+    client: Client,
+    sender: http1::SendRequest<RequestBody>,
+}
+
+impl Connection {
+    /// As [`Client::send`]. The answer before must have been read to its end; after an error the connection is spent.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    pub async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: RequestBody,
+    ) -> Result<Answer, Failure> {
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.client.host());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.client.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        }
+        let request = request.body(body).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+        self.sender.ready().await.map_err(|error| self.client.broke(&error))?;
+        let answer = self.sender.send_request(request).await;
+        let (head, body) = answer.map_err(|error| self.client.broke(&error))?.into_parts();
+        Ok(Answer { head, body })
     }
 }
 

@@ -47,6 +47,8 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 const DEV_FILE: &str = "dev.json";
 /// That of the last run, until there is a new one.
 const DEV_FILE_BEFORE: &str = "dev.json.before";
+/// Whom the console's link signs in.
+const DEV_USER: &str = "dev";
 
 /// `ringfort dev`.
 #[derive(Args, Debug)]
@@ -203,12 +205,13 @@ async fn prepare(
     for import in &arguments.import {
         transfer::import(&local, import, false).await?;
     }
+    let sign_in = sign_in_path(&local).await?;
     let status = local.ask(Method::GET, "/v1/status").await?;
     Ok(json!({
         "endpoints": [url],
         "admin_token": admin_token,
         "device_token": device_token,
-        "console": format!("{url}/"),
+        "console": format!("{url}{sign_in}"),
         "nodes": [{
             "id": status.get("node"),
             "name": status.get("name"),
@@ -266,6 +269,14 @@ async fn make_token(local: &Client, name: &str, scopes: &[&str]) -> Result<Strin
     token.map(str::to_owned).ok_or_else(|| Failure::new(Exit::Internal, "the node made no token"))
 }
 
+/// Where a browser is signed in, once, as a user that has no password: nobody can guess what is not there.
+async fn sign_in_path(local: &Client) -> Result<String, Failure> {
+    let user = json!({ "scopes": ["admin"] });
+    local.tell(Method::PUT, &format!("/v1/users/{DEV_USER}"), &user).await?;
+    let link = local.tell(Method::POST, "/v1/sign-in-links", &json!({ "user": DEV_USER, "ttl": "24h" })).await?;
+    Ok(link.get("path").and_then(Value::as_str).unwrap_or("/").to_owned())
+}
+
 /// Where to look, with commands that work when pasted.
 fn tell(document: &Value, imports: &[ImportArguments], as_json: bool) {
     if as_json {
@@ -275,6 +286,10 @@ fn tell(document: &Value, imports: &[ImportArguments], as_json: bool) {
     let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (url, token) = (text("/endpoints/0"), text("/device_token"));
     output::line(format_args!("\nRingfort serves at {url}; Ctrl-C stops it.\n"));
+    output::line(format_args!("  {}", text("/console")));
+    output::line(
+        "  opens the console in a browser, signed in; it works once: `ringfort user link dev` prints another\n",
+    );
     output::line(format_args!("  TOKEN={token}"));
     for import in imports {
         output::line(format_args!(

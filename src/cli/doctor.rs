@@ -37,7 +37,7 @@ pub async fn doctor(arguments: &DoctorArguments, as_json: bool) -> Done {
     let config = arguments.place.load()?;
     let data = config.data();
     if arguments.accept_loss {
-        return accept_loss(&data);
+        return accept_loss(&data).await;
     }
     match offline::examine(&data) {
         Ok(examination) => {
@@ -93,7 +93,7 @@ fn report(document: &Value, as_json: bool, verdict: Verdict) -> Done {
     }
 }
 
-fn accept_loss(data: &std::path::Path) -> Done {
+async fn accept_loss(data: &std::path::Path) -> Done {
     let failed = |error: OfflineError| match error {
         OfflineError::InUse => Failure::new(Exit::TryAgain, "the node is running; stop it first; nothing was changed"),
         OfflineError::Failed(message) => Failure::new(Exit::Io, message),
@@ -111,7 +111,7 @@ fn accept_loss(data: &std::path::Path) -> Done {
     if line.trim() != offline::CONFIRMATION {
         return Err(Failure::new(Exit::Denied, "not confirmed; nothing was changed"));
     }
-    for given_up in offline::accept_loss(data).map_err(failed)? {
+    for given_up in offline::accept_loss(data).await.map_err(failed)? {
         output::line(given_up);
     }
     output::note("the node can be started again");

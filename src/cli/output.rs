@@ -58,6 +58,11 @@ pub fn note(text: impl std::fmt::Display) {
     eprintln!("{text}");
 }
 
+/// A question that is answered behind it.
+pub fn question(text: impl std::fmt::Display) {
+    eprint!("{text}");
+}
+
 /// A failure.
 pub fn error(text: impl std::fmt::Display) {
     eprintln!("ringfort: {text}");

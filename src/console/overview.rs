@@ -215,8 +215,8 @@ fn charts(history: &History, status: &Status) -> Vec<Chart> {
     ];
     let samples = history.samples.iter();
     let acks = vec![Line { name: "Acks per sync", class: "c5", values: samples.map(Sample::acks_per_sync).collect() }];
-    let free = history.samples.iter().map(|sample| sample.disk_free.map(|free| free as f64)).collect();
-    let reserve = history.samples.iter().map(|_| Some(status.disk.reserve as f64)).collect();
+    let free = history.samples.iter().map(|sample| sample.disk_free.map(mib)).collect();
+    let reserve = history.samples.iter().map(|_| Some(mib(status.disk.reserve))).collect();
     let disk = vec![
         Line { name: "Free", class: "c1", values: free },
         Line { name: "Reserve", class: "c3 thin", values: reserve },
@@ -226,8 +226,12 @@ fn charts(history: &History, status: &Status) -> Vec<Chart> {
         plot("chart-rate", "Requests per second", rate, rates.collect()),
         plot("chart-latency", "Latency", |us| show::latency(&whole(us)), latency),
         plot("chart-acks", "Journal: acks per sync", |acks| format!("{acks:.1}"), acks),
-        plot("chart-disk", "Free disk space", |bytes| show::size(&whole(bytes)), disk),
+        plot("chart-disk", "Free disk space", |mib| format!("{} MiB", show::count(whole(mib))), disk),
     ]
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1024.0 * 1024.0)
 }
 
 /// What the charts show: all the history there is, within the range, so that a young node's lines are lines.

@@ -14,6 +14,7 @@ use crate::node::Node;
 use crate::proto::scope::Need;
 use crate::proto::scope::Scope;
 
+pub mod running;
 pub mod tokens;
 pub mod users;
 
@@ -33,7 +34,7 @@ pub struct Tab {
 }
 
 /// All pages of the settings.
-pub const TABS: [Tab; 2] = [
+pub const TABS: [Tab; 4] = [
     Tab {
         name: "Users",
         path: "/settings/users",
@@ -47,6 +48,20 @@ pub const TABS: [Tab; 2] = [
         need: Need::Admin,
         about: "What devices and programs show with each request. A secret is seen once, when it is made.",
         icon: "key",
+    },
+    Tab {
+        name: "Certificates",
+        path: "/settings/certificates",
+        need: Need::Observe,
+        about: "What clients trust this node by, and until when.",
+        icon: "lock",
+    },
+    Tab {
+        name: "Configuration",
+        path: "/settings/configuration",
+        need: Need::Observe,
+        about: "Every key with its value, and where that came from.",
+        icon: "sliders",
     },
 ];
 

@@ -41,6 +41,9 @@ use crate::store::journal::writer::NotCommitted;
 use crate::store::journal::writer::OnPoison;
 use crate::store::journal::writer::Sequence;
 
+#[cfg(test)]
+mod tests;
+
 /// The stored format of commands: a new variant is no new format.
 const VERSION: u8 = 1;
 /// The stored format of snapshots; 1 had neither sessions nor an audit.
@@ -291,80 +294,4 @@ fn replay(state: &mut State, records: &[&[u8]]) -> Result<(), JournalError> {
         state.apply(command).map_err(|refused| corrupt(refused.to_string()))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::Poll;
-
-    use super::Sole;
-    use crate::base::id::ClusterId;
-    use crate::base::id::NodeId;
-    use crate::control::consensus::Consensus;
-    use crate::control::consensus::Proposal;
-    use crate::proto::bucket::Definition;
-    use crate::proto::control;
-    use crate::proto::control::Applied;
-    use crate::proto::control::Command;
-    use crate::store::journal::recovery::Birth;
-
-    /// As where a client goes away while its command is on its way to the disk.
-    async fn give_up_at_the_first_wait(proposal: Proposal<'_>) {
-        let mut proposal = proposal;
-        std::future::poll_fn(|context| {
-            let _not_waited_for = proposal.as_mut().poll(context);
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_command_whose_client_went_away_counts_for_every_later_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let birth = Birth { cluster: ClusterId(5), node: NodeId(1), generation: 0, tag: 9 };
-        let open = || Sole::open(dir.path(), Some(birth), Box::new(|error| panic!("{error}"))).unwrap().0;
-        let put = |name: &str| Command::PutBucket { name: name.to_owned(), definition: Definition::default() };
-        let sole = open();
-        let begin = control::Birth { cluster: ClusterId(5), node: NodeId(1), at_ms: 0, context_secret: [1; 32] };
-        sole.propose(Command::Begin(begin)).await.unwrap();
-        give_up_at_the_first_wait(sole.propose(put("a"))).await;
-        assert_eq!(sole.propose(put("b")).await, Ok(Applied::Made));
-        give_up_at_the_first_wait(sole.propose(Command::RemoveBucket { name: "b".into() })).await;
-        assert!(sole.propose(Command::RemoveBucket { name: "b".into() }).await.is_err(), "it is removed already");
-        let before = sole.state();
-        assert_eq!(before.buckets.keys().collect::<Vec<_>>(), ["a"]);
-        sole.close();
-        drop(sole);
-        assert_eq!(open().state(), before);
-    }
-
-    #[tokio::test]
-    async fn the_state_survives_restarts_and_snapshots() {
-        let dir = tempfile::tempdir().unwrap();
-        let birth = Birth { cluster: ClusterId(5), node: NodeId(1), generation: 0, tag: 9 };
-        let open = || Sole::open(dir.path(), Some(birth), Box::new(|error| panic!("{error}"))).unwrap().0;
-        let sole = open();
-        let begin = control::Birth { cluster: ClusterId(5), node: NodeId(1), at_ms: 0, context_secret: [1; 32] };
-        sole.propose(Command::Begin(begin)).await.unwrap();
-        // Large enough for several snapshots.
-        for round in 0..200_u32 {
-            let columns: Vec<_> = (0..200).map(|i| format!("column {round} {i:040}")).collect();
-            let bucket = "a".to_owned();
-            if round == 0 {
-                let command = Command::PutBucket { name: bucket.clone(), definition: Definition::default() };
-                assert_eq!(sole.propose(command).await, Ok(Applied::Made));
-            }
-            assert_eq!(sole.propose(Command::SetColumns { bucket, columns }).await, Ok(Applied::Changed));
-        }
-        let before = sole.state();
-        sole.close();
-        drop(sole);
-        assert!(dir.path().join("snapshot").exists());
-        let segments = std::fs::read_dir(dir.path()).unwrap().count();
-        assert!(segments < 6, "the past is purged: {segments} files");
-        let sole = open();
-        assert_eq!(sole.state(), before);
-        assert!(sole.propose(Command::RemoveBucket { name: "b".into() }).await.is_err());
-        sole.close();
-    }
 }

@@ -2,7 +2,6 @@
 //! Deny by default: a route that is not in the table is not served. Who is calling is decided once, on the row that the
 //! path matched, in this order: the control socket, a bearer token, a session's cookie.
 
-use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use axum::body::HttpBody;
@@ -61,7 +60,7 @@ impl Peer {
         self.address().map(|address| address.ip())
     }
 
-    /// Whether nobody on the way can read or change what is said.
+    /// Whether it came over TLS.
     #[must_use]
     pub fn is_tls(self) -> bool {
         matches!(self, Self::Tls(_))
@@ -143,7 +142,7 @@ fn identify(node: &Node, request: &Request, peer: Option<Peer>, need: Need) -> R
     if peer == Some(Peer::Local) {
         return Ok(Caller::local());
     }
-    let (headers, from) = (request.headers(), peer.and_then(Peer::ip));
+    let (headers, from) = (request.headers(), peer.and_then(Peer::address).map(|address| address.ip()));
     let secure = peer.is_some_and(Peer::is_tls);
     let is_change = !request.method().is_safe();
     if need == Need::Nothing {

@@ -110,6 +110,9 @@ fn extra_parameters(route: &Route) -> &'static [Parameter] {
             ("after_b64", "query", "The same as base64"),
             ("limit", "query", "Keys of a page, 1 to 1000"),
         ],
+        ("GET", "/v1/audit") => {
+            &[("after", "query", "Only entries behind this number"), ("limit", "query", "Entries of a page, 1 to 1000")]
+        }
         ("POST", "/v1/buckets/{name}/import") => &[
             ("key", "query", "The field whose text is the key"),
             ("format", "query", "csv or ndjson"),

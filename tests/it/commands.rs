@@ -302,7 +302,9 @@ async fn dev_serves_the_real_data_and_goes_on_where_it_stopped() {
     let mode = std::fs::metadata(dir.path().join("d/dev.json")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(document["endpoints"], json!([dev.url]));
-    assert!(document["console"].as_str().unwrap().starts_with(&dev.url));
+    let console = document["console"].as_str().unwrap().strip_prefix(&dev.url).unwrap();
+    assert!(console.strip_prefix("/sign-in/link/").is_some_and(|code| code.len() == 43), "{console}");
+    assert!(!dev.log().contains("no user is here yet"), "it makes the first user itself");
     let node = &document["nodes"][0];
     assert_eq!(
         (&node["name"], &node["url"], document["nodes"].as_array().unwrap().len()),

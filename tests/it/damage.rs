@@ -251,6 +251,9 @@ async fn a_flip_in_the_journal_is_refused_and_named_and_costs_only_what_it_hit()
     let given_up = accept_loss(&data, "000000000001.seg");
     assert!(given_up.contains("journal group"), "{given_up}");
     node = Node::start(&data).await;
+    let audit = node.owner().ask(Method::GET, "/v1/audit").await.map_err(|failure| failure.message).unwrap();
+    let last = audit["entries"].as_array().unwrap().last().unwrap()["what"].as_str().unwrap().to_owned();
+    assert!(last.starts_with("accepts the loss of damaged data"), "{last}");
     let readings = wire::read_all(&node, &token, "k", &keys).await;
     assert_eq!(readings, Readings { right: keys.len() - 1, absent: 1, ..Readings::default() }, "{given_up}");
     let mut wire = Wire::open(&node.url().await, &token).await;

@@ -11,6 +11,8 @@
 )]
 
 mod alone;
+mod audit;
+mod browser;
 mod buckets;
 mod commands;
 mod console_data;
@@ -18,7 +20,9 @@ mod crash;
 mod damage;
 mod full_disk;
 mod lists;
+mod load;
 mod million;
+mod routes;
 mod sign_in;
 mod support;
 mod syncs;

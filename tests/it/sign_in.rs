@@ -1,8 +1,10 @@
 //! How people get in and out: passwords, the first run, one-time links, sessions and their ends, and the audit of it.
 //! The node runs in this process, so that a test can come from any address.
 
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -17,6 +19,12 @@ use ringfort::node::session::SignInError;
 use ringfort::proto::audit::Via;
 use ringfort::proto::scope::Need;
 use ringfort::proto::scope::Scope;
+
+use crate::support;
+use crate::support::call;
+use crate::support::command;
+use crate::support::ended;
+use crate::support::eventually;
 
 const PASSWORD: &str = "tall ships at dawn";
 
@@ -203,29 +211,38 @@ async fn a_thousand_wrong_passwords_learn_nothing_and_keep_no_admin_out() {
         }
     }
     assert!((20..=30).contains(&wrong) && wrong + too_many == 1000, "{wrong} looked at, {too_many} not");
-    // The right password has to wait there too, and gets in from anywhere else.
+    // The right password has to wait there too, here in the second after a guess that was looked at.
+    eventually("a further guess is looked at", async || {
+        let guess = node.sign_in("nobody", secret("wrong"), from("10.6.6.6")).await;
+        matches!(guess, Err(SignInError::Wrong)).then_some(())
+    })
+    .await;
     let there = node.sign_in("ann", secret(PASSWORD), from("10.6.6.6")).await;
     assert!(matches!(there, Err(SignInError::TooMany { .. })));
+    // It gets in from anywhere else.
     assert!(is_in(node, &node.sign_in("ann", secret(PASSWORD), from("10.1.1.1")).await.unwrap()));
 
     // One after another from ever new addresses, which no wait slows down: text and time tell nothing.
     let mut took = [Vec::new(), Vec::new()];
-    for guess in 0..60_usize {
-        let (known, name) = if guess % 2 == 0 { (0, "ann") } else { (1, "nobody") };
+    for guess in 0..128_u32 {
+        // Not in turns: two threads that work in turns are not equally quick.
+        let (known, name) = if guess.count_ones() % 2 == 0 { (0, "ann") } else { (1, "nobody") };
         let address = format!("10.2.{guess}.1");
         let begun = Instant::now();
         let refused = node.sign_in(name, secret("wrong again"), from(&address)).await.unwrap_err();
         took[known].push(begun.elapsed());
         assert_eq!(refused.to_string(), "the name or the password is not right; you are not signed in");
     }
-    let median = |times: &mut Vec<Duration>| {
+    // Of the middle half: a busy machine has outliers.
+    let mean_ms = |times: &mut Vec<Duration>| {
         times.sort_unstable();
-        times[times.len() / 2].as_secs_f64()
+        let middle = &times[times.len() / 4..times.len() * 3 / 4];
+        middle.iter().sum::<Duration>().as_secs_f64() * 1000.0 / middle.len() as f64
     };
     let [known, unknown] = &mut took;
-    let ratio = median(known) / median(unknown);
-    eprintln!("median of a wrong password: {:.1} ms for a known name, ratio {ratio:.2}", median(known) * 1000.0);
-    assert!((0.67..1.5).contains(&ratio), "a known name takes {ratio:.2} times as long");
+    let (known, unknown) = (mean_ms(known), mean_ms(unknown));
+    eprintln!("a wrong password takes {known:.1} ms for a known name, {unknown:.1} ms for an unknown one");
+    assert!((0.67..1.5).contains(&(known / unknown)), "{known:.1} ms and {unknown:.1} ms");
 
     let state = node.state();
     let told: Vec<&str> = state.audit.entries().map(|entry| entry.what.as_str()).collect();
@@ -234,4 +251,40 @@ async fn a_thousand_wrong_passwords_learn_nothing_and_keep_no_admin_out() {
     assert!(told.len() < 20 && !told.iter().any(|what| what.contains("user1") || what.contains("wrong")), "{told:?}");
     assert_eq!(state.audit.verify(), Ok(()));
     close(opened).await;
+}
+
+#[tokio::test]
+async fn the_first_run_is_on_the_terminal_and_the_owner_helps_people_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = support::Node::start(&dir.path().join("data")).await;
+    let owner = |words: &[&str]| {
+        let mut command = command(dir.path(), words);
+        command.env("RINGFORT_DATA", dir.path().join("data"));
+        command
+    };
+    let code = ended(owner(&["claim-code"]));
+    let log = server.log();
+    let told = log.lines().find(|line| line.contains("open the page and enter the code")).unwrap();
+    assert!(code.code == 0 && told.contains(code.out.trim()) && told.contains(&server.url().await), "{code:?} {told}");
+    // Only its owner: a token that may do everything does not open it.
+    let admin = server.client("ops", &["admin"]).await;
+    assert_eq!(call(&admin, "GET", "/v1/claim-code", &[], "").await.problem(), (403, "forbidden".to_owned()));
+
+    let mut add = owner(&["user", "add", "ann"]);
+    let mut add = add.stdin(Stdio::piped()).spawn().unwrap();
+    add.stdin.take().unwrap().write_all(b"tall ships at dawn\n").unwrap();
+    assert!(add.wait().unwrap().success());
+    let closed = ended(owner(&["claim-code"]));
+    assert!(closed.code == 66 && closed.err.contains("has a user already"), "{closed:?}");
+    assert_eq!(ended(owner(&["claim-code", "--json"])).json()["code"], serde_json::Value::Null);
+
+    let link = ended(owner(&["user", "link", "ann", "--ttl", "1h"]));
+    let path = link.out.trim().strip_prefix(&server.url().await).unwrap();
+    assert!(path.starts_with("/sign-in/link/") && link.err.contains("once"), "{link:?}");
+    assert_eq!(ended(owner(&["user", "link", "nobody"])).code, 66);
+    assert_eq!(ended(owner(&["user", "link", "ann", "--ttl", "25h"])).code, 65);
+    assert_eq!(ended(owner(&["user", "add", "kiosk", "--no-password", "--scope", "data"])).code, 0);
+    let users = ended(owner(&["user", "ls", "--json"])).json();
+    assert_eq!((&users["users"][0]["password"], &users["users"][1]["password"]), (&true.into(), &false.into()));
+    assert!(!server.log().contains("tall ships"));
 }

@@ -64,7 +64,6 @@ pub async fn run(arguments: &[OsString]) -> io::Result<u8> {
 fn start(arguments: &[OsString]) -> io::Result<Child> {
     Command::new(own_binary()?)
         .args(arguments)
-        .env_remove(DIE_WITH)
         .env(WORKER_OF, std::process::id().to_string())
         .kill_on_drop(true)
         .spawn()

@@ -8,10 +8,15 @@ use std::time::Duration;
 use crate::base::limits::DISK_RESERVE_BYTES;
 use crate::base::rng;
 use crate::base::time;
+use crate::control::consensus::Consensus;
 use crate::control::sole;
+use crate::control::sole::Sole;
 use crate::node::doctor::Check;
 use crate::node::doctor::Examination;
 use crate::node::doctor::Tally;
+use crate::proto::audit::By;
+use crate::proto::audit::Via;
+use crate::proto::control::Command;
 use crate::proto::control::State;
 use crate::proto::key::IndexKey;
 use crate::proto::object::Object;
@@ -132,7 +137,7 @@ fn check_journal(name: &'static str, report: Result<&Report, &JournalError>) -> 
 ///
 /// # Errors
 /// [`OfflineError`].
-pub fn accept_loss(data: &Path) -> Result<Vec<String>, OfflineError> {
+pub async fn accept_loss(data: &Path) -> Result<Vec<String>, OfflineError> {
     let dir = hold(data)?;
     let identity = identity::read(&dir.sub("identity")).map_err(failed)?;
     let identity = identity.ok_or_else(|| failed("there is no node here"))?;
@@ -147,7 +152,22 @@ pub fn accept_loss(data: &Path) -> Result<Vec<String>, OfflineError> {
         lost.extend(rebuild_journal(&dir, &identity)?);
     }
     lost.extend(remove_damaged(&dir)?);
+    if let Err(reason) = tell_audit(&dir, lost.len()).await {
+        lost.push(format!("the audit could not be told of it: {reason}"));
+    }
     Ok(lost)
+}
+
+/// The control journal is whole again: the audit goes on, and says why some of it may be missing.
+async fn tell_audit(dir: &DataDir, given_up: usize) -> Result<(), String> {
+    let on_poison = Box::new(|error: &JournalError| tracing::error!(%error, "the control journal failed"));
+    let (sole, _) = Sole::open(&dir.sub("control"), None, on_poison).map_err(|error| error.to_string())?;
+    let by = By { name: "local owner".to_owned(), via: Via::Local, from: None, at_ms: time::wall_ms() };
+    let what = format!("accepts the loss of damaged data with `ringfort doctor`: {given_up} findings");
+    let order = Command::Ordered { by, what, command: Box::new(Command::Note) };
+    let told = sole.propose(order).await.map(|_noted| ()).map_err(|error| error.to_string());
+    sole.close();
+    told
 }
 
 fn birth(identity: &Identity) -> Result<Birth, OfflineError> {

@@ -64,6 +64,18 @@ impl Node {
         Ok(Some(claim.get_or_insert(fresh).code.clone()))
     }
 
+    /// Says the code where the one who started this process reads it: the terminal, or the service manager's journal.
+    pub fn announce_claim(&self) {
+        match self.claim_code() {
+            Ok(Some(code)) => {
+                let page = self.addresses().first().map(|address| format!("{address}/")).unwrap_or_default();
+                tracing::info!(code = code.reveal(), page, "no user is here yet: open the page and enter the code");
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "no claim code could be made"),
+        }
+    }
+
     pub(super) fn fits_claim(&self, code: &str) -> bool {
         let claim = self.0.doorman.claim.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_unclaimed() && claim.as_ref().is_some_and(|claim| claim.fits(code))

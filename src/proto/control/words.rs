@@ -1,6 +1,7 @@
 //! Commands in words, for the audit: names and numbers, never a secret.
 
 use crate::proto::control::Command;
+use crate::proto::control::NO_PASSWORD;
 use crate::proto::scope::Scope;
 
 impl Command {
@@ -24,7 +25,10 @@ impl Command {
             }
             Self::AddToken(token) => format!("makes token `{}` for {}", token.name, list(&token.scopes)),
             Self::RemoveToken { id } => format!("removes token {id}"),
-            Self::PutUser { name, user } => format!("sets user `{name}` with a password for {}", list(&user.scopes)),
+            Self::PutUser { name, user } => {
+                let password = if user.password_hash == NO_PASSWORD { "without a password" } else { "with a password" };
+                format!("sets user `{name}` {password} for {}", list(&user.scopes))
+            }
             Self::RemoveUser { name } => format!("removes user `{name}`"),
             Self::AddFirstUser { name, user } => {
                 format!("claims this cluster as its first user `{name}` for {}", list(&user.scopes))

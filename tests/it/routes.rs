@@ -1,0 +1,324 @@
+//! The route matrix: every row of every face against everything that must not get in, each with the exact status that
+//! the row's need says, and nothing changed by any of it. New rows are picked up by themselves; the rules are written
+//! here a second time, not taken from the gate.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ringfort::app;
+use ringfort::base::redact::Redacted;
+use ringfort::front::route;
+use ringfort::front::route::Route;
+use ringfort::front::server;
+use ringfort::node::Node;
+use ringfort::node::access::Caller;
+use ringfort::node::session::Session;
+use ringfort::proto::scope::Need;
+use ringfort::proto::scope::Scope;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::sign_in;
+use crate::support::eventually;
+
+/// A row and whether its face is for browsers, which are shown the way to the sign-in instead of a 401.
+#[derive(Clone, Copy)]
+struct Row {
+    route: Route,
+    for_browsers: bool,
+}
+
+impl Row {
+    fn is_change(&self) -> bool {
+        self.route.method != "GET"
+    }
+
+    /// A request to it names nothing that is there.
+    fn path(&self) -> String {
+        let parts = self.route.path.split('/').map(|part| if part.starts_with('{') { "none" } else { part });
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    /// Whether a raw path is this row's: segments one by one, `{*rest}` takes what is left.
+    fn matches(&self, path: &str) -> bool {
+        let (mut pattern, mut given) = (self.route.path.split('/'), path.split('/'));
+        loop {
+            match (pattern.next(), given.next()) {
+                (None, None) => return true,
+                (Some(rest), Some(first)) if rest.starts_with("{*") => {
+                    return !first.is_empty() || given.next().is_some();
+                }
+                (Some(one), Some(segment)) if one.starts_with('{') && !segment.is_empty() => {}
+                (Some(one), Some(segment)) if one == segment => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether it is answered to anybody, over loopback.
+    fn is_open(&self) -> bool {
+        matches!(self.route.need, Need::Nothing | Need::Metrics)
+    }
+}
+
+/// What opens a row, once more.
+fn opens(need: Need) -> Vec<Scope> {
+    use Scope::{Admin, Data, DeviceRead, DeviceWrite, Operate, Support};
+    match need {
+        Need::Nothing | Need::Metrics | Need::SignedIn => Scope::ALL.to_vec(),
+        Need::ReadValues => vec![DeviceRead, Data, Admin],
+        Need::WriteValues => vec![DeviceWrite, Data, Admin],
+        Need::AnyValues => vec![DeviceRead, DeviceWrite, Data, Admin],
+        Need::Data => vec![Data, Admin],
+        Need::Observe => vec![Data, Operate, Support, Admin],
+        Need::Admin => vec![Admin],
+        Need::Owner => vec![],
+    }
+}
+
+/// An answer's head, and its body where it is a refusal.
+struct Got {
+    version: String,
+    status: u16,
+    text: String,
+}
+
+/// A server in this process, and what is needed to knock at it.
+struct House {
+    node: Node,
+    address: SocketAddr,
+    rows: Vec<Row>,
+    tried: BTreeMap<&'static str, usize>,
+}
+
+impl House {
+    /// One request over a connection of its own, sent byte by byte as written here.
+    async fn ask(&self, method: &str, path: &str, headers: &[String], body: &str) -> Got {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.address);
+        if !headers.iter().any(|line| line.starts_with("connection:")) {
+            head += "connection: close\r\n";
+        }
+        headers.iter().for_each(|line| head += &format!("{line}\r\n"));
+        head += &format!("content-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let mut piece = [0; 4096];
+        // An event stream has no end: of a success the head is enough.
+        let done = |answer: &[u8]| answer.starts_with(b"HTTP/1.1 2") && answer.windows(4).any(|end| end == b"\r\n\r\n");
+        while !done(&answer) {
+            let read = tokio::time::timeout(Duration::from_secs(30), stream.read(&mut piece)).await;
+            match read.unwrap_or_else(|_| panic!("{method} {path}: no answer")).unwrap() {
+                0 => break,
+                len => answer.extend_from_slice(&piece[..len]),
+            }
+        }
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let mut first = text.lines().next().unwrap_or_default().split(' ');
+        let version = first.next().unwrap_or_default().to_owned();
+        let status =
+            first.next().and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{method} {path}: {text}"));
+        Got { version, status, text: text.to_lowercase() }
+    }
+
+    /// The row that a raw path and method belong to, or whether the path is at least known.
+    fn row_of(&self, method: &str, path: &str) -> Result<Row, bool> {
+        let on_path: Vec<&Row> = self.rows.iter().filter(|row| row.matches(path)).collect();
+        let row = on_path.iter().find(|row| row.route.method == method).map(|row| **row);
+        row.ok_or(!on_path.is_empty())
+    }
+
+    fn check(&mut self, case: &'static str, row: Row, got: &Got, expected: u16) {
+        *self.tried.entry(case).or_default() += 1;
+        let named = format!("{} {} with {case}", row.route.method, row.route.path);
+        let to_sign_in = row.for_browsers && got.status == 303 && got.text.contains("\r\nlocation: /sign-in");
+        assert!(got.status == expected || (expected == 401 && to_sign_in), "{named}: {}, not {expected}", got.status);
+        assert!(got.text.contains("\r\nx-content-type-options: nosniff"), "{named}: {}", got.text);
+        assert!(got.status < 400 || got.text.contains("\r\ncache-control: no-store"), "{named}: {}", got.text);
+        if expected == 401 && !row.for_browsers {
+            assert!(got.text.contains("\r\nwww-authenticate: bearer"), "{named}: {}", got.text);
+        }
+    }
+
+    /// What a stranger gets at a raw path: 404 or 405, the row's 401, or for what is open a refusal of the change.
+    async fn stranger(&mut self, case: &'static str, row: Row, method: &str, path: &str, headers: &[String]) {
+        let expected = match self.row_of(method, path) {
+            Err(true) => 405,
+            Err(false) => 404,
+            Ok(found) if !found.is_open() => 401,
+            Ok(found) if found.is_change() => 403,
+            // Open to all: what it answers is its own affair.
+            Ok(_) => return,
+        };
+        let got = self.ask(method, path, headers, "").await;
+        assert_eq!(got.version, "HTTP/1.1", "{method} {path}");
+        self.check(case, row, &got, expected);
+    }
+}
+
+fn line(name: &str, value: &str) -> String {
+    format!("{name}: {value}")
+}
+
+fn bearer(token: &str) -> String {
+    line("authorization", &format!("Bearer {token}"))
+}
+
+fn cookie(node: &Node, session: &Session) -> String {
+    line("cookie", &format!("ringfort-{}={}", node.who().cluster, session.secret.reveal()))
+}
+
+async fn token(node: &Node, name: &str, scope: Scope, ttl_ms: Option<u64>) -> String {
+    let made = node.add_token(&Caller::local(), name, vec![scope], ttl_ms).await.unwrap();
+    made.1.reveal().clone()
+}
+
+async fn user(node: &Node, name: &str, scope: Scope) -> Session {
+    let password = || Redacted::new("tall ships at dawn".to_owned());
+    node.put_user(&Caller::local(), name, password(), vec![scope]).await.unwrap();
+    node.sign_in(name, password(), None).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_gets_through_any_route_that_must_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = sign_in::open(dir.path()).await;
+    let node = opened.node.clone();
+    let faces = app::faces();
+    let rows = faces.iter().flat_map(|face| {
+        let for_browsers = face.under != "/v1/";
+        face.rows.iter().map(move |route| Row { route: *route, for_browsers })
+    });
+    let rows: Vec<Row> = rows.collect();
+    let listeners = server::bind(&["127.0.0.1:0".parse().unwrap()], None).await.unwrap();
+    let address = listeners.addresses()[0];
+    let (stop, stopped) = watch::channel(false);
+    let serving = tokio::spawn(listeners.serve(route::assemble(node.clone(), faces), stopped));
+
+    let expired = token(&node, "expired", Scope::Admin, Some(1)).await;
+    let mut tokens = Vec::new();
+    for scope in Scope::ALL {
+        tokens.push((scope, token(&node, &scope.name().replace(':', "-"), scope, None).await));
+    }
+    let admin_token = bearer(&tokens.last().unwrap().1);
+    let admin = user(&node, "ann", Scope::Admin).await;
+    let mut sessions = Vec::new();
+    for scope in Scope::ALL {
+        sessions.push((scope, user(&node, &format!("user {}", scope.name().replace(':', "-")), scope).await));
+    }
+    let left = user(&node, "left", Scope::Admin).await;
+    let leaving = node.caller_of_session(left.secret.reveal(), None).unwrap();
+    node.sign_out(&leaving).await.unwrap();
+    eventually("the token expires", async || node.caller_of(&expired, None).is_err().then_some(())).await;
+
+    let mut house = House { node: node.clone(), address, rows: rows.clone(), tried: BTreeMap::new() };
+    let before = node.state();
+    let same = line("sec-fetch-site", "same-origin");
+    for row in &rows {
+        let (row, path, method) = (*row, row.path(), row.route.method);
+        house.stranger("no credentials", row, method, &path, &[]).await;
+        let unknown = [
+            ("an unknown token", bearer("rf_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
+            ("an expired token", bearer(&expired)),
+            ("a password for a token", line("authorization", "Basic YW5uOnRhbGwgc2hpcHMgYXQgZGF3bg==")),
+            ("a signed-out session", cookie(&node, &left)),
+        ];
+        for (case, header) in &unknown {
+            house.stranger(case, row, method, &path, std::slice::from_ref(header)).await;
+        }
+        if !row.is_open() {
+            // Bearer before cookie: a bad token is not made good by a session beside it.
+            let both = [unknown[0].1.clone(), cookie(&node, &admin), same.clone()];
+            house.stranger("a bad token beside a session", row, method, &path, &both).await;
+        }
+        for scope in Scope::ALL.into_iter().filter(|scope| !opens(row.route.need).contains(scope)) {
+            let its = |all: &[(Scope, String)]| all.iter().find(|(of, _)| *of == scope).unwrap().1.clone();
+            let got = house.ask(method, &path, &[bearer(&its(&tokens))], "").await;
+            house.check("a token of another scope", row, &got, 403);
+            let session = &sessions.iter().find(|(of, _)| *of == scope).unwrap().1;
+            let got = house.ask(method, &path, &[cookie(&node, session), same.clone()], "").await;
+            house.check("another user's session", row, &got, 403);
+        }
+        if row.is_change() {
+            let foreign = line("origin", "https://evil.example");
+            let text = [line("content-type", "text/plain"), same.clone()];
+            let proofless: [(&str, Vec<String>, &str); 8] = [
+                ("a cookie from nowhere", vec![], ""),
+                ("a cookie from a foreign origin", vec![foreign.clone()], ""),
+                ("a cookie from no origin at all", vec![line("origin", "null")], ""),
+                ("a cookie over another scheme", vec![line("origin", &format!("https://{address}"))], ""),
+                ("a cookie from another site", vec![line("sec-fetch-site", "cross-site")], ""),
+                ("a cookie from another port", vec![line("sec-fetch-site", "same-site")], ""),
+                ("a cookie with plain text", text.to_vec(), "name=x"),
+                ("a cookie with an untyped body", vec![same.clone()], "name=x"),
+            ];
+            for (case, more, body) in proofless {
+                let headers = [vec![cookie(&node, &admin)], more].concat();
+                let got = house.ask(method, &path, &headers, body).await;
+                house.check(case, row, &got, 403);
+            }
+        }
+        let h2c = [
+            line("connection", "Upgrade, HTTP2-Settings"),
+            line("upgrade", "h2c"),
+            line("http2-settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
+        ];
+        let mut closing = h2c.to_vec();
+        closing[0] += ", close";
+        house.stranger("an h2c upgrade", row, method, &path, &closing).await;
+
+        // The admin's own token, so that only the method and the path are wrong.
+        for header in ["x-http-method-override", "x-http-method", "x-method-override"] {
+            let got = house.ask("PATCH", &path, &[admin_token.clone(), line(header, method)], "").await;
+            house.check("a method override in a header", row, &got, 405);
+        }
+        let got = house.ask("PATCH", &format!("{path}?_method={method}"), &[admin_token.clone()], "").await;
+        house.check("a method override in the query", row, &got, 405);
+        for unknown in ["BREW", "TRACE", "OPTIONS", "get"] {
+            let got = house.ask(unknown, &path, &[admin_token.clone()], "").await;
+            house.check("an unknown method", row, &got, 405);
+        }
+        let (root, rest) = path.split_at(1);
+        let crooked = [
+            ("a trailing slash", format!("{path}/")),
+            ("two slashes", format!("{root}/{rest}")),
+            ("an escaped slash", format!("{root}{}", rest.replacen('/', "%2f", 1))),
+            ("an escaped slash in front", format!("{root}%2f{rest}")),
+            ("an escaped letter", format!("{root}%76{}", rest.get(1..).unwrap_or_default())),
+            ("upper case", path.to_uppercase()),
+            ("dots", format!("{root}x/..{path}")),
+        ];
+        for (case, crooked) in crooked.into_iter().filter(|(_, crooked)| *crooked != path) {
+            house.stranger(case, row, method, &crooked, &[]).await;
+            if matches!(house.row_of(method, &crooked), Err(false)) {
+                let got = house.ask(method, &crooked, &[admin_token.clone()], "").await;
+                house.check(case, row, &got, 404);
+            }
+        }
+    }
+    assert_eq!(node.state(), before, "something was changed");
+
+    // And whoever may does get in; last, as this may change something.
+    for row in &rows {
+        let named = format!("{} {}", row.route.method, row.path());
+        for scope in opens(row.route.need) {
+            let token = &tokens.iter().find(|(of, _)| *of == scope).unwrap().1;
+            let got = house.ask(row.route.method, &row.path(), &[bearer(token)], "").await;
+            let gone = got.text.contains("no_such_path") || got.text.contains("no_such_method");
+            let open_change = row.is_open() && row.is_change();
+            assert!(open_change || ![401, 403].contains(&got.status), "{named} with {}: {}", scope.name(), got.status);
+            assert!(!gone, "{named}: {}", got.text);
+            *house.tried.entry("enough").or_default() += 1;
+        }
+    }
+    let all: usize = house.tried.values().sum();
+    eprintln!("{} rows, {all} requests answered as the table says: {:?}", rows.len(), house.tried);
+    assert!(all > rows.len() * 20);
+    stop.send(true).unwrap();
+    serving.await.unwrap();
+    drop(house.node);
+    tokio::task::spawn_blocking(move || opened.node.close()).await.unwrap();
+}
