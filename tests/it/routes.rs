@@ -193,8 +193,8 @@ async fn nothing_gets_through_any_route_that_must_not() {
         face.rows.iter().map(move |route| Row { route: *route, for_browsers })
     });
     let rows: Vec<Row> = rows.collect();
-    let listeners = server::bind(&["127.0.0.1:0".parse().unwrap()], None).await.unwrap();
-    let address = listeners.addresses()[0];
+    let listeners = server::bind(&["http://127.0.0.1:0".parse().unwrap()], None, None).await.unwrap();
+    let address = listeners.addresses()[0].address;
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(listeners.serve(route::assemble(node.clone(), faces), stopped));
 
