@@ -38,7 +38,6 @@ use crate::front::route;
 use crate::front::route::Face;
 use crate::front::server;
 use crate::http::routes;
-use crate::node::Node;
 use crate::node::birth;
 use crate::node::birth::NodeOptions;
 use crate::node::debug::supervisor;

@@ -2,6 +2,7 @@
 //! Deny by default: a route that is not in the table is not served. Who is calling is decided once, on the row that the
 //! path matched, in this order: the control socket, a bearer token, a session's cookie.
 
+use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use axum::body::HttpBody;
