@@ -30,6 +30,20 @@ const TOO_WIDE: &str = "\
         ' to ' + Math.round(element.getBoundingClientRect().right);\
     return ['scrolls to ' + document.documentElement.scrollWidth, ...wide.slice(0, 5).map(name)];";
 
+/// Text that runs out of its box: over its neighbours, or cut off.
+const SPILLS: &str = "\
+    const words = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());\
+    const spills = (element) => {\
+        const style = getComputedStyle(element);\
+        if (style.display.startsWith('inline') || style.display === 'none' || style.overflow !== 'visible') return false;\
+        if (!element.checkVisibility() || element.clientWidth <= 1) return false;\
+        return element.scrollWidth > element.clientWidth + 2 || element.scrollHeight > element.clientHeight + 4;\
+    };\
+    const boxes = [...document.querySelectorAll('main *, header *')].filter((element) =>\
+        (words(element) || element.matches('h1, h2, h3')) && spills(element));\
+    return boxes.slice(0, 5).map((element) => element.tagName.toLowerCase() + '.' + element.className + ' ' +\
+        element.textContent.trim().slice(0, 30));";
+
 /// Bytes of the document and all that it loaded, as they are on the wire without heads.
 const BYTES: &str = "\
     const parts = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')];\
@@ -127,6 +141,10 @@ impl Inspector {
         if wide.as_array().is_some_and(|wide| !wide.is_empty()) {
             self.wrong.push(format!("{view}: wider than the window: {wide}"));
         }
+        let spills = browser.run(SPILLS, &[]).await;
+        if spills.as_array().is_some_and(|spills| !spills.is_empty()) {
+            self.wrong.push(format!("{view}: text runs out of its box: {spills}"));
+        }
         let bytes = browser.run(BYTES, &[]).await.as_u64().unwrap_or(u64::MAX);
         if !(1..=PAGE_BYTES_MAX).contains(&bytes) {
             self.wrong.push(format!("{view}: {bytes} bytes"));
@@ -167,9 +185,10 @@ impl Inspector {
 }
 
 /// Whether axe and the other checks see anything at all is asked of a page that is wrong in every way.
-pub fn bad_page() -> (&'static str, [&'static str; 5]) {
+pub fn bad_page() -> (&'static str, [&'static str; 6]) {
     let page = "<!doctype html><html><head><title>Bad</title></head><body>\
         <img src='https://elsewhere.invalid/x.png'><input><p style='width:2000px'>wide</p>\
+        <main><h1 style='width:18px;height:20px'>a heading squeezed</h1></main>\
         <script>inline()</script></body></html>";
     (
         page,
@@ -177,6 +196,7 @@ pub fn bad_page() -> (&'static str, [&'static str; 5]) {
             "policy img-src",
             "policy script-src",
             "wider than the window",
+            "text runs out of its box",
             "axe critical image-alt",
             "axe critical label",
         ],
