@@ -90,7 +90,7 @@ pub async fn bind(addresses: &[SocketAddr], control: Option<&Path>) -> Result<Li
             None
         }
     });
-    Ok(Listeners { tcp, control })
+    std::future::ready(Ok(Listeners { tcp, control })).await
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
