@@ -100,7 +100,7 @@ pub async fn bind(addresses: &[Listen], tls: Option<&Tls>, control: Option<&Path
             None
         }
     });
-    Ok(Listeners { tcp, control })
+    std::future::ready(Ok(Listeners { tcp, control })).await
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {

@@ -111,10 +111,12 @@ fn refusals(need: Need) -> Vec<(u16, &'static str, Content)> {
 
 /// A metrics route is open on loopback, and takes a token elsewhere.
 fn security(need: Need) -> Value {
-    match need {
-        Need::Nothing => json!([]),
-        Need::Metrics => json!([{}, { "bearer": [] }]),
-        _ => json!([{ "bearer": [] }]),
+    if need == Need::Nothing {
+        json!([])
+    } else if need == Need::Metrics {
+        json!([{}, { "bearer": [] }])
+    } else {
+        json!([{ "bearer": [] }])
     }
 }
 
@@ -203,7 +205,7 @@ mod tests {
                     members.values().for_each(|member| references(member, to));
                 }
                 Value::Array(items) => items.iter().for_each(|item| references(item, to)),
-                _ => {}
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
             }
         }
         let document = build();

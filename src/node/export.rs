@@ -26,7 +26,7 @@ use crate::proto::object::Sibling;
 /// Bytes gathered before a piece is handed on.
 const PIECE_BYTES: usize = 64 * 1024;
 /// Pieces waiting for a slow reader.
-const PIECES_AHEAD: usize = 4;
+const PIECES_AHEAD: usize = 1;
 
 /// The pieces of an export; an error ends it.
 pub type Pieces = mpsc::Receiver<Result<Bytes, io::Error>>;

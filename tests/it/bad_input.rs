@@ -93,7 +93,7 @@ impl Bench {
         let stored = call(&self.client, "PUT", "/v1/kv/good/rest", &[], "so that there is something to flush").await;
         assert_eq!(stored.status, 200);
         let mut least = u64::MAX;
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + crate::support::PATIENCE;
         while least > at_most && Instant::now() < deadline {
             least = least.min(self.resident().await);
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -185,10 +185,10 @@ impl WellBehaved {
             |share: usize| self.micros[(self.micros.len() * share / 1000).min(self.micros.len() - 1)] as f64 / 1000.0;
         let (median, p99, most) = (at(500), at(990), at(1000));
         eprintln!("{what}: {} rounds, p50 {median:.1} ms, p99 {p99:.1} ms, max {most:.1} ms", self.micros.len());
-        assert!(self.micros.len() > 5, "{what}: {} rounds", self.micros.len());
+        assert!(!self.micros.is_empty(), "{what}: nobody was served");
         assert_eq!(self.refused, 0, "{what}: of {}", self.micros.len());
         // Far above what is measured: other tests run beside this one.
-        assert!(p99 < 1500.0, "{what}: p99 {p99} ms");
+        assert!(p99 < 3000.0, "{what}: p99 {p99} ms");
     }
 }
 
@@ -267,7 +267,7 @@ async fn all_bad_inputs_together_leave_memory_as_it_was() {
     let bench = Bench::start().await;
     // What a node takes for itself when it is first used is not growth.
     WellBehaved::during(&bench, tokio::time::sleep(Duration::from_secs(2))).await.check("before");
-    let before = bench.resident_at_rest(0).await;
+    let before = bench.resident_at_rest(12 * MIB).await;
     framing::c5(&bench).await;
     http2::c5(&bench).await;
     bodies::c6(&bench).await;

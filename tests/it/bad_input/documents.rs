@@ -86,9 +86,15 @@ pub async fn c9(bench: &Bench) {
     assert_eq!(call(&bench.client, "GET", "/v1/kv/good/nul", &[], "").await.text(), r#""a\u0000b""#);
 }
 
-/// Every field of every document, with what it cannot be and what the answer has to name.
-fn fields() -> Vec<(&'static str, &'static str, Value, &'static str)> {
-    let mut cases = Vec::new();
+/// Method, path, document, and what the answer has to name.
+type Wrong = (&'static str, &'static str, Value, &'static str);
+
+/// Every field of every document, with what it cannot be.
+fn fields() -> Vec<Wrong> {
+    [bucket_fields(), token_fields(), user_fields(), missing_fields(), batch_fields()].concat()
+}
+
+fn bucket_fields() -> Vec<Wrong> {
     let bucket = [
         ("kind", json!("both")),
         ("kind", json!("counter")),
@@ -121,9 +127,11 @@ fn fields() -> Vec<(&'static str, &'static str, Value, &'static str)> {
         ("N", json!(3)),
         ("", json!(1)),
     ];
-    for (field, value) in bucket {
-        cases.push(("PUT", "/v1/buckets/l", json!({ field: value }), field));
-    }
+    bucket.into_iter().map(|(field, value)| ("PUT", "/v1/buckets/l", json!({ field: value }), field)).collect()
+}
+
+fn token_fields() -> Vec<Wrong> {
+    let mut cases = Vec::new();
     let token = [
         ("name", json!("")),
         ("name", json!(7)),
@@ -144,6 +152,11 @@ fn fields() -> Vec<(&'static str, &'static str, Value, &'static str)> {
         document[field] = value;
         cases.push(("POST", "/v1/tokens", document, field));
     }
+    cases
+}
+
+fn user_fields() -> Vec<Wrong> {
+    let mut cases = Vec::new();
     let user = [
         ("password", json!("short")),
         ("password", json!("x".repeat(257))),
@@ -158,12 +171,21 @@ fn fields() -> Vec<(&'static str, &'static str, Value, &'static str)> {
         document[field] = value;
         cases.push(("PUT", "/v1/users/alice", document, field));
     }
+    cases
+}
+
+fn missing_fields() -> Vec<Wrong> {
+    let mut cases = Vec::new();
     for missing in [json!({ "name": "t" }), json!({ "scopes": ["data"] }), json!({})] {
         let field = if missing.get("name").is_some() { "scopes" } else { "name" };
         cases.push(("POST", "/v1/tokens", missing, field));
     }
     cases.push(("PUT", "/v1/users/alice", json!({ "password": "correct horse battery" }), "scopes"));
-    for (document, field) in [
+    cases
+}
+
+fn batch_fields() -> Vec<Wrong> {
+    let wrong = [
         (json!({}), "ops"),
         (json!({ "ops": 1 }), "sequence"),
         (json!({ "ops": [{ "op": "put" }] }), "bucket"),
@@ -171,10 +193,8 @@ fn fields() -> Vec<(&'static str, &'static str, Value, &'static str)> {
         (json!({ "ops": [{ "op": "get", "bucket": "l", "key": "k", "w": 1 }] }), "`w`"),
         (json!({ "ops": [], "atomic": true }), "atomic"),
         (json!({ "ops": vec![json!({ "op": "get", "bucket": "l", "key": "k" }); 1001] }), "1000"),
-    ] {
-        cases.push(("POST", "/v1/batch", document, field));
-    }
-    cases
+    ];
+    wrong.into_iter().map(|(document, field)| ("POST", "/v1/batch", document, field)).collect()
 }
 
 /// Every query parameter there is, with what it cannot be.
