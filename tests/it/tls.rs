@@ -91,7 +91,7 @@ async fn a_stranger_pins_the_authority_by_its_fingerprint_and_then_puts_and_gets
     let refused = cli(&["ca", "fetch", "--url", URL, "--fingerprint", &wrong, "-o", "ca.pem"]);
     fails(&refused, 77, "does not come from the authority with that fingerprint");
     assert!(!here.join("ca.pem").exists());
-    fails(&cli(&["ca", "fetch", "--url", URL, "--fingerprint", "12"]), 64, "is not a fingerprint");
+    fails(&cli(&["ca", "--url", URL, "fetch", "--fingerprint", "12"]), 64, "is not a fingerprint");
     fails(&cli(&["ca", "fetch", "--fingerprint", &fingerprint]), 64, "--url");
 
     good(cli(&["ca", "fetch", "--url", URL, "--fingerprint", &fingerprint, "-o", "ca.pem"]));
