@@ -11,8 +11,10 @@ use percent_encoding::AsciiSet;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::percent_encode;
 
+use crate::console::show;
 use crate::front::path;
 use crate::front::problem::Problem;
+use crate::front::query;
 use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::error::DoorError;
@@ -105,6 +107,19 @@ pub fn bucket_of(uri: &Uri) -> Result<String, Problem> {
 pub fn key_of(query: &Query) -> Result<Key, Problem> {
     let bytes = query.bytes("k").unwrap_or_default().to_vec();
     Key::new(bytes).map_err(|error| DoorError::from(error).into())
+}
+
+/// A lifetime as typed into a form; none where the field is empty.
+///
+/// # Errors
+/// A sentence that says what is expected.
+pub fn ttl_ms(text: &str) -> Result<Option<u64>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    // The field stands beside the sentence: its name need not be in it.
+    let wrong = |problem: Problem| show::sentence(problem.detail.strip_prefix("ttl: ").unwrap_or(&problem.detail));
+    query::ttl_ms("ttl", text).map(Some).map_err(wrong)
 }
 
 /// A key as people see it: text as it is, escaped where it cannot be seen, could turn what stands around it, or is no

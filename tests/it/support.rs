@@ -59,22 +59,42 @@ impl Node {
     /// The same with a program in front (such as strace) and environment variables.
     pub async fn start_with(data: &Path, in_front: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut node = Self::spawn(data, in_front, environment);
+        node.get_ready().await;
+        node
+    }
+
+    /// Starts `ringfort run` with these words behind it and returns when it is ready.
+    pub async fn start_saying(data: &Path, in_front: &[&str], words: &[&str]) -> Self {
+        let mut node = Self::spawn_saying(data, in_front, &[], words);
+        node.get_ready().await;
+        node
+    }
+
+    /// Waits until it takes requests.
+    pub async fn get_ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
-        while !node.is_ready().await {
-            if let Some(status) = node.child.try_wait().unwrap() {
-                panic!("the node ended with {status}:\n{}", node.log());
+        while !self.is_ready().await {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the node ended with {status}:\n{}", self.log());
             }
-            assert!(Instant::now() < deadline, "the node is not ready:\n{}", node.log());
+            assert!(Instant::now() < deadline, "the node is not ready:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        node
     }
 
     /// Starts it without waiting.
     pub fn spawn(data: &Path, in_front: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::spawn_at(data, in_front, environment, 0)
+    }
+
+    /// The same on a port of the test's choice, for a node that must come back where it was.
+    pub fn spawn_at(data: &Path, in_front: &[&str], environment: &[(&str, &str)], port: u16) -> Self {
+        Self::spawn_saying(data, in_front, environment, &["--listen", &format!("http://127.0.0.1:{port}")])
+    }
+
+    fn spawn_saying(data: &Path, in_front: &[&str], environment: &[(&str, &str)], words: &[&str]) -> Self {
         std::fs::create_dir_all(data).unwrap();
-        let words: Vec<&str> =
-            in_front.iter().copied().chain([BINARY, "run", "--listen", "http://127.0.0.1:0", "--data"]).collect();
+        let words: Vec<&str> = [in_front, &[BINARY, "run"], words, &["--data"]].concat();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg(data).envs(environment.iter().copied());
         let child = spawn_logged(command, &data.with_extension("log"));

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::http::Uri;
 use axum::http::request::Parts;
 use axum::response::Response;
+use serde::de::IgnoredAny;
 
 use crate::base::codec::Blob;
 use crate::base::limits::CONTENT_TYPE_BYTES_MAX;
@@ -31,7 +32,6 @@ use crate::console::page::Section;
 use crate::console::page::Visit;
 use crate::console::show;
 use crate::front::problem::Problem;
-use crate::front::query;
 use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::error::DoorError;
@@ -44,8 +44,10 @@ use crate::proto::object::apply::Refusal;
 /// Bytes of a form: a largest value and a longest key with every byte escaped, and the small fields.
 const FORM_BYTES_MAX: usize = 3 * (VALUE_BYTES_MAX + KEY_BYTES_MAX) + 32 * 1024;
 
-/// The type that a new value begins with: what most programs write.
+/// The types that a value gets where its writer names none.
 const JSON: &str = "application/json";
+/// See [`JSON`].
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// A form for one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub struct Editor {
     pub content_type: String,
     /// Lifetime from the saving on, as typed; empty for what the bucket says.
     pub ttl: String,
+    /// Whether an empty content type means: JSON or text, as the value is.
+    pub infers: bool,
     /// Whether its lines end as on Windows, which a browser does not keep by itself.
     pub crlf: bool,
     /// Whether it replaces several values.
@@ -90,8 +94,9 @@ impl Editor {
             action: url,
             key: None,
             text: String::new(),
-            content_type: JSON.to_owned(),
+            content_type: String::new(),
             ttl: String::new(),
+            infers: true,
             crlf: false,
             merges: several,
             hint: None,
@@ -101,8 +106,8 @@ impl Editor {
         let Some((content_type, body, left)) = live else { return empty };
         let ttl = left.map(|seconds| format!("{}s", seconds.max(1))).unwrap_or_default();
         match editable(&body.0) {
-            Ok((text, crlf)) => Self { text, crlf, ttl, content_type: content_type.to_owned(), ..empty },
-            Err(hint) => Self { hint: Some(hint), ttl, content_type: "text/plain".to_owned(), ..empty },
+            Ok((text, crlf)) => Self { text, crlf, ttl, content_type: content_type.to_owned(), infers: false, ..empty },
+            Err(hint) => Self { hint: Some(hint), ttl, ..empty },
         }
     }
 
@@ -114,6 +119,7 @@ impl Editor {
             text: form.text("value").to_owned(),
             content_type: form.text("content_type").trim().to_owned(),
             ttl: form.text("ttl").trim().to_owned(),
+            infers: form.text("infers") == "yes",
             crlf: form.text("lines") == "crlf",
             merges: false,
             hint: None,
@@ -134,17 +140,17 @@ impl Editor {
         if text.len() > VALUE_BYTES_MAX {
             return Err(format!("A value has {VALUE_BYTES_MAX} bytes at most; this one has {}.", text.len()));
         }
-        if preview::says_json(&self.content_type)
-            && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&text)
-        {
-            return Err(format!("This is not JSON: {error}. Mend it, or choose another content type."));
-        }
-        let ttl_ms = match self.ttl.as_str() {
-            "" => None,
-            ttl => Some(query::ttl_ms("ttl", ttl).map_err(|problem| show::sentence(&problem.detail))?),
+        let content_type = match (self.content_type.as_str(), serde_json::from_str::<IgnoredAny>(&text)) {
+            ("", Ok(_)) if self.infers => JSON,
+            ("", Err(_)) if self.infers => TEXT,
+            (given, Err(error)) if preview::says_json(given) => {
+                return Err(format!("This is not JSON: {error}. Mend it, or choose another content type."));
+            }
+            (given, Ok(_) | Err(_)) => given,
         };
-        let body = Blob(text.into_bytes().into());
-        Ok((Action::Put { content_type: self.content_type.clone(), body, ttl_ms: None }, ttl_ms))
+        let ttl_ms = data::ttl_ms(&self.ttl)?;
+        let content_type = content_type.to_owned();
+        Ok((Action::Put { content_type, body: Blob(text.into_bytes().into()), ttl_ms: None }, ttl_ms))
     }
 }
 
@@ -183,8 +189,7 @@ pub async fn blank(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer {
     node.bucket_view(&bucket)?;
     let url = data::bucket_url(&bucket);
     let form = Form::default();
-    let editor = Editor { key: Some(String::new()), ..Editor::typed(&form, format!("{url}/new"), url) };
-    let editor = Editor { content_type: JSON.to_owned(), ..editor };
+    let editor = Editor { key: Some(String::new()), infers: true, ..Editor::typed(&form, format!("{url}/new"), url) };
     std::future::ready(ask_again(&node, &visit, StatusCode::OK, &bucket, editor)).await
 }
 
@@ -395,6 +400,13 @@ mod tests {
         assert!(action("value=1&content_type=a%0Ab").is_err());
         assert!(action("value=1&ttl=5").unwrap_err().contains("unit"));
         assert_eq!(action("value=1&ttl=5s").unwrap().1, Some(5000));
+        let stored_as = |form: &str| match action(form).unwrap().0 {
+            Action::Put { content_type, .. } => content_type,
+            Action::Delete => unreachable!(),
+        };
+        assert_eq!(stored_as("value=%7B%7D&infers=yes"), "application/json");
+        assert_eq!(stored_as("value=hello&infers=yes"), "text/plain; charset=utf-8");
+        assert_eq!(stored_as("value=%7B%7D"), "", "a value without a type stays so");
         assert!(action(&format!("value={}", "x".repeat((1 << 20) + 1))).is_err());
     }
 }

@@ -103,7 +103,7 @@ pub fn of(content_type: &str, bytes: &[u8], view: View, bytes_max: usize) -> Pre
 }
 
 fn beginning(len: usize) -> String {
-    format!("Only the beginning of {} is shown; the download has all of it.", crate::console::show::size(&(len as u64)))
+    format!("Only the beginning of {} is shown; the download has all of it.", crate::console::show::size(len as u64))
 }
 
 /// Text, not bytes that happen to be UTF-8: no NUL, few other controls.

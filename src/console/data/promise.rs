@@ -55,23 +55,23 @@ pub fn of(definition: &Definition) -> Promise {
 }
 
 fn copies(n: u8) -> String {
-    if n == 1 { "1 copy".to_owned() } else { format!("{n} copies (of all machines, while there are fewer)") }
+    if n == 1 { "1 copy".to_owned() } else { format!("{n} copies (on every machine, while there are fewer)") }
 }
 
 /// Which losses every acked value outlives; the machines must first be there.
 fn survives(n: u8, w: u8) -> String {
     match w.saturating_sub(1) {
-        0 if n == 1 => "No machine: there is one copy".to_owned(),
-        0 => "No machine for certain: an ack is one disk".to_owned(),
-        1 => format!("Any 1 machine, from {n} on"),
-        lost => format!("Any {lost} machines, from {n} on"),
+        0 if n == 1 => "none: there is one copy".to_owned(),
+        0 => "none for certain: an ack is one disk".to_owned(),
+        1 => format!("any 1 machine, once there are {n}"),
+        lost => format!("any {lost} machines, once there are {n}"),
     }
 }
 
 /// `30 days`; `None` for ever.
 #[must_use]
 pub fn life(ttl_ms: Option<u64>) -> Option<String> {
-    ttl_ms.map(|ms| if ms < 1000 { format!("{ms} ms") } else { show::duration(&(ms / 1000)) })
+    ttl_ms.map(|ms| if ms < 1000 { format!("{ms} ms") } else { show::duration(ms / 1000) })
 }
 
 /// As in commands and documents.
@@ -101,10 +101,10 @@ mod tests {
     #[test]
     fn weak_is_said_where_a_read_may_miss_an_ack_and_nowhere_else() {
         let strong = of(&Definition::default());
-        assert!(!strong.weak && strong.read.contains("sees every write") && strong.survives.contains("Any 1 machine"));
+        assert!(!strong.weak && strong.read.contains("sees every write") && strong.survives.contains("any 1 machine"));
         let weak = of(&Definition { r: 1, w: 1, ..Definition::default() });
-        assert!(weak.weak && weak.read.contains("may miss") && weak.survives.contains("No machine"));
+        assert!(weak.weak && weak.read.contains("may miss") && weak.survives.contains("none for certain"));
         let five = of(&Definition { n: 5, r: 3, w: 3, ..Definition::default() });
-        assert_eq!(five.survives, "Any 2 machines, from 5 on");
+        assert_eq!(five.survives, "any 2 machines, once there are 5");
     }
 }

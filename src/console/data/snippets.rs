@@ -41,7 +41,7 @@ pub fn origin(node: &Node, parts: &Parts) -> String {
     let peer = parts.extensions.get::<Peer>().copied();
     let addresses = node.addresses();
     match peer {
-        Some(peer @ Peer::Tcp(..)) if is_plausible(host) => {
+        Some(peer) if peer.ip().is_some() && is_plausible(host) => {
             format!("{}://{host}", if peer.is_tls() { "https" } else { "http" })
         }
         Some(_) | None => addresses.first().map_or("http://127.0.0.1:7480", String::as_str).to_owned(),

@@ -17,7 +17,6 @@ use crate::console::page::Page;
 use crate::console::page::Section;
 use crate::console::page::Visit;
 use crate::console::show;
-use crate::front::query;
 use crate::node::Node;
 use crate::node::buckets::BucketWish;
 use crate::proto::bucket::Class;
@@ -89,13 +88,6 @@ impl Answers {
         let kind = if self.writers == "nobody" { Kind::Lww } else { Kind::Siblings };
         Definition { kind, n, r, w, ttl_ms, class }
     }
-
-    fn ttl_ms(&self) -> Result<Option<u64>, String> {
-        if self.ttl.is_empty() {
-            return Ok(None);
-        }
-        query::ttl_ms("ttl", &self.ttl).map(Some).map_err(|problem| show::sentence(&problem.detail))
-    }
 }
 
 /// `GET /data/new`.
@@ -135,7 +127,7 @@ fn judge(node: &Node, visit: &Visit, answers: Answers) -> Wizard {
         Ok(()) if node.bucket_view(&answers.name).is_ok() => Some(taken()),
         Ok(()) => None,
     };
-    let (ttl_ms, wrong_ttl) = match answers.ttl_ms() {
+    let (ttl_ms, wrong_ttl) = match data::ttl_ms(&answers.ttl) {
         Ok(ttl_ms) => (ttl_ms, None),
         Err(wrong) => (None, Some(wrong)),
     };

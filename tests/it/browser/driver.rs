@@ -5,12 +5,14 @@
 use std::cell::Cell;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::ChildStdout;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
+use std::time::Instant;
 
 use http_body_util::BodyExt;
 use http_body_util::Full;
@@ -28,7 +30,6 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::support::PATIENCE;
-use crate::support::eventually;
 
 /// How WebDriver names a reference to an element in JSON (W3C WebDriver, 12.1).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -62,6 +63,12 @@ pub fn artefacts() -> PathBuf {
     let dir = std::env::var_os("RINGFORT_SCREENSHOTS").map_or_else(fallback, PathBuf::from);
     std::fs::create_dir_all(&dir).unwrap();
     dir
+}
+
+/// What is behind scheme and host.
+fn path_of(url: &str) -> String {
+    let rest = url.split_once("//").map_or("", |(_, rest)| rest);
+    rest.split_once('/').map_or_else(|| "/".to_owned(), |(_, path)| format!("/{path}"))
 }
 
 /// The port that chromedriver chose.
@@ -114,7 +121,7 @@ impl Browser {
         let wish = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": { "args": flags },
-            "goog:loggingPrefs": { "browser": "ALL" },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
             "timeouts": { "script": 60_000, "pageLoad": 60_000 },
         }}});
         let made = browser.request(Method::POST, "/session", &wish).await;
@@ -174,16 +181,9 @@ impl Browser {
         self.post("url", json!({ "url": url })).await;
     }
 
-    /// Loads the page anew.
-    pub async fn reload(&self) {
-        self.post("refresh", json!({})).await;
-    }
-
     /// The path and query in the address bar.
     pub async fn here(&self) -> String {
-        let url = self.get("url").await;
-        let (_, rest) = url.as_str().unwrap().split_once("//").unwrap();
-        rest.split_once('/').map_or_else(|| "/".to_owned(), |(_, path)| format!("/{path}"))
+        path_of(self.get("url").await.as_str().unwrap())
     }
 
     /// Runs the body of a function in the page and returns what it returns.
@@ -198,14 +198,25 @@ impl Browser {
 
     /// Waits until a script returns something true, and returns that.
     pub async fn until(&self, what: &str, script: &str) -> Value {
-        let body = json!({ "script": script, "args": [] });
+        let is_true = |value: &Value| !value.is_null() && *value != false && *value != 0 && *value != "";
+        self.wait(what, script, &[], is_true).await
+    }
+
+    /// Asks a script until its answer will do. Where it never does, what the page shows is the failure's reason.
+    async fn wait(&self, what: &str, script: &str, arguments: &[Value], will_do: impl Fn(&Value) -> bool) -> Value {
+        let body = json!({ "script": script, "args": arguments });
         let path = format!("/session/{}/execute/sync", self.session);
-        eventually(what, async || {
+        let deadline = Instant::now() + PATIENCE / 2;
+        while Instant::now() < deadline {
             // While a page changes there may be none to ask.
             let (failed, value) = self.try_request(Method::POST, &path, &body).await;
-            (!failed && !value.is_null() && value != false && value != 0 && value != "").then_some(value)
-        })
-        .await
+            if !failed && will_do(&value) {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let picture = self.shot(&format!("failed-{}", std::process::id())).await;
+        panic!("waited in vain for {what}; {} and {}:\n{}", self.here().await, picture.display(), self.text().await);
     }
 
     /// Waits until the page shows a text.
@@ -224,13 +235,8 @@ impl Browser {
         let (selector, words) = css.strip_suffix(')').and_then(|css| css.split_once(":text(")).unwrap_or((css, ""));
         let script = "return [...document.querySelectorAll(arguments[0])].find((element) =>\
             element.checkVisibility() && element.textContent.includes(arguments[1])) || null";
-        let body = json!({ "script": script, "args": [selector, words] });
-        let path = format!("/session/{}/execute/sync", self.session);
-        eventually(&format!("{css} on the page"), async || {
-            let (failed, found) = self.try_request(Method::POST, &path, &body).await;
-            (!failed).then(|| found[ELEMENT].as_str().map(str::to_owned)).flatten()
-        })
-        .await
+        let found = self.wait(css, script, &[selector.into(), words.into()], |found| found[ELEMENT].is_string()).await;
+        found[ELEMENT].as_str().unwrap().to_owned()
     }
 
     /// Whether an element is shown now.
@@ -256,6 +262,12 @@ impl Browser {
         let element = self.element(css).await;
         self.post(&format!("element/{element}/clear"), json!({})).await;
         self.post(&format!("element/{element}/value"), json!({ "text": text })).await;
+    }
+
+    /// Chooses a file in a field for files.
+    pub async fn upload(&self, css: &str, file: &Path) {
+        let element = self.element(css).await;
+        self.post(&format!("element/{element}/value"), json!({ "text": file.to_str().unwrap() })).await;
     }
 
     /// Types at the place where the focus is.
@@ -294,6 +306,19 @@ impl Browser {
         path
     }
 
+    /// The paths of every POST since the last call, without their queries: what was done, as the browser sent it.
+    pub async fn posts(&self) -> Vec<String> {
+        let log = self.post("se/log", json!({ "type": "performance" })).await;
+        let events = log.as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap_or_default());
+        let posts = events.filter_map(|text| {
+            let event: Value = serde_json::from_str(text).unwrap();
+            let request = &event["message"]["params"]["request"];
+            let posts = event["message"]["method"] == "Network.requestWillBeSent" && request["method"] == "POST";
+            posts.then(|| path_of(request["url"].as_str().unwrap()).split(['?', '#']).next().unwrap().to_owned())
+        });
+        posts.collect()
+    }
+
     /// Every complaint since the last call: of the page's policy, of its scripts, of the browser's console.
     pub async fn complaints(&self) -> Vec<String> {
         let witness = self.run("return (window.__witness || ['no witness']).splice(0)", &[]).await;
@@ -315,6 +340,3 @@ impl Drop for Browser {
         let _reaped = self.driver.wait();
     }
 }
-
-/// A pause between two looks at a page that must *not* change: there is nothing to wait for.
-pub const STILL: Duration = Duration::from_millis(1500);

@@ -4,8 +4,6 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use crate::browser::driver::Browser;
 use crate::browser::driver::artefacts;
 
@@ -31,6 +29,20 @@ const TOO_WIDE: &str = "\
         (typeof element.className === 'string' && element.className ? '.' + element.className.split(' ').join('.') : '') +\
         ' to ' + Math.round(element.getBoundingClientRect().right);\
     return ['scrolls to ' + document.documentElement.scrollWidth, ...wide.slice(0, 5).map(name)];";
+
+/// Text that runs out of its box: over its neighbours, or cut off.
+const SPILLS: &str = "\
+    const words = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());\
+    const spills = (element) => {\
+        const style = getComputedStyle(element);\
+        if (style.display.startsWith('inline') || style.display === 'none' || style.overflow !== 'visible') return false;\
+        if (!element.checkVisibility() || element.clientWidth <= 1) return false;\
+        return element.scrollWidth > element.clientWidth + 2 || element.scrollHeight > element.clientHeight + 4;\
+    };\
+    const boxes = [...document.querySelectorAll('main *, header *')].filter((element) =>\
+        (words(element) || element.matches('h1, h2, h3')) && spills(element));\
+    return boxes.slice(0, 5).map((element) => element.tagName.toLowerCase() + '.' + element.className + ' ' +\
+        element.textContent.trim().slice(0, 30));";
 
 /// Bytes of the document and all that it loaded, as they are on the wire without heads.
 const BYTES: &str = "\
@@ -67,6 +79,23 @@ impl Inspector {
         Self { axe: axe(), wrong: Vec::new(), minor: Vec::new(), seen: Vec::new() }
     }
 
+    /// A page that is refused with this status, which the browser's console always mentions.
+    pub async fn refusal(&mut self, browser: &Browser, name: &str, url: &str, status: u16) {
+        let before = self.wrong.len();
+        self.page(browser, name, url).await;
+        let mention = format!("the server responded with a status of {status} ");
+        let mut mentions = 0;
+        let kept = self.wrong.split_off(before).into_iter().filter(|line| {
+            let is_mention = line.contains(&mention);
+            mentions += u32::from(is_mention);
+            !is_mention
+        });
+        self.wrong.extend(kept.collect::<Vec<_>>());
+        if mentions != 4 {
+            self.wrong.push(format!("{name}: {mentions} of 4 loads were refused with {status}"));
+        }
+    }
+
     /// A page at an address, in both themes and at both widths.
     pub async fn page(&mut self, browser: &Browser, name: &str, url: &str) {
         for theme in THEMES {
@@ -90,6 +119,17 @@ impl Inspector {
         }
     }
 
+    /// The same for a refusal, which the browser's console has mentioned once.
+    pub async fn shown_refusal(&mut self, browser: &Browser, name: &str) {
+        let complaints = browser.complaints().await;
+        if complaints.len() != 1
+            || !complaints.iter().all(|line| line.contains("the server responded with a status of 4"))
+        {
+            self.wrong.push(format!("{name}: {complaints:?}"));
+        }
+        self.state(browser, name).await;
+    }
+
     async fn view(&mut self, browser: &Browser, view: &str) {
         browser.until("a loaded page", SETTLED).await;
         browser.shot(view).await;
@@ -100,6 +140,10 @@ impl Inspector {
         let wide = browser.run(TOO_WIDE, &[]).await;
         if wide.as_array().is_some_and(|wide| !wide.is_empty()) {
             self.wrong.push(format!("{view}: wider than the window: {wide}"));
+        }
+        let spills = browser.run(SPILLS, &[]).await;
+        if spills.as_array().is_some_and(|spills| !spills.is_empty()) {
+            self.wrong.push(format!("{view}: text runs out of its box: {spills}"));
         }
         let bytes = browser.run(BYTES, &[]).await.as_u64().unwrap_or(u64::MAX);
         if !(1..=PAGE_BYTES_MAX).contains(&bytes) {
@@ -141,9 +185,10 @@ impl Inspector {
 }
 
 /// Whether axe and the other checks see anything at all is asked of a page that is wrong in every way.
-pub fn bad_page() -> (&'static str, [&'static str; 5]) {
+pub fn bad_page() -> (&'static str, [&'static str; 6]) {
     let page = "<!doctype html><html><head><title>Bad</title></head><body>\
         <img src='https://elsewhere.invalid/x.png'><input><p style='width:2000px'>wide</p>\
+        <main><h1 style='width:18px;height:20px'>a heading squeezed</h1></main>\
         <script>inline()</script></body></html>";
     (
         page,
@@ -151,6 +196,7 @@ pub fn bad_page() -> (&'static str, [&'static str; 5]) {
             "policy img-src",
             "policy script-src",
             "wider than the window",
+            "text runs out of its box",
             "axe critical image-alt",
             "axe critical label",
         ],
@@ -162,9 +208,4 @@ impl Inspector {
     pub fn wrong(&self) -> &[String] {
         &self.wrong
     }
-}
-
-/// A JSON text of a string, for scripts.
-pub fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
 }
