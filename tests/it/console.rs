@@ -69,7 +69,8 @@ impl Browser {
     }
 
     async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
-        let fields: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={}", utf8_percent_encode(v, NON_ALPHANUMERIC))).collect();
+        let fields: Vec<String> =
+            fields.iter().map(|(k, v)| format!("{k}={}", utf8_percent_encode(v, NON_ALPHANUMERIC))).collect();
         let headers = [HTML, FORM, SAME_ORIGIN, ("cookie", &self.cookie)];
         call(&self.client, "POST", path, &headers, fields.join("&")).await
     }
@@ -250,7 +251,7 @@ async fn users_are_added_changed_and_removed_by_forms() {
         let refused = ann.post("/settings/users", fields).await;
         assert!(refused.status == 422 && refused.text().contains("role=\"alert\""), "{}", refused.text());
         let page = refused.text();
-        assert!(page.to_lowercase().contains(&says.to_lowercase().replace('`', "`")), "{says} not in {page}");
+        assert!(page.to_lowercase().contains(&says.to_lowercase()), "{says} not in {page}");
     }
     let user = Browser::signed_in(&node, "carl", &["data"]).await;
     assert_eq!(user.get("/").await.status, 200);
