@@ -57,10 +57,11 @@ pub struct Global {
     /// A PEM file with the authority that the node's certificate must come from; `ringfort ca` prints it
     #[arg(long, global = true, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    #[arg(long, global = true, hide = true)]
-    token: Option<String>,
-    #[arg(long, global = true, hide = true)]
-    password: Option<String>,
+    // Accepted only to be refused with a reason.
+    #[arg(long = "token", global = true, hide = true)]
+    refused_token: Option<String>,
+    #[arg(long = "password", global = true, hide = true)]
+    refused_password: Option<String>,
 }
 
 impl Global {
@@ -73,10 +74,10 @@ impl Global {
             let reason = "a secret on a command line can be read by every process of this machine";
             Err(Failure::new(Exit::Usage, format!("{flag}: {reason}; {instead}; nothing was sent")))
         };
-        if self.token.is_some() {
+        if self.refused_token.is_some() {
             return refuse("--token", "give --token-file FILE or set RINGFORT_TOKEN, and replace this token");
         }
-        if self.password.is_some() {
+        if self.refused_password.is_some() {
             return refuse("--password", "give --password-file FILE, and choose another password");
         }
         Ok(())

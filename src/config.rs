@@ -207,6 +207,16 @@ impl Config {
         Err(ConfigError { place, reason: format!("`{given}` needs `{other}` beside it; give both or none") })
     }
 
+    /// Reads what a file could hold, over the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing wrong.
+    pub fn from_text(text: &str) -> Result<Self, ConfigError> {
+        let mut config = Self::load(None, std::iter::empty(), &[])?;
+        config.read_file(Path::new("ringfort.toml"), text)?;
+        Ok(config)
+    }
+
     fn read_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let at = |offset: Option<usize>| {
             let (line, column) = line_and_column(text, offset.unwrap_or(0));

@@ -6,6 +6,7 @@ use axum::middleware;
 use axum::routing::get;
 use axum::routing::post;
 
+use crate::console::settings::audit;
 use crate::console::settings::running;
 use crate::console::settings::tokens;
 use crate::console::settings::users;
@@ -65,6 +66,7 @@ const ROUTES: &[Route] = &[
     Route::page("POST", tokens::REMOVE, Need::Admin, "Remove a token"),
     Route::page("GET", "/settings/certificates", Need::Observe, "Authority and certificate"),
     Route::page("GET", "/settings/configuration", Need::Observe, "The configuration, and where it came from"),
+    Route::page("GET", "/settings/audit", Need::Admin, "Who changed what"),
     Route::page("POST", running::RELOAD, Need::Admin, "Read the configuration again"),
     Route::page("POST", "/theme", Need::Nothing, "Keep the choice of a theme"),
 ];
@@ -96,6 +98,7 @@ fn router(node: &Node) -> Router<Node> {
         .route(tokens::REMOVE, post(tokens::remove))
         .route("/settings/certificates", get(running::certificates))
         .route("/settings/configuration", get(running::configuration))
+        .route("/settings/audit", get(audit::list))
         .route(running::RELOAD, post(running::reload))
         .route("/theme", post(theme::choose))
         .merge(data::router())

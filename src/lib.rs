@@ -8,6 +8,8 @@ pub mod config;
 pub mod console;
 pub mod control;
 pub mod front;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod net;
 pub mod node;

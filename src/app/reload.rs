@@ -52,7 +52,7 @@ impl Live {
             certificate: None,
             set_log,
         };
-        if let Some(shown) = live.certificate_for(config)? {
+        if let Some(shown) = live.certificate_for(config).or_else(|reason| live.certificate_of_before(reason))? {
             live.tls = Some(Tls::new(shown.certified).map_err(|error| error.to_string())?);
             live.certificate = Some(shown.view);
         }
@@ -141,6 +141,16 @@ impl Live {
         }
         let shown = self.node.certificate(&wanted).map_err(|error| error.to_string())?;
         Ok(speaks_tls.then_some(shown))
+    }
+
+    /// A full disk or a lost key of the authority must not keep a node with a valid certificate from starting.
+    fn certificate_of_before(&self, reason: String) -> Result<Option<Shown>, String> {
+        if self.in_force.tls_files() != Ok(None) {
+            return Err(reason);
+        }
+        let shown = self.node.last_issued().ok_or_else(|| reason.clone())?;
+        tracing::error!("the server certificate is not renewed: {reason}; the one of before is shown");
+        Ok(Some(shown))
     }
 
     /// Shows it; whether it is another one.

@@ -134,7 +134,8 @@ pub const SEND_BUFFER_BYTES: u32 = 64 * 1024;
 /// How long a refused sender may go on sending before its connection is cut: time to notice the answer.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections served at once. Each idle one costs about 20 KiB; past this the ones that rested longest make room.
+/// Connections served at once. Each idle one costs about 20 KiB, over TLS 32; past this the ones that rested longest make
+/// room.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
 /// Connections of one address (of IPv6: one /64) at once: a tenth of all, so that no single one can fill the house, and
@@ -156,6 +157,10 @@ pub const REQUESTS_MAX: usize = 1024;
 
 /// HTTP/2 streams of one connection.
 pub const H2_STREAMS_MAX: u32 = 128;
+
+/// HTTP/2 streams that a client may open and take back before they are served, and errors it may make with streams, before
+/// its connection is closed: an honest one that gives up has a few.
+pub const H2_RESETS_MAX: usize = 16;
 
 /// Bytes that one HTTP/2 stream, and one HTTP/2 connection, may send ahead of being read.
 pub const H2_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
@@ -252,6 +257,11 @@ pub const SIGN_IN_WAIT_FIRST: Duration = Duration::from_secs(1);
 pub const SIGN_IN_FORGET: Duration = Duration::from_secs(1800);
 /// Accounts and addresses remembered for it, about 2 MiB; beyond it the one not seen for longest is forgotten.
 pub const SIGN_IN_RECORDS_MAX: usize = 20_000;
+
+/// Lines of the log about refused callers within [`LOG_REFUSALS_EVERY`]; the next one counts the rest.
+pub const LOG_REFUSALS_MAX: u32 = 10;
+/// See [`LOG_REFUSALS_MAX`].
+pub const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(60);
 
 /// Entries of the audit that are kept, about 3 MiB on every node; older ones are in backups and in nothing else.
 pub const AUDIT_ENTRIES_MAX: usize = 10_000;

@@ -32,6 +32,6 @@ mod tests {
     fn the_limit_is_raised_to_the_most_there_may_be() {
         let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
         let raised = super::raise_limit().unwrap();
-        assert_eq!(most.map_or(usize::MAX, |most| most as usize), raised);
+        assert_eq!(most.map_or(usize::MAX, |most| usize::try_from(most).unwrap()), raised);
     }
 }

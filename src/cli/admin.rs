@@ -14,6 +14,7 @@ use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
 use crate::cli::prompt;
+use crate::cli::secret;
 
 /// `ringfort token`.
 #[derive(Subcommand, Debug)]
@@ -189,10 +190,7 @@ fn path(name: &str) -> String {
 /// Never from an argument: those are readable by every process of the machine.
 fn read_password(file: Option<&PathBuf>) -> Result<String, Failure> {
     let line = match file {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| Failure::io(path.display(), &error))?;
-            text.lines().next().unwrap_or_default().to_owned()
-        }
+        Some(path) => secret::read(path)?.reveal().clone(),
         None => prompt::new_password()?,
     };
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())

@@ -26,7 +26,6 @@ use crate::node::certificate;
 
 /// `ringfort ca`.
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct CaArguments {
     #[command(subcommand)]
     command: Option<CaCommand>,

@@ -73,9 +73,7 @@ fn variable(name: &str) -> Result<Option<String>, Failure> {
 }
 
 fn find(global: &Global, config: &Config) -> Result<(Client, String), Failure> {
-    let token_file = global.token_file.as_deref();
-    token_file.into_iter().for_each(secret::warn_if_open);
-    let token_file = token_file.map(secret::read).transpose()?;
+    let token_file = global.token_file.as_deref().map(read_token).transpose()?;
     if let Some(url) = named(global)? {
         let how = if global.url.is_some() { "--url" } else { "RINGFORT_URL" };
         let token = token_file.or(variable("RINGFORT_TOKEN")?.map(Redacted::new));
@@ -104,6 +102,11 @@ fn find(global: &Global, config: &Config) -> Result<(Client, String), Failure> {
             control_socket.display()
         ),
     ))
+}
+
+fn read_token(path: &Path) -> Result<Redacted<String>, Failure> {
+    secret::warn_if_open(path);
+    Ok(Redacted::new(secret::read(path)?.reveal().trim().to_owned()))
 }
 
 fn reach(url: &str, token: Option<Redacted<String>>, global: &Global, config: &Config) -> Result<Client, Failure> {

@@ -16,12 +16,12 @@ use crate::cli::output::Failure;
 /// The first line of a file; `-` is standard input, `credential:NAME` one of the service manager's.
 ///
 /// # Errors
-/// Where it cannot be read, is too large, or holds nothing.
+/// Where it cannot be read, is too large, is not text, or holds nothing.
 pub fn read(path: &Path) -> Result<Redacted<String>, Failure> {
     let bad = |reason| Failure::new(Exit::BadData, format!("{} {reason}; nothing was sent", path.display()));
     let bytes = read_whole(path, SECRET_FILE_BYTES_MAX)?;
     let text = String::from_utf8(bytes).map_err(|_binary| bad("is not text"))?;
-    match text.lines().next().unwrap_or_default().trim() {
+    match text.lines().next().unwrap_or_default() {
         "" => Err(bad("has nothing in its first line")),
         line => Ok(Redacted::new(line.to_owned())),
     }

@@ -94,7 +94,7 @@ fn ready(mut config: ClientConfig) -> Arc<ClientConfig> {
 pub fn parse(text: &str) -> Option<[u8; DIGEST_BYTES]> {
     let text = text.trim().to_ascii_lowercase();
     let digits = text.strip_prefix("sha256:").unwrap_or(&text).replace([':', ' ', '-'], "");
-    if digits.len() != 2 * DIGEST_BYTES || !digits.is_ascii() {
+    if digits.len() != 2 * DIGEST_BYTES || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
         return None;
     }
     let mut bytes = [0; DIGEST_BYTES];

@@ -14,6 +14,7 @@ use crate::node::Node;
 use crate::proto::scope::Need;
 use crate::proto::scope::Scope;
 
+pub mod audit;
 pub mod running;
 pub mod tokens;
 pub mod users;
@@ -34,7 +35,7 @@ pub struct Tab {
 }
 
 /// All pages of the settings.
-pub const TABS: [Tab; 4] = [
+pub const TABS: [Tab; 5] = [
     Tab {
         name: "Users",
         path: "/settings/users",
@@ -62,6 +63,13 @@ pub const TABS: [Tab; 4] = [
         need: Need::Observe,
         about: "Every key with its value, and where that came from.",
         icon: "sliders",
+    },
+    Tab {
+        name: "Audit",
+        path: "/settings/audit",
+        need: Need::Admin,
+        about: "Who changed what and when, chained so that nothing can be changed or left out unseen.",
+        icon: "list",
     },
 ];
 

@@ -14,6 +14,7 @@ use axum::http::header;
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -165,6 +166,7 @@ pub fn stream(body: Body) -> mpsc::Receiver<Result<Bytes, io::Error>> {
 pub async fn document<T: DeserializeOwned>(node: &Node, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
     let whole = whole(node, headers, body, DOCUMENT_BYTES_MAX).await?;
     let bytes = if whole.bytes.is_empty() { &b"{}"[..] } else { &whole.bytes };
+    check_nul(bytes)?;
     from_json(bytes)
 }
 
@@ -175,16 +177,62 @@ pub async fn document<T: DeserializeOwned>(node: &Node, headers: &HeaderMap, bod
 pub fn from_json<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Problem> {
     check_depth(bytes)?;
     serde_json::from_slice(bytes).map_err(|error| {
-        let detail = format!("{error}; nothing was changed");
-        if error.is_data() {
-            Problem::unprocessable("bad_document", detail)
+        // serde_json counts a repeated field as a matter of content; which of the two is meant is one of form.
+        let repeated = error.to_string().starts_with("duplicate field");
+        // And another kind of value where a word is expected as one of form, though it is JSON.
+        let other_kind =
+            || error.to_string().starts_with("expected value") && serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+        if (error.is_data() || other_kind()) && !repeated {
+            let text = error.to_string();
+            // What is missing or unknown is named already.
+            let unnamed = ["invalid", "unknown variant", "expected"].iter().any(|begin| text.starts_with(begin));
+            let field = field_at(bytes, error.line(), error.column()).filter(|_| unnamed);
+            let field = field.map(|name| format!("`{name}`: ")).unwrap_or_default();
+            Problem::unprocessable("bad_document", format!("{field}{text}; nothing was changed"))
         } else {
-            Problem::bad_request("bad_json", detail)
+            Problem::bad_request("bad_json", format!("{error}; nothing was changed"))
         }
     })
 }
 
-/// Refuses deep nesting and NULs in text before a parser sees them.
+/// The field whose value stands at a place: the last name before it.
+fn field_at(bytes: &[u8], line: usize, column: usize) -> Option<String> {
+    let lines: usize = bytes.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
+    let before = bytes.get(..(lines + column).min(bytes.len()))?;
+    let colon = colon_behind_a_name(before)?;
+    let name = before.get(..colon)?.trim_ascii_end().strip_suffix(b"\"")?;
+    let name = name.rsplit(|byte| *byte == b'"').next()?;
+    std::str::from_utf8(name).ok().map(|name| name.escape_default().to_string())
+}
+
+/// Where the last colon is that is not within a text.
+fn colon_behind_a_name(bytes: &[u8]) -> Option<usize> {
+    let (mut in_text, mut escaped, mut colon) = (false, false, None);
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b':' if !in_text => colon = Some(at),
+            _ => {}
+        }
+    }
+    colon
+}
+
+/// Refuses NULs in the texts of a document of our own: names that end early for whoever reads them in C.
+fn check_nul(bytes: &[u8]) -> Result<(), Problem> {
+    const NUL: &[u8] = b"\\u0000";
+    // An escaped backslash in front would make it something else, which is as little of a name.
+    let Some(at) = bytes.windows(NUL.len()).position(|six| six == NUL) else { return Ok(()) };
+    let before = bytes.get(..at).unwrap_or_default();
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    let detail = format!("a NUL in a text at line {line} column {column}; nothing was changed");
+    Err(Problem::bad_request("bad_json", detail))
+}
+
+/// Refuses deep nesting before a parser sees it.
 fn check_depth(bytes: &[u8]) -> Result<(), Problem> {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for (at, byte) in bytes.iter().enumerate() {

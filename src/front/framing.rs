@@ -79,8 +79,12 @@ impl Framing {
         self.last = line.last().copied().unwrap_or(self.last);
         let Some(end) = end else { return rest.len() };
         let ended = if self.last == b'\r' { self.end_of_line() } else { Err(Ambiguous) };
-        if let (Err(Ambiguous), Some(byte)) = (ended, rest.get_mut(end)) {
-            *byte = SPOILT;
+        if ended.is_err() {
+            // Not the line end where it can be helped: hyper answers when the head's end is there.
+            let at = if matches!(rest.first(), Some(b'\r' | b'\n')) { end } else { 0 };
+            if let Some(byte) = rest.get_mut(at) {
+                *byte = SPOILT;
+            }
             self.state = State::Over;
         }
         self.line.clear();

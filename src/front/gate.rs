@@ -130,7 +130,7 @@ fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Entrance, 
     let need = if route.need == Need::Metrics && on_loopback { Need::Nothing } else { route.need };
     let caller = identify(node, request, peer, need)?;
     if !caller.may(need) {
-        return Err(not_enough(&caller, route));
+        return Err(not_enough(node, &caller, route));
     }
     request.extensions_mut().insert(caller);
     // The owner is let in also when everyone else has to wait.
@@ -174,20 +174,23 @@ fn unauthorized(detail: &str) -> Problem {
 }
 
 fn refused(node: &Node, reason: BadToken, detail: &str) -> Problem {
-    if let Some(dropped) = node.refusals().admit(time::mono()) {
+    if let Some(dropped) = node.refusals().unknown.admit(time::mono()) {
         tracing::info!(?reason, dropped, "a token or session was refused");
     }
     unauthorized(detail)
 }
 
-fn not_enough(caller: &Caller, route: &Route) -> Problem {
+fn not_enough(node: &Node, caller: &Caller, route: &Route) -> Problem {
     let Route { method, path, need, .. } = route;
     let detail = match (need, caller.via) {
         (Need::Owner, _) => "only the node's owner may, on its own machine, through the control socket",
         (_, Via::Session) => "this user may not do it; an admin can change that",
         (_, Via::Local | Via::Anonymous | Via::Token) => "this token's scopes do not allow it",
     };
-    tracing::info!(caller = &*caller.name, via = ?caller.via, method, path, ?need, "a caller's scopes were not enough");
+    if let Some(dropped) = node.refusals().not_enough.admit(time::mono()) {
+        let (caller, via) = (&*caller.name, caller.via);
+        tracing::info!(caller, ?via, method, path, ?need, dropped, "a caller's scopes were not enough");
+    }
     Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
 }
 

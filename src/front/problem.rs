@@ -120,6 +120,7 @@ impl From<DoorError> for Problem {
             DoorError::NotFound { .. } => new(StatusCode::NOT_FOUND, "not_found"),
             DoorError::BadKey(KeyError::TooLong { .. }) => new(StatusCode::URI_TOO_LONG, "key_too_long"),
             DoorError::BadKey(KeyError::Empty | KeyError::BucketName) => new(StatusCode::BAD_REQUEST, "bad_key"),
+            DoorError::BadContentType(_) => new(StatusCode::BAD_REQUEST, "bad_content_type"),
             DoorError::BadContext(_) => new(StatusCode::BAD_REQUEST, "bad_context"),
             DoorError::OutOfRange { .. } => new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
             DoorError::Refused(refusal) => refused(refusal, detail),

@@ -34,6 +34,7 @@ use tower_service::Service;
 use crate::base::limits::CONNECTIONS_MAX;
 use crate::base::limits::H2_CONNECTION_WINDOW_BYTES;
 use crate::base::limits::H2_PIECE_BYTES;
+use crate::base::limits::H2_RESETS_MAX;
 use crate::base::limits::H2_STREAM_WINDOW_BYTES;
 use crate::base::limits::H2_STREAMS_MAX;
 use crate::base::limits::HEAD_BYTES_MAX;
@@ -99,7 +100,7 @@ pub async fn bind(addresses: &[Listen], tls: Option<&Tls>, control: Option<&Path
             None
         }
     });
-    Ok(Listeners { tcp, control })
+    std::future::ready(Ok(Listeners { tcp, control })).await
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -299,6 +300,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_pending_accept_reset_streams(H2_RESETS_MAX)
+        .max_local_error_reset_streams(H2_RESETS_MAX)
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(H2_PIECE_BYTES)

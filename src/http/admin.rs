@@ -57,6 +57,17 @@ fn check_scopes(mut scopes: Vec<Scope>) -> Result<Vec<Scope>, Problem> {
     Ok(scopes)
 }
 
+/// Reads documents of tokens and users, without a node.
+///
+/// # Errors
+/// As `POST` and `PUT`.
+pub fn read_documents(bytes: &[u8]) -> Result<(), Problem> {
+    let user = body::from_json::<UserDocument>(bytes).and_then(|document| check_scopes(document.scopes));
+    let token: TokenDocument = body::from_json(bytes)?;
+    let _ttl_ms = token.ttl.as_deref().map(|ttl| query::ttl_ms("ttl", ttl)).transpose()?;
+    check_scopes(token.scopes).and(user).map(|_scopes| ())
+}
+
 /// `GET /v1/tokens`.
 pub async fn list_tokens(State(node): State<Node>) -> Json<Value> {
     std::future::ready(Json(json!({ "tokens": node.tokens() }))).await

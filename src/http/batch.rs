@@ -31,6 +31,7 @@ use crate::node::error::DoorError;
 use crate::node::vnode::WriteOptions;
 use crate::proto::key::Key;
 use crate::proto::object::Action;
+use crate::proto::object::check_content_type;
 use crate::proto::scope::Need;
 
 #[derive(Deserialize)]
@@ -112,6 +113,18 @@ pub async fn batch(
     Ok(Json(Answers { results: answers }))
 }
 
+/// Reads a document and its operations, without a node.
+///
+/// # Errors
+/// As `POST`, and what each operation would be answered.
+pub fn read_document(bytes: &[u8]) -> Result<(), Problem> {
+    let batch: Batch = body::from_json(bytes)?;
+    for op in &batch.ops {
+        let _refused = (key(op).err(), action(op).err());
+    }
+    Ok(())
+}
+
 async fn answer(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Answer {
     let done = match op.op {
         Kind::Get => read(node, caller, op, room),
@@ -188,21 +201,20 @@ fn take(room: &AtomicUsize, bytes: usize) -> Result<(), Problem> {
 
 async fn write(node: &Node, caller: &Caller, op: &Op<'_>) -> Result<Value, Problem> {
     check(caller, Need::WriteValues)?;
-    let action = match (op.op, op.value, &op.value_b64) {
-        (Kind::Delete, None, None) => Action::Delete,
-        (Kind::Put, Some(value), None) => put("application/json".to_owned(), value.get().as_bytes().to_vec())?,
-        (Kind::Put, None, Some(value)) => put(op.content_type.clone().unwrap_or_default(), decode(value)?)?,
-        _ => {
-            return Err(Problem::unprocessable(
-                "bad_document",
-                "a put has one of `value` and `value_b64`, a delete neither",
-            ));
-        }
-    };
+    let action = action(op)?;
     let ttl_ms = op.ttl.as_deref().map(|ttl| query::ttl_ms("ttl", ttl)).transpose()?;
     let options = WriteOptions { context: op.context.clone(), ttl_ms, ..WriteOptions::default() };
     let receipt = node.put(&op.bucket, key(op)?, action, options).await?;
     Ok(json!({ "status": 200, "receipt": receipt }))
+}
+
+fn action(op: &Op<'_>) -> Result<Action, Problem> {
+    match (op.op, op.value, &op.value_b64) {
+        (Kind::Delete, None, None) => Ok(Action::Delete),
+        (Kind::Put, Some(value), None) => put("application/json".to_owned(), value.get().as_bytes().to_vec()),
+        (Kind::Put, None, Some(value)) => put(op.content_type.clone().unwrap_or_default(), decode(value)?),
+        _ => Err(Problem::unprocessable("bad_document", "a put has one of `value` and `value_b64`, a delete neither")),
+    }
 }
 
 fn put(content_type: String, body: Vec<u8>) -> Result<Action, Problem> {
@@ -210,5 +222,6 @@ fn put(content_type: String, body: Vec<u8>) -> Result<Action, Problem> {
         let detail = format!("the value has {} bytes; {VALUE_BYTES_MAX} are possible", body.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
     }
+    check_content_type(&content_type).map_err(DoorError::from)?;
     Ok(Action::Put { content_type, body: Blob(body.into()), ttl_ms: None })
 }

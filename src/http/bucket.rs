@@ -79,17 +79,28 @@ pub async fn make(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let (parts, body) = request.into_parts();
     let name = path::segment(parts.uri.path(), 2)?;
-    let document: Document = body::document(&node, &parts.headers, body).await?;
+    let wish = wish(body::document(&node, &parts.headers, body).await?)?;
+    let made = node.put_bucket(&caller, &name, wish).await?;
+    let bucket = node.bucket_view(&name)?;
+    Ok((if made { StatusCode::CREATED } else { StatusCode::OK }, Json(view(&name, &bucket))))
+}
+
+/// Reads a document, without a node.
+///
+/// # Errors
+/// As `PUT`.
+pub fn read_document(bytes: &[u8]) -> Result<(), Problem> {
+    wish(body::from_json(bytes)?).map(|_wish| ())
+}
+
+fn wish(document: Document) -> Result<BucketWish, Problem> {
     let kind = document.kind.as_deref().map(parse_kind).transpose()?;
     let ttl_ms = match document.ttl {
         None => None,
         Some(None) => Some(None),
         Some(Some(ttl)) => Some(Some(query::ttl_ms("ttl", &ttl)?)),
     };
-    let wish = BucketWish { kind, n: document.n, r: document.r, w: document.w, ttl_ms, class: document.class };
-    let made = node.put_bucket(&caller, &name, wish).await?;
-    let bucket = node.bucket_view(&name)?;
-    Ok((if made { StatusCode::CREATED } else { StatusCode::OK }, Json(view(&name, &bucket))))
+    Ok(BucketWish { kind, n: document.n, r: document.r, w: document.w, ttl_ms, class: document.class })
 }
 
 fn parse_kind(kind: &str) -> Result<Kind, Problem> {

@@ -17,7 +17,6 @@ use serde_json::json;
 
 use crate::base::codec;
 use crate::base::codec::Blob;
-use crate::base::limits::CONTENT_TYPE_BYTES_MAX;
 use crate::base::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::base::limits::LIST_PAGE_MAX;
 use crate::base::limits::VALUE_BYTES_MAX;
@@ -39,6 +38,7 @@ use crate::proto::key::Key;
 use crate::proto::object::Action;
 use crate::proto::object::Sibling;
 use crate::proto::object::apply::Refusal;
+use crate::proto::object::check_content_type;
 
 /// The causal context of a read, for the write that is based on it.
 pub const CONTEXT: HeaderName = HeaderName::from_static("ringfort-context");
@@ -236,6 +236,15 @@ fn options(uri: &Uri, headers: &HeaderMap, caller: &Caller) -> Result<WriteOptio
     })
 }
 
+/// Reads what a request says beside its key and body, without a node.
+pub fn read_request(uri: &Uri, headers: &HeaderMap) {
+    let _options = options(uri, headers, &Caller::anonymous(None));
+    let _known = is_known(headers, &HeaderValue::from_static("\"\""));
+    if let Ok(content_type) = content_type(headers) {
+        let _served = (is_executable(&content_type), header_value(&content_type));
+    }
+}
+
 /// One caller's keys are not another's.
 fn idempotency(headers: &HeaderMap, caller: &Caller) -> Result<Option<Vec<u8>>, Problem> {
     let Some(key) = headers.get(&IDEMPOTENCY_KEY) else { return Ok(None) };
@@ -253,11 +262,7 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>
 
 fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
     let content_type = text(headers, &header::CONTENT_TYPE)?.unwrap_or_default();
-    if content_type.len() > CONTENT_TYPE_BYTES_MAX {
-        let detail = format!("a Content-Type has {CONTENT_TYPE_BYTES_MAX} bytes at most");
-        return Err(Problem::bad_request("bad_content_type", detail));
-    }
-    Ok(content_type.to_owned())
+    check_content_type(content_type).map_err(|bad| DoorError::from(bad).into()).map(|()| content_type.to_owned())
 }
 
 /// `GET /v1/kv/{bucket}`.

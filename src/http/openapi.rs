@@ -1,4 +1,5 @@
-//! `/v1/openapi.json`: the table of routes as an OpenAPI 3.1 document.
+//! `/v1/openapi.json`: the table of routes as an OpenAPI 3.1 document. Every row of the table has a description in
+//! [`operations`]; the test below fails where one is missing or says too little.
 
 use axum::Json;
 use serde_json::Map;
@@ -11,6 +12,12 @@ use crate::http::routes::ROUTES;
 use crate::node::status::RELEASE;
 use crate::proto::scope::Need;
 
+mod operations;
+mod schemas;
+
+use operations::Content;
+use operations::Described;
+
 /// `GET /v1/openapi.json`.
 pub async fn document() -> Json<Value> {
     std::future::ready(Json(build())).await
@@ -20,45 +27,97 @@ pub async fn document() -> Json<Value> {
 #[must_use]
 pub fn build() -> Value {
     let mut paths = Map::new();
+    // The empty key is a path of its own only for the router.
     for route in ROUTES.iter().filter(|route| route.path != routes::KV_EMPTY) {
         let path = route.path.replace("{*key}", "{key}");
+        let described = operations::describe(route.method, route.path).unwrap_or_default();
         let entry = paths.entry(path.clone()).or_insert_with(|| json!({}));
         if let Value::Object(methods) = entry {
-            methods.insert(route.method.to_ascii_lowercase(), operation(route, &path));
+            methods.insert(route.method.to_ascii_lowercase(), operation(route, &path, described));
         }
     }
     json!({
         "openapi": "3.1.0",
-        "info": { "title": "Ringfort", "version": RELEASE, "license": { "name": "Apache-2.0 OR MIT" } },
-        "paths": paths,
-        "components": {
-            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
-            "schemas": { "Problem": problem_schema(), "Receipt": receipt_schema() },
+        "info": {
+            "title": "Ringfort",
+            "version": RELEASE,
+            "description": "A store for devices. An answer to a write comes when it is on disk. A refusal is a problem document (RFC 9457) with a stable code and says whether anything was changed.",
+            "license": { "name": "Apache-2.0 OR MIT" },
         },
+        "servers": [{ "url": "/" }],
+        "paths": paths,
+        "components": { "securitySchemes": schemas::security(), "schemas": schemas::all() },
     })
 }
 
-fn operation(route: &Route, path: &str) -> Value {
+fn operation(route: &Route, path: &str, described: Described) -> Value {
     let mut parameters: Vec<Value> = path
         .split('/')
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .map(|name| schemas::path_parameter(route.path, name))
         .collect();
-    for (name, place, text) in extra_parameters(route) {
-        parameters.push(json!({ "name": name, "in": place, "description": text, "schema": { "type": "string" } }));
+    parameters.extend(described.parameters);
+    let mut responses = Map::new();
+    for (status, text, content) in described.responses.into_iter().chain(refusals(route.need)) {
+        responses.insert(status.to_string(), response(text, content));
     }
-    let security = if route.need == Need::Nothing { json!([]) } else { json!([{ "bearer": [] }]) };
     let mut operation = json!({
+        "operationId": operation_id(route.method, path),
         "summary": route.summary,
-        "description": format!("Needs: {}", need_in_words(route.need)),
+        "description": format!("Needs: {}.", need_in_words(route.need)),
         "parameters": parameters,
-        "security": security,
-        "responses": responses(route),
+        "security": security(route.need),
+        "responses": responses,
     });
-    if let (Some(body), Value::Object(operation)) = (request_body(route), &mut operation) {
+    if let (Some(body), Value::Object(operation)) = (described.body, &mut operation) {
         operation.insert("requestBody".to_owned(), body);
     }
     operation
+}
+
+/// `put_v1_kv_bucket_key`.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.split(['/', '{', '}', '.']).filter(|word| !word.is_empty());
+    words.fold(method.to_ascii_lowercase(), |id, word| id + "_" + word)
+}
+
+fn response(text: &str, content: Content) -> Value {
+    let content = match content {
+        Content::Nothing => return json!({ "description": text }),
+        Content::Problem => json!({ "application/problem+json": { "schema": schemas::reference("Problem") } }),
+        Content::Json(schema) => json!({ "application/json": { "schema": schemas::reference(schema) } }),
+        Content::Pem => json!({ "application/x-pem-file": { "schema": { "type": "string" } } }),
+        Content::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        Content::Rows => json!({
+            "application/x-ndjson": { "schema": { "type": "string" } },
+            "text/csv": { "schema": { "type": "string" } },
+        }),
+        Content::Stored => json!({ "*/*": { "schema": {} } }),
+    };
+    json!({ "description": text, "content": content })
+}
+
+/// What any route of this need may be refused with.
+fn refusals(need: Need) -> Vec<(u16, &'static str, Content)> {
+    // Refused before there is a request that could be answered in full.
+    let mut refusals = vec![(431, "The head is larger than 16 KiB or has more than 100 fields", Content::Nothing)];
+    if need != Need::Nothing {
+        refusals.push((401, "A token is needed, or this one is not valid", Content::Problem));
+        refusals.push((403, "The token's scopes are not enough", Content::Problem));
+        refusals.push((503, "Too much is under way, or the node is stopping; nothing was changed", Content::Problem));
+    }
+    refusals
+}
+
+/// A metrics route is open on loopback, and takes a token elsewhere.
+fn security(need: Need) -> Value {
+    if need == Need::Nothing {
+        json!([])
+    } else if need == Need::Metrics {
+        json!([{}, { "bearer": [] }])
+    } else {
+        json!([{ "bearer": [] }])
+    }
 }
 
 fn need_in_words(need: Need) -> &'static str {
@@ -71,183 +130,97 @@ fn need_in_words(need: Need) -> &'static str {
         Need::Observe => "data, operate, support or admin",
         Need::Metrics => "data, operate, support or admin; nothing on a loopback address",
         Need::Admin => "admin",
-        Need::SignedIn => "any token",
-        Need::Owner => "the control socket of the node's own machine",
+        Need::SignedIn => "a user who is signed in",
+        Need::Owner => "the control socket on the node's own machine",
     }
 }
 
-type Parameter = (&'static str, &'static str, &'static str);
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-fn extra_parameters(route: &Route) -> &'static [Parameter] {
-    match (route.method, route.path) {
-        ("GET", routes::KV_KEY) => &[
-            ("r", "query", "Replicas that must agree; may only raise the bucket's number"),
-            ("consistency", "query", "local, quorum or all"),
-            ("sibling", "query", "Which of several concurrent values, from 0"),
-            ("If-None-Match", "header", "An ETag: 304 where it still fits"),
-        ],
-        ("PUT", routes::KV_KEY) => &[
-            ("w", "query", "Replicas that must be on disk; may only raise the bucket's number"),
-            ("ttl", "query", "Time to live, such as 1h"),
-            ("Ringfort-Context", "header", "The context of the read that this write replaces"),
-            ("Idempotency-Key", "header", "The same for every retry of one operation"),
-            ("If-Match", "header", "Only where one of these ETags fits"),
-            ("If-None-Match", "header", "`*`: only where no value is"),
-        ],
-        ("DELETE", routes::KV_KEY) => &[
-            ("w", "query", "Replicas that must be on disk; may only raise the bucket's number"),
-            (
-                "Ringfort-Context",
-                "header",
-                "The context of the read that this deletion is based on; not needed in lww buckets",
-            ),
-            ("Idempotency-Key", "header", "The same for every retry of one operation"),
-            ("If-Match", "header", "Only where one of these ETags fits"),
-        ],
-        ("GET", "/v1/kv/{bucket}") => &[
-            ("prefix", "query", "Only keys that begin so"),
-            ("after", "query", "Only keys behind this one"),
-            ("after_b64", "query", "The same as base64"),
-            ("limit", "query", "Keys of a page, 1 to 1000"),
-        ],
-        ("GET", "/v1/audit") => {
-            &[("after", "query", "Only entries behind this number"), ("limit", "query", "Entries of a page, 1 to 1000")]
+    use serde_json::Value;
+
+    use super::build;
+    use super::operations;
+    use crate::front::route::Route;
+    use crate::http::routes;
+    use crate::http::routes::ROUTES;
+
+    fn described() -> impl Iterator<Item = &'static Route> {
+        ROUTES.iter().filter(|route| route.path != routes::KV_EMPTY)
+    }
+
+    #[test]
+    fn every_route_is_described_in_full() {
+        let document = build();
+        for route in described() {
+            let name = format!("{} {}", route.method, route.path);
+            assert!(operations::describe(route.method, route.path).is_some(), "{name} is not in operations.rs");
+            let path = route.path.replace("{*key}", "{key}");
+            let operation = &document["paths"][&path][route.method.to_ascii_lowercase()];
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{name} never succeeds");
+            for (status, response) in responses {
+                assert!(!response["description"].as_str().unwrap().is_empty(), "{name} {status}");
+                let bare = ["204", "304", "431"].contains(&status.as_str());
+                let content = response["content"].as_object();
+                assert_eq!(content.is_none(), bare, "{name} {status} has no content type");
+                for (media, content) in content.into_iter().flatten() {
+                    assert!(content.get("schema").is_some(), "{name} {status} {media} has no schema");
+                    let refusal = status.starts_with(['4', '5']);
+                    assert_eq!(refusal, media == "application/problem+json", "{name} {status} {media}");
+                }
+            }
+            for parameter in operation["parameters"].as_array().unwrap() {
+                let told = ["name", "in", "description"].map(|member| parameter[member].as_str().unwrap_or_default());
+                assert!(told.iter().all(|text| !text.is_empty()), "{name}: {parameter}");
+                let schema = parameter["schema"].as_object().unwrap_or_else(|| panic!("{name}: {parameter}"));
+                assert!(!schema.is_empty() && parameter.get("example").is_some(), "{name}: {parameter}");
+            }
+            // A reload is a word without a sentence.
+            if ["PUT", "POST"].contains(&route.method) && route.path != "/v1/config/reload" {
+                let body = operation["requestBody"]["content"].as_object();
+                for (media, content) in body.unwrap_or_else(|| panic!("{name} has no request body")) {
+                    assert!(content.get("schema").is_some(), "{name} {media}");
+                    assert!(content.get("example").is_some(), "{name} {media} has no example");
+                }
+            }
         }
-        ("POST", "/v1/buckets/{name}/import") => &[
-            ("key", "query", "The field whose text is the key"),
-            ("format", "query", "csv or ndjson"),
-            ("existing", "query", "replace (default) or keep what is there"),
-        ],
-        ("GET", "/v1/buckets/{name}/export") => &[("format", "query", "ndjson (default) or csv")],
-        _ => &[],
     }
-}
 
-fn request_body(route: &Route) -> Option<Value> {
-    let (content_type, schema) = match (route.method, route.path) {
-        ("PUT", routes::KV_KEY) => ("application/octet-stream", json!({ "type": "string", "maxLength": 1_048_576 })),
-        ("POST", "/v1/batch") => ("application/json", json!({ "type": "object", "required": ["ops"] })),
-        ("PUT", "/v1/buckets/{name}") => ("application/json", bucket_schema()),
-        ("POST", "/v1/buckets/{name}/import") => ("application/x-ndjson", json!({ "type": "string" })),
-        ("POST", "/v1/tokens") => ("application/json", json!({ "type": "object", "required": ["name", "scopes"] })),
-        ("PUT", "/v1/users/{name}") => ("application/json", json!({ "type": "object", "required": ["scopes"] })),
-        ("POST", "/v1/sign-in-links") => ("application/json", json!({ "type": "object", "required": ["user"] })),
-        _ => return None,
-    };
-    Some(json!({ "required": true, "content": { content_type: { "schema": schema } } }))
-}
-
-fn bucket_schema() -> Value {
-    json!({
-        "type": "object",
-        "additionalProperties": false,
-        "properties": {
-            "kind": { "enum": ["siblings", "lww"] },
-            "n": { "type": "integer", "minimum": 1, "maximum": 9 },
-            "r": { "type": "integer", "minimum": 1, "maximum": 9 },
-            "w": { "type": "integer", "minimum": 1, "maximum": 9 },
-            "ttl": { "type": "string" },
-            "class": { "enum": ["losable", "normal", "critical"] },
-        },
-    })
-}
-
-/// Statuses with their meanings; every refusal is a problem document.
-fn responses(route: &Route) -> Value {
-    let mut responses = Map::new();
-    let mut add = |status: &str, text: &str| {
-        let content = if status.starts_with(['4', '5']) {
-            json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } })
-        } else {
-            json!({})
-        };
-        responses.insert(status.to_owned(), json!({ "description": text, "content": content }));
-    };
-    add("200", "Done");
-    if route.need != Need::Nothing {
-        add("401", "A token is needed, or this one is not valid");
-        add("403", "The token's scopes are not enough");
+    #[test]
+    fn nothing_is_described_that_is_not_served() {
+        for (method, path) in operations::DESCRIBED {
+            assert!(described().any(|route| (route.method, route.path) == (*method, *path)), "{method} {path}");
+        }
     }
-    add("503", "Too much is under way, or the node is stopping; nothing was changed");
-    for (status, text) in more_responses(route) {
-        add(status, text);
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_name_is_unique() {
+        fn references(value: &Value, to: &mut BTreeSet<String>) {
+            match value {
+                Value::Object(members) => {
+                    to.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                    members.values().for_each(|member| references(member, to));
+                }
+                Value::Array(items) => items.iter().for_each(|item| references(item, to)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        let document = build();
+        let mut used = BTreeSet::new();
+        references(&document, &mut used);
+        for reference in &used {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+        for name in document["components"]["schemas"].as_object().unwrap().keys() {
+            assert!(used.contains(&format!("#/components/schemas/{name}")), "{name} is not used");
+        }
+        let operations =
+            document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+        let ids: Vec<_> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
     }
-    Value::Object(responses)
-}
-
-fn more_responses(route: &Route) -> &'static [(&'static str, &'static str)] {
-    const WRITE: &[(&str, &str)] = &[
-        ("400", "The key, context or a header is not one"),
-        ("404", "There is no such bucket"),
-        ("408", "The body came too slowly"),
-        ("409", "The idempotency key was used for another request, or there are too many siblings"),
-        ("412", "The condition does not hold"),
-        ("413", "The value is larger than 1 MiB"),
-        ("414", "The key is longer than 1 KiB"),
-        ("422", "A parameter is out of range, or an lww bucket was given a condition"),
-        ("428", "A deletion needs the context of a read"),
-        ("429", "Too many idempotency keys for this key"),
-        ("500", "What is stored for this key is damaged"),
-        ("504", "Whether the write is stored is unknown"),
-        ("507", "The disk is full; nothing was stored"),
-    ];
-    const DOCUMENT: &[(&str, &str)] = &[
-        ("201", "Made"),
-        ("400", "Not JSON"),
-        ("404", "There is no such thing"),
-        ("408", "The body came too slowly"),
-        ("409", "It collides with what is there"),
-        ("413", "The document is too large"),
-        ("422", "A field is unknown or out of range"),
-        ("500", "The node failed"),
-        ("504", "Whether the change took effect is unknown"),
-        ("507", "The disk is full; nothing was changed"),
-    ];
-    const REMOVE: &[(&str, &str)] = &[
-        ("204", "Removed"),
-        ("400", "The name is not one"),
-        ("404", "There is no such thing"),
-        ("504", "Whether the change took effect is unknown"),
-        ("507", "The disk is full; nothing was changed"),
-    ];
-    const READ: &[(&str, &str)] = &[
-        ("300", "Several concurrent values"),
-        ("304", "The value is still the one with this ETag"),
-        ("400", "The key or a parameter is not one"),
-        ("404", "There is no such bucket or value"),
-        ("414", "The key is longer than 1 KiB"),
-        ("422", "A parameter is out of range"),
-        ("500", "What is stored is damaged"),
-    ];
-    match (route.method, route.path) {
-        (_, "/healthz" | "/readyz" | "/metrics" | "/v1/openapi.json") => &[],
-        ("PUT" | "DELETE", routes::KV_KEY) => WRITE,
-        ("GET", _) => READ,
-        ("DELETE", _) => REMOVE,
-        _ => DOCUMENT,
-    }
-}
-
-fn problem_schema() -> Value {
-    json!({
-        "type": "object",
-        "required": ["type", "title", "status", "code", "detail", "request_id"],
-        "properties": {
-            "type": { "type": "string" }, "title": { "type": "string" }, "status": { "type": "integer" },
-            "code": { "type": "string" }, "detail": { "type": "string" }, "request_id": { "type": "string" },
-            "outcome": { "enum": ["failed", "unknown"] },
-        },
-    })
-}
-
-fn receipt_schema() -> Value {
-    json!({
-        "type": "object",
-        "properties": {
-            "outcome": { "const": "ok" }, "context": { "type": "string" },
-            "acked_by": { "type": "array", "items": { "type": "integer" } },
-            "owners": { "type": "array", "items": { "type": "integer" } },
-            "synced": { "const": true }, "at": { "type": "string" }, "weak": { "type": "boolean" },
-        },
-    })
 }

@@ -75,7 +75,7 @@ fn sent_as(headers: &HeaderMap) -> Option<Format> {
 pub async fn export(State(node): State<Node>, uri: Uri) -> Result<Response, Problem> {
     let name = path::segment(uri.path(), 2)?;
     let format = format(&Query::parse(&uri, &["format"])?)?.unwrap_or(Format::Ndjson);
-    let pieces = node.export(&name, format)?;
+    let pieces = node.export(&name, format).await?;
     let body = Body::from_stream(stream::unfold(pieces, async |mut pieces| Some((pieces.recv().await?, pieces))));
     let content_type = match format {
         Format::Csv => CSV,

@@ -157,12 +157,16 @@ impl Node {
         let dir = self.0.data_dir.join("identity");
         let names = self.names(wanted);
         let now_ms = time::wall_ms();
-        if let Some(shown) = server::read(&dir)?.and_then(|pem| self.still_good(&pem, &names, now_ms)) {
-            return Ok(shown);
+        if let Some(shown) = self.issued(&server::read(&dir)?.unwrap_or_default(), now_ms) {
+            let same_names = shown.view.names.iter().collect::<BTreeSet<_>>() == names.iter().collect();
+            let left_ms = shown.view.not_after_ms.saturating_sub(now_ms);
+            if same_names && left_ms > time::millis(SERVER_CERTIFICATE_VALID / 3) {
+                return Ok(shown);
+            }
         }
         let pem = server::issue(&dir, &self.0.identity, &names, now_ms)?;
         tracing::info!(?names, "a server certificate was issued");
-        self.still_good(&pem, &names, now_ms).ok_or_else(|| CertificateError::Unfit {
+        self.issued(&pem, now_ms).ok_or_else(|| CertificateError::Unfit {
             path: dir.join("ca.key"),
             reason: "does not belong to ca.pem beside it; restore identity/ from a backup".to_owned(),
         })
@@ -189,21 +193,23 @@ impl Node {
         names
     }
 
-    /// What was issued, where it is still the right one: these names, this authority, and more than a third of its time.
-    fn still_good(&self, pem: &[u8], names: &[String], now_ms: u64) -> Option<Shown> {
+    /// What was issued last, where it is by this authority and valid now. Its names may be those of another day: better
+    /// than nothing where no other can be issued.
+    #[must_use]
+    pub fn last_issued(&self) -> Option<Shown> {
+        let pem = server::read(&self.0.data_dir.join("identity")).ok()??;
+        self.issued(&pem, time::wall_ms())
+    }
+
+    fn issued(&self, pem: &[u8], now_ms: u64) -> Option<Shown> {
         let shown = parse(pem, pem, OWN).ok()?;
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.0.authority.pem.as_bytes()).ok()?).ok()?;
         let parsed = ParsedCertificate::try_from(shown.certified.end_entity_cert().ok()?).ok()?;
         let algorithms = ring::default_provider().signature_verification_algorithms.all;
-        let good_at = |ms| {
-            let at = UnixTime::since_unix_epoch(Duration::from_millis(ms));
-            rustls::client::verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], at, algorithms).is_ok()
-        };
-        let rest = time::millis(SERVER_CERTIFICATE_VALID / 3);
-        let wanted: BTreeSet<&String> = names.iter().collect();
-        let same_names = shown.view.names.iter().collect::<BTreeSet<_>>() == wanted;
-        (same_names && good_at(now_ms) && good_at(now_ms.saturating_add(rest))).then_some(shown)
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(now_ms));
+        let good = rustls::client::verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, algorithms);
+        good.is_ok().then_some(shown)
     }
 }
 
@@ -287,7 +293,7 @@ impl CertificateView {
         }
         let until = time::rfc3339(self.not_after_ms);
         Some(format!(
-            "the certificate in tls_cert is valid until {until} only; replace the files and run `ringfort config reload`"
+            "The certificate in tls_cert is valid until {until} only; replace the files and run `ringfort config reload`"
         ))
     }
 }

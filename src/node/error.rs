@@ -6,6 +6,7 @@ use crate::control::consensus::ProposeError;
 use crate::proto::causal::token::BadContext;
 use crate::proto::control::Refused;
 use crate::proto::key::KeyError;
+use crate::proto::object::BadContentType;
 use crate::proto::object::apply::Refusal;
 use crate::store::partition::StoreError;
 
@@ -27,6 +28,9 @@ pub enum DoorError {
     /// The context is not one.
     #[error("{0}; nothing was changed")]
     BadContext(#[from] BadContext),
+    /// The content type is not one.
+    #[error("{0}; nothing was changed")]
+    BadContentType(#[from] BadContentType),
     /// A parameter is out of its range.
     #[error("{field}: {reason}; nothing was changed")]
     OutOfRange {

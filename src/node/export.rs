@@ -15,6 +15,7 @@ use crate::node::import::Format;
 use crate::node::list::Cursor;
 use crate::node::list::Range;
 use crate::node::list::Way;
+use crate::node::places::Place;
 use crate::node::worker;
 use crate::proto::control::Bucket;
 use crate::proto::key::IndexKey;
@@ -25,17 +26,17 @@ use crate::proto::object::Sibling;
 /// Bytes gathered before a piece is handed on.
 const PIECE_BYTES: usize = 64 * 1024;
 /// Pieces waiting for a slow reader.
-const PIECES_AHEAD: usize = 4;
+const PIECES_AHEAD: usize = 1;
 
 /// The pieces of an export; an error ends it.
 pub type Pieces = mpsc::Receiver<Result<Bytes, io::Error>>;
 
 impl Node {
-    /// Begins an export. Errors up to here are answers; later ones break the stream off.
+    /// Begins an export. What is wrong with the first piece is an answer; later it breaks the stream off.
     ///
     /// # Errors
     /// [`DoorError`].
-    pub fn export(&self, name: &str, format: Format) -> Result<Pieces, DoorError> {
+    pub async fn export(&self, name: &str, format: Format) -> Result<Pieces, DoorError> {
         let bucket = self.bucket(name)?;
         if format == Format::Csv && bucket.columns.is_empty() {
             return Err(DoorError::Unsuitable(format!(
@@ -44,29 +45,32 @@ impl Node {
         }
         let place = self.long_job()?;
         let (to, pieces) = mpsc::channel(PIECES_AHEAD);
-        let mut job = Job { node: self.clone(), bucket, format, cursor: None };
+        let job = Job { node: self.clone(), bucket, format, cursor: None };
+        let (mut piece, mut job, mut place) = gather(job, place).await?;
         let name = name.to_owned();
         worker::spawn("export", async move {
-            let mut place = place;
-            loop {
-                // A thread only for as long as a piece takes, none while the reader does.
-                let gathered = worker::block("exporting", move || Ok((job.gather()?, job, place))).await;
-                let (piece, more, on) = match gathered {
-                    Ok((Some(piece), job, place)) => (Ok(piece), Some(job), Some(place)),
-                    Ok((None, ..)) => return,
+            while let Some(bytes) = piece {
+                if to.send(Ok(bytes)).await.is_err() {
+                    return;
+                }
+                match gather(job, place).await {
+                    Ok(next) => (piece, job, place) = next,
                     Err(error) => {
                         tracing::error!(%error, bucket = name, "an export broke off");
                         // Without its last chunk every client notices.
-                        (Err(io::Error::other(error)), None, None)
+                        let _gone = to.send(Err(io::Error::other(error))).await;
+                        return;
                     }
-                };
-                let sent = to.send(piece).await;
-                let (Some(more), Some(on), Ok(())) = (more, on, sent) else { return };
-                (job, place) = (more, on);
+                }
             }
         });
         Ok(pieces)
     }
+}
+
+/// The next piece of a job. Takes a thread only for as long as that takes, none while the reader does.
+async fn gather(mut job: Job, place: Place) -> Result<(Option<Bytes>, Job, Place), DoorError> {
+    worker::block("exporting", move || Ok((job.gather()?, job, place))).await
 }
 
 /// An export between two pieces.

@@ -43,6 +43,7 @@ use crate::proto::control::Bucket;
 use crate::proto::control::Command;
 use crate::proto::key::Key;
 use crate::proto::object::Action;
+use crate::proto::object::check_content_type;
 use crate::store::partition::Pending;
 
 /// How rows are written in an import or export.
@@ -311,6 +312,12 @@ impl Rows {
             self.reject(place, format!("the value has {} bytes; {VALUE_BYTES_MAX} are possible", body.0.len()));
             return Ok(());
         }
+        if let Action::Put { content_type, .. } = &action
+            && let Err(bad) = check_content_type(content_type)
+        {
+            self.reject(place, bad.to_string());
+            return Ok(());
+        }
         let stored = self.store(&key, &action);
         match stored {
             Ok(true) => self.report.stored += 1,
@@ -433,6 +440,40 @@ fn exported_line(text: &[u8]) -> Parsed<(Vec<u8>, Action)> {
         (Some(_), Some(_)) | (None, None) => return Err((1, "one of `value` and `value_b64` is needed".to_owned())),
     };
     Ok((key, action))
+}
+
+/// Reads rows of CSV, without a node.
+///
+/// # Panics
+/// Where a row becomes something other than JSON.
+pub fn read_csv(bytes: &[u8]) {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
+    let Ok(header) = reader.headers() else { return };
+    let columns: Vec<String> = header.iter().map(str::to_owned).collect();
+    let Ok(key_at) = key_column(None, &columns) else { return };
+    let mut record = csv::ByteRecord::new();
+    while let Ok(true) = reader.read_byte_record(&mut record) {
+        if let Ok((key, body)) = csv_row(&columns, key_at, &record) {
+            assert!(serde_json::from_slice::<&RawValue>(&body).is_ok(), "a row is one JSON object");
+            assert_eq!(Some(key.as_slice()), record.get(key_at));
+        }
+    }
+}
+
+/// Reads rows of NDJSON in both forms, without a node.
+///
+/// # Panics
+/// Where a row would be stored that is not JSON.
+pub fn read_ndjson(bytes: &[u8]) {
+    for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let text = trim(line, number == 0);
+        for (_, action) in [keyed_line("id", text), exported_line(text)].into_iter().flatten() {
+            if let Action::Put { content_type, body, .. } = action {
+                let json = serde_json::from_slice::<&RawValue>(&body.0).is_ok();
+                assert!(json || content_type != "application/json" || text.starts_with(b"{"), "JSON is JSON");
+            }
+        }
+    }
 }
 
 fn trim(line: &[u8], first: bool) -> &[u8] {

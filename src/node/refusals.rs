@@ -1,19 +1,25 @@
-//! Refused tokens in the log: a few a minute with how many were left out, so that nobody fills a disk by guessing.
+//! Refused callers in the log: a few a minute with how many were left out, so that nobody fills a disk by knocking.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Duration;
 use std::time::Instant;
 
+use crate::base::limits::LOG_REFUSALS_EVERY;
+use crate::base::limits::LOG_REFUSALS_MAX;
 use crate::node::Node;
 
-/// Lines of the log in a [`PERIOD`].
-const LINES_MAX: u32 = 10;
-const PERIOD: Duration = Duration::from_secs(60);
-
-/// What was logged lately.
+/// Refusals of one kind.
 #[derive(Default)]
-pub struct Refusals(Mutex<Lately>);
+pub struct Lines(Mutex<Lately>);
+
+/// Of both kinds, so that a flood of one does not hide the other.
+#[derive(Default)]
+pub struct Refusals {
+    /// Tokens and sessions that are not known.
+    pub unknown: Lines,
+    /// Callers who are known and may not.
+    pub not_enough: Lines,
+}
 
 #[derive(Default)]
 struct Lately {
@@ -22,15 +28,15 @@ struct Lately {
     dropped: u64,
 }
 
-impl Refusals {
+impl Lines {
     /// Whether to log one now, with how many were not logged before it.
     pub fn admit(&self, now: Instant) -> Option<u64> {
         let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lately.since.is_none_or(|since| now.saturating_duration_since(since) >= PERIOD) {
+        if lately.since.is_none_or(|since| now.saturating_duration_since(since) >= LOG_REFUSALS_EVERY) {
             lately.since = Some(now);
             lately.lines = 0;
         }
-        if lately.lines >= LINES_MAX {
+        if lately.lines >= LOG_REFUSALS_MAX {
             lately.dropped += 1;
             return None;
         }
@@ -40,7 +46,7 @@ impl Refusals {
 }
 
 impl Node {
-    /// Of tokens and sessions.
+    /// What was logged of refused callers lately.
     #[must_use]
     pub fn refusals(&self) -> &Refusals {
         &self.0.refusals
@@ -49,17 +55,17 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use super::LINES_MAX;
-    use super::PERIOD;
-    use super::Refusals;
+    use super::Lines;
+    use crate::base::limits::LOG_REFUSALS_EVERY;
+    use crate::base::limits::LOG_REFUSALS_MAX;
     use crate::base::time;
 
     #[test]
     fn a_few_lines_a_minute_count_what_is_left_out() {
-        let (refusals, start) = (Refusals::default(), time::mono());
+        let (refusals, start) = (Lines::default(), time::mono());
         let logged = (0..1000).filter(|_| refusals.admit(start).is_some()).count();
-        assert_eq!(logged, LINES_MAX as usize);
-        assert_eq!(refusals.admit(start + PERIOD), Some(1000 - u64::from(LINES_MAX)));
-        assert_eq!(refusals.admit(start + PERIOD), Some(0));
+        assert_eq!(logged, LOG_REFUSALS_MAX as usize);
+        assert_eq!(refusals.admit(start + LOG_REFUSALS_EVERY), Some(1000 - u64::from(LOG_REFUSALS_MAX)));
+        assert_eq!(refusals.admit(start + LOG_REFUSALS_EVERY), Some(0));
     }
 }

@@ -104,23 +104,7 @@ impl Node {
         password: Redacted<String>,
         from: Option<IpAddr>,
     ) -> Result<Session, SignInError> {
-        let attempt = self.attempt(name, from)?;
-        // Longer ones are nobody's; they take the time of a wrong one without being worked on.
-        let possible = name.len() <= NAME_BYTES_MAX && password.reveal().len() <= PASSWORD_BYTES_MAX;
-        let (name, password) = if possible { (name, password) } else { ("", Redacted::new(String::new())) };
-        let hash = self.state().users.get(name).map(|user| user.password_hash.clone());
-        match self.0.doorman.hasher.verify(password, hash).await {
-            Ok(true) => {}
-            Ok(false) => {
-                self.note_failure(name, from).await;
-                return Err(SignInError::Wrong);
-            }
-            Err(error) => {
-                self.0.doorman.guard().not_carried_out(&attempt);
-                return Err(error.into());
-            }
-        }
-        self.0.doorman.guard().succeeded(&attempt);
+        self.check_password(name, password, from).await?;
         self.begin_session(name, from, "signs in with a password").await
     }
 
@@ -161,6 +145,29 @@ impl Node {
         };
         self.0.doorman.guard().succeeded(&attempt);
         self.begin_session(&user, from, "signs in with a one-time link").await
+    }
+
+    /// Gives a signed-in user a new password, if it knows the old one. All its sessions end; one begins.
+    ///
+    /// # Errors
+    /// [`SignInError`]; [`DoorError::Unsuitable`] for whoever is not signed in with a session.
+    pub async fn change_own_password(
+        &self,
+        caller: &Caller,
+        old: Redacted<String>,
+        new: Redacted<String>,
+    ) -> Result<Session, SignInError> {
+        let known = self.state().users.get(&*caller.name).cloned().filter(|_| caller.via == Via::Session);
+        let known = known.ok_or_else(|| {
+            DoorError::Unsuitable("only who is signed in has a password to change; nothing was changed".to_owned())
+        })?;
+        self.check_password(&caller.name, old, caller.from).await?;
+        let user = self.new_user(&caller.name, new, known.scopes).await?;
+        let what = format!("gives `{}` a new password", caller.name);
+        let command =
+            Command::PutUser { name: caller.name.to_string(), user: control::User { made_ms: known.made_ms, ..user } };
+        self.order_in_words(caller, what, command).await?;
+        self.begin_session(&caller.name, caller.from, "stays signed in with the new password").await
     }
 
     /// Ends the caller's session; for anyone else there is nothing to end.
@@ -213,6 +220,34 @@ impl Node {
                 let session = session.filter(|session| now_ms < session.expires_ms);
                 let user = session.and_then(|session| state.users.get(&session.user));
                 user.is_some_and(|user| need.met_by(&user.scopes))
+            }
+        }
+    }
+
+    /// Whether this is the user's password; a wrong one, and an unknown user's, counts.
+    async fn check_password(
+        &self,
+        name: &str,
+        password: Redacted<String>,
+        from: Option<IpAddr>,
+    ) -> Result<(), SignInError> {
+        let attempt = self.attempt(name, from)?;
+        // Longer ones are nobody's; they take the time of a wrong one without being worked on.
+        let possible = name.len() <= NAME_BYTES_MAX && password.reveal().len() <= PASSWORD_BYTES_MAX;
+        let (name, password) = if possible { (name, password) } else { ("", Redacted::new(String::new())) };
+        let hash = self.state().users.get(name).map(|user| user.password_hash.clone());
+        match self.0.doorman.hasher.verify(password, hash).await {
+            Ok(true) => {
+                self.0.doorman.guard().succeeded(&attempt);
+                Ok(())
+            }
+            Ok(false) => {
+                self.note_failure(name, from).await;
+                Err(SignInError::Wrong)
+            }
+            Err(error) => {
+                self.0.doorman.guard().not_carried_out(&attempt);
+                Err(error.into())
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::base::codec;
 use crate::base::codec::Blob;
 use crate::base::codec::DecodeError;
 use crate::base::id::OpId;
+use crate::base::limits::CONTENT_TYPE_BYTES_MAX;
 use crate::proto::bucket::Kind;
 use crate::proto::causal::Actor;
 use crate::proto::causal::Context;
@@ -38,6 +39,20 @@ impl Stamp {
         let wall = Self(wall_ms << 16);
         seen.map_or(wall, |seen| wall.max(Self(seen.0.saturating_add(1))))
     }
+}
+
+/// Why a content type is not one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a content type has {CONTENT_TYPE_BYTES_MAX} bytes at most, all of them printable ASCII")]
+pub struct BadContentType;
+
+/// Checks a content type before it is stored: it goes out again as a header, whichever way it came in.
+///
+/// # Errors
+/// [`BadContentType`].
+pub fn check_content_type(content_type: &str) -> Result<(), BadContentType> {
+    let printable = content_type.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    if printable && content_type.len() <= CONTENT_TYPE_BYTES_MAX { Ok(()) } else { Err(BadContentType) }
 }
 
 /// A value with its type, or the grave of one.

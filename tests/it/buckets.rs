@@ -205,6 +205,33 @@ async fn a_token_opens_what_its_scopes_name_until_it_ends() {
 }
 
 #[tokio::test]
+async fn a_refusal_tells_nothing_of_what_is_there_and_is_logged() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(&dir).await;
+    assert_eq!(put(&node.owner(), "/v1/buckets/b", json!({ "kind": "lww" })).await.status, 201);
+    assert_eq!(put(&node.owner(), "/v1/kv/b/k", json!(1)).await.status, 200);
+    let nobody = client(&node.url().await, None);
+    // Without a token nobody learns what is there.
+    let mut answers = BTreeSet::new();
+    for path in ["/v1/kv/b/k", "/v1/kv/b/none", "/v1/kv/none/k", "/v1/kv/b", "/v1/buckets/b", "/v1/buckets/none"] {
+        let mut document = get(&nobody, path).await.json();
+        document.as_object_mut().unwrap().remove("request_id");
+        answers.insert(document.to_string());
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    let unknown = client(&node.url().await, Some("rf_unknown"));
+    assert_eq!(get(&unknown, "/v1/kv/b/k").await.status, 401);
+    let device = node.client("device", &["device:read"]).await;
+    assert_eq!(
+        get(&device, "/v1/buckets/b").await.json()["code"],
+        get(&device, "/v1/buckets/none").await.json()["code"]
+    );
+    let refused = |line: &str| line.contains("a caller's scopes were not enough") && line.contains("device");
+    assert!(node.log().lines().any(refused) && node.log().contains("a token or session was refused"));
+    assert!(!node.log().contains("rf_"));
+}
+
+#[tokio::test]
 async fn users_have_passwords_that_nobody_can_read() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(&dir).await;

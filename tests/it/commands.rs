@@ -311,6 +311,7 @@ async fn dev_serves_the_real_data_and_goes_on_where_it_stopped() {
         (&json!("n1"), &json!(dev.url), 1)
     );
     assert!(node["id"].is_u64() && node["data"].as_str().unwrap().ends_with("d/n1"), "{node}");
+    assert!(Path::new(node["data"].as_str().unwrap()).is_absolute(), "{node}");
     let [pid, worker] = pids(&document);
     let group = rustix::process::getpgid(Pid::from_raw(worker)).unwrap();
     assert_eq!(Some(group), Pid::from_raw(pid), "the supervisor leads the node's process group");

@@ -12,10 +12,13 @@
 
 mod alone;
 mod audit;
+mod bad_input;
 mod browser;
 mod buckets;
 mod commands;
+mod console;
 mod console_data;
+mod corpus;
 mod crash;
 mod damage;
 mod full_disk;
@@ -27,6 +30,8 @@ mod sign_in;
 mod support;
 mod syncs;
 mod tidy;
+mod tls;
+mod tls_files;
 mod transfer;
 mod values;
 mod wire;

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::routing::get;
 use ringfort::app;
+use ringfort::base::listen::Listen;
 use ringfort::base::redact::Redacted;
 use ringfort::front::route;
+use ringfort::front::route::Face;
 use ringfort::front::route::Route;
 use ringfort::front::server;
 use ringfort::node::Node;
@@ -20,6 +23,7 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::sign_in;
 use crate::support::eventually;
@@ -86,9 +90,51 @@ struct Got {
     text: String,
 }
 
+/// Tokens and sessions of every kind, as header lines.
+struct Keys {
+    expired: String,
+    signed_out: String,
+    admin_session: String,
+    admin_token: String,
+    tokens: Vec<(Scope, String)>,
+    sessions: Vec<(Scope, String)>,
+}
+
+impl Keys {
+    async fn make(node: &Node) -> Self {
+        let expired = token(node, "expired", Scope::Admin, Some(1)).await;
+        let (mut tokens, mut sessions) = (Vec::new(), Vec::new());
+        for scope in Scope::ALL {
+            let name = scope.name().replace(':', "-");
+            tokens.push((scope, bearer(&token(node, &name, scope, None).await)));
+            sessions.push((scope, cookie(node, &user(node, &name, scope).await)));
+        }
+        let left = user(node, "left", Scope::Admin).await;
+        let leaving = node.caller_of_session(left.secret.reveal(), None).unwrap();
+        node.sign_out(&leaving).await.unwrap();
+        eventually("the token expires", async || node.caller_of(&expired, None).is_err().then_some(())).await;
+        Self {
+            expired: bearer(&expired),
+            signed_out: cookie(node, &left),
+            admin_session: of(&sessions, Scope::Admin),
+            admin_token: of(&tokens, Scope::Admin),
+            tokens,
+            sessions,
+        }
+    }
+}
+
+fn of(all: &[(Scope, String)], scope: Scope) -> String {
+    all.iter().find(|(known, _)| *known == scope).unwrap().1.clone()
+}
+
+fn same_origin() -> String {
+    line("sec-fetch-site", "same-origin")
+}
+
 /// A server in this process, and what is needed to knock at it.
 struct House {
-    node: Node,
+    keys: Keys,
     address: SocketAddr,
     rows: Vec<Row>,
     tried: BTreeMap<&'static str, usize>,
@@ -157,6 +203,118 @@ impl House {
         assert_eq!(got.version, "HTTP/1.1", "{method} {path}");
         self.check(case, row, &got, expected);
     }
+
+    /// Nobody, and whoever is nobody here or no longer.
+    async fn strangers(&mut self, row: Row) {
+        let (path, method) = (row.path(), row.route.method);
+        self.stranger("no credentials", row, method, &path, &[]).await;
+        let unknown = bearer("rf_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+        let nobodies = [
+            ("an unknown token", unknown.clone()),
+            ("an expired token", self.keys.expired.clone()),
+            ("a password for a token", line("authorization", "Basic YW5uOnRhbGwgc2hpcHMgYXQgZGF3bg==")),
+            ("a signed-out session", self.keys.signed_out.clone()),
+        ];
+        for (case, header) in &nobodies {
+            self.stranger(case, row, method, &path, std::slice::from_ref(header)).await;
+        }
+        if !row.is_open() {
+            // A bad token is not made good by a session beside it.
+            let both = [unknown, self.keys.admin_session.clone(), same_origin()];
+            self.stranger("a bad token beside a session", row, method, &path, &both).await;
+        }
+        let h2c = [
+            line("connection", "Upgrade, HTTP2-Settings, close"),
+            line("upgrade", "h2c"),
+            line("http2-settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
+        ];
+        self.stranger("an h2c upgrade", row, method, &path, &h2c).await;
+    }
+
+    /// Somebody, who may not do this.
+    async fn others(&mut self, row: Row) {
+        let (path, method) = (row.path(), row.route.method);
+        for scope in Scope::ALL.into_iter().filter(|scope| !opens(row.route.need).contains(scope)) {
+            let got = self.ask(method, &path, &[of(&self.keys.tokens, scope)], "").await;
+            self.check("a token of another scope", row, &got, 403);
+            let got = self.ask(method, &path, &[of(&self.keys.sessions, scope), same_origin()], "").await;
+            self.check("another user's session", row, &got, 403);
+        }
+    }
+
+    /// An admin's browser, which another page makes send this.
+    async fn forged(&mut self, row: Row) {
+        let origin = |origin: &str| vec![line("origin", origin)];
+        let site = |site: &str| vec![line("sec-fetch-site", site)];
+        let other_scheme = format!("https://{}", self.address);
+        let text = vec![line("content-type", "text/plain"), same_origin()];
+        let forgeries = [
+            ("a cookie from nowhere", vec![], ""),
+            ("a cookie from a foreign origin", origin("https://evil.example"), ""),
+            ("a cookie from no origin at all", origin("null"), ""),
+            ("a cookie over another scheme", origin(&other_scheme), ""),
+            ("a cookie from another site", site("cross-site"), ""),
+            ("a cookie from another port", site("same-site"), ""),
+            ("a cookie with plain text", text, "name=x"),
+            ("a cookie with an untyped body", vec![same_origin()], "name=x"),
+        ];
+        for (case, more, body) in forgeries {
+            let headers = [vec![self.keys.admin_session.clone()], more].concat();
+            let got = self.ask(row.route.method, &row.path(), &headers, body).await;
+            self.check(case, row, &got, 403);
+        }
+    }
+
+    /// An admin by another method: only that is wrong.
+    async fn disguised(&mut self, row: Row) {
+        let (path, method, admin) = (row.path(), row.route.method, self.keys.admin_token.clone());
+        for header in ["x-http-method-override", "x-http-method", "x-method-override"] {
+            let got = self.ask("PATCH", &path, &[admin.clone(), line(header, method)], "").await;
+            self.check("a method override in a header", row, &got, 405);
+        }
+        let admin = std::slice::from_ref(&admin);
+        let got = self.ask("PATCH", &format!("{path}?_method={method}"), admin, "").await;
+        self.check("a method override in the query", row, &got, 405);
+        for unknown in ["BREW", "TRACE", "OPTIONS", "get"] {
+            let got = self.ask(unknown, &path, admin, "").await;
+            self.check("an unknown method", row, &got, 405);
+        }
+    }
+
+    /// Nobody and an admin on a path that only resembles the row's.
+    async fn crooked(&mut self, row: Row) {
+        let (path, method) = (row.path(), row.route.method);
+        let (root, rest) = path.split_at(1);
+        let admin = [self.keys.admin_token.clone()];
+        let crooked = [
+            ("a trailing slash", format!("{path}/")),
+            ("two slashes", format!("{root}/{rest}")),
+            ("an escaped slash", format!("{root}{}", rest.replacen('/', "%2f", 1))),
+            ("an escaped slash in front", format!("{root}%2f{rest}")),
+            ("an escaped letter", format!("{root}%76{}", rest.get(1..).unwrap_or_default())),
+            ("upper case", path.to_uppercase()),
+            ("dots", format!("{root}x/..{path}")),
+        ];
+        for (case, crooked) in crooked.into_iter().filter(|(_, crooked)| *crooked != path) {
+            self.stranger(case, row, method, &crooked, &[]).await;
+            if matches!(self.row_of(method, &crooked), Err(false)) {
+                let got = self.ask(method, &crooked, &admin, "").await;
+                self.check(case, row, &got, 404);
+            }
+        }
+    }
+
+    /// Whoever may gets in.
+    async fn welcome(&mut self, row: Row) {
+        for scope in opens(row.route.need) {
+            let got = self.ask(row.route.method, &row.path(), &[of(&self.keys.tokens, scope)], "").await;
+            let named = format!("{} {} with {}: {}", row.route.method, row.path(), scope.name(), got.text);
+            assert!(!got.text.contains("no_such_path") && got.status != 405, "{named}");
+            // What is open to all is not opened by a token, but asks a change for its origin.
+            assert!((row.is_open() && row.is_change()) || ![401, 403].contains(&got.status), "{named}");
+            *self.tried.entry("enough").or_default() += 1;
+        }
+    }
 }
 
 fn line(name: &str, value: &str) -> String {
@@ -182,143 +340,70 @@ async fn user(node: &Node, name: &str, scope: Scope) -> Session {
     node.sign_in(name, password(), None).await.unwrap()
 }
 
+/// Serves these faces in this process until the sender says stop.
+async fn serve(node: &Node, faces: Vec<Face>) -> (SocketAddr, watch::Sender<bool>, JoinHandle<()>) {
+    let loopback = Listen { address: "127.0.0.1:0".parse().unwrap(), tls: false };
+    let listeners = server::bind(&[loopback], None, None).await.unwrap();
+    let address = listeners.addresses()[0].address;
+    let (stop, stopped) = watch::channel(false);
+    let serving = tokio::spawn(listeners.serve(route::assemble(node.clone(), faces), stopped));
+    (address, stop, serving)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_gets_through_any_route_that_must_not() {
     let dir = tempfile::tempdir().unwrap();
     let opened = sign_in::open(dir.path()).await;
     let node = opened.node.clone();
     let faces = app::faces();
-    let rows = faces.iter().flat_map(|face| {
+    let of_face = |face: &Face| {
         let for_browsers = face.under != "/v1/";
-        face.rows.iter().map(move |route| Row { route: *route, for_browsers })
-    });
-    let rows: Vec<Row> = rows.collect();
-    let listeners = server::bind(&["127.0.0.1:0".parse().unwrap()], None).await.unwrap();
-    let address = listeners.addresses()[0];
-    let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(listeners.serve(route::assemble(node.clone(), faces), stopped));
-
-    let expired = token(&node, "expired", Scope::Admin, Some(1)).await;
-    let mut tokens = Vec::new();
-    for scope in Scope::ALL {
-        tokens.push((scope, token(&node, &scope.name().replace(':', "-"), scope, None).await));
-    }
-    let admin_token = bearer(&tokens.last().unwrap().1);
-    let admin = user(&node, "ann", Scope::Admin).await;
-    let mut sessions = Vec::new();
-    for scope in Scope::ALL {
-        sessions.push((scope, user(&node, &format!("user {}", scope.name().replace(':', "-")), scope).await));
-    }
-    let left = user(&node, "left", Scope::Admin).await;
-    let leaving = node.caller_of_session(left.secret.reveal(), None).unwrap();
-    node.sign_out(&leaving).await.unwrap();
-    eventually("the token expires", async || node.caller_of(&expired, None).is_err().then_some(())).await;
-
-    let mut house = House { node: node.clone(), address, rows: rows.clone(), tried: BTreeMap::new() };
+        face.rows.iter().map(move |route| Row { route: *route, for_browsers }).collect::<Vec<_>>()
+    };
+    let rows: Vec<Row> = faces.iter().flat_map(of_face).collect();
+    let (address, stop, serving) = serve(&node, faces).await;
+    let keys = Keys::make(&node).await;
+    let mut house = House { keys, address, rows: rows.clone(), tried: BTreeMap::new() };
     let before = node.state();
-    let same = line("sec-fetch-site", "same-origin");
     for row in &rows {
-        let (row, path, method) = (*row, row.path(), row.route.method);
-        house.stranger("no credentials", row, method, &path, &[]).await;
-        let unknown = [
-            ("an unknown token", bearer("rf_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
-            ("an expired token", bearer(&expired)),
-            ("a password for a token", line("authorization", "Basic YW5uOnRhbGwgc2hpcHMgYXQgZGF3bg==")),
-            ("a signed-out session", cookie(&node, &left)),
-        ];
-        for (case, header) in &unknown {
-            house.stranger(case, row, method, &path, std::slice::from_ref(header)).await;
-        }
-        if !row.is_open() {
-            // Bearer before cookie: a bad token is not made good by a session beside it.
-            let both = [unknown[0].1.clone(), cookie(&node, &admin), same.clone()];
-            house.stranger("a bad token beside a session", row, method, &path, &both).await;
-        }
-        for scope in Scope::ALL.into_iter().filter(|scope| !opens(row.route.need).contains(scope)) {
-            let its = |all: &[(Scope, String)]| all.iter().find(|(of, _)| *of == scope).unwrap().1.clone();
-            let got = house.ask(method, &path, &[bearer(&its(&tokens))], "").await;
-            house.check("a token of another scope", row, &got, 403);
-            let session = &sessions.iter().find(|(of, _)| *of == scope).unwrap().1;
-            let got = house.ask(method, &path, &[cookie(&node, session), same.clone()], "").await;
-            house.check("another user's session", row, &got, 403);
-        }
+        house.strangers(*row).await;
+        house.others(*row).await;
         if row.is_change() {
-            let foreign = line("origin", "https://evil.example");
-            let text = [line("content-type", "text/plain"), same.clone()];
-            let proofless: [(&str, Vec<String>, &str); 8] = [
-                ("a cookie from nowhere", vec![], ""),
-                ("a cookie from a foreign origin", vec![foreign.clone()], ""),
-                ("a cookie from no origin at all", vec![line("origin", "null")], ""),
-                ("a cookie over another scheme", vec![line("origin", &format!("https://{address}"))], ""),
-                ("a cookie from another site", vec![line("sec-fetch-site", "cross-site")], ""),
-                ("a cookie from another port", vec![line("sec-fetch-site", "same-site")], ""),
-                ("a cookie with plain text", text.to_vec(), "name=x"),
-                ("a cookie with an untyped body", vec![same.clone()], "name=x"),
-            ];
-            for (case, more, body) in proofless {
-                let headers = [vec![cookie(&node, &admin)], more].concat();
-                let got = house.ask(method, &path, &headers, body).await;
-                house.check(case, row, &got, 403);
-            }
+            house.forged(*row).await;
         }
-        let h2c = [
-            line("connection", "Upgrade, HTTP2-Settings"),
-            line("upgrade", "h2c"),
-            line("http2-settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
-        ];
-        let mut closing = h2c.to_vec();
-        closing[0] += ", close";
-        house.stranger("an h2c upgrade", row, method, &path, &closing).await;
-
-        // The admin's own token, so that only the method and the path are wrong.
-        for header in ["x-http-method-override", "x-http-method", "x-method-override"] {
-            let got = house.ask("PATCH", &path, &[admin_token.clone(), line(header, method)], "").await;
-            house.check("a method override in a header", row, &got, 405);
-        }
-        let got = house.ask("PATCH", &format!("{path}?_method={method}"), &[admin_token.clone()], "").await;
-        house.check("a method override in the query", row, &got, 405);
-        for unknown in ["BREW", "TRACE", "OPTIONS", "get"] {
-            let got = house.ask(unknown, &path, &[admin_token.clone()], "").await;
-            house.check("an unknown method", row, &got, 405);
-        }
-        let (root, rest) = path.split_at(1);
-        let crooked = [
-            ("a trailing slash", format!("{path}/")),
-            ("two slashes", format!("{root}/{rest}")),
-            ("an escaped slash", format!("{root}{}", rest.replacen('/', "%2f", 1))),
-            ("an escaped slash in front", format!("{root}%2f{rest}")),
-            ("an escaped letter", format!("{root}%76{}", rest.get(1..).unwrap_or_default())),
-            ("upper case", path.to_uppercase()),
-            ("dots", format!("{root}x/..{path}")),
-        ];
-        for (case, crooked) in crooked.into_iter().filter(|(_, crooked)| *crooked != path) {
-            house.stranger(case, row, method, &crooked, &[]).await;
-            if matches!(house.row_of(method, &crooked), Err(false)) {
-                let got = house.ask(method, &crooked, &[admin_token.clone()], "").await;
-                house.check(case, row, &got, 404);
-            }
-        }
+        house.disguised(*row).await;
+        house.crooked(*row).await;
     }
     assert_eq!(node.state(), before, "something was changed");
-
-    // And whoever may does get in; last, as this may change something.
+    // Last, as this may change something.
     for row in &rows {
-        let named = format!("{} {}", row.route.method, row.path());
-        for scope in opens(row.route.need) {
-            let token = &tokens.iter().find(|(of, _)| *of == scope).unwrap().1;
-            let got = house.ask(row.route.method, &row.path(), &[bearer(token)], "").await;
-            let gone = got.text.contains("no_such_path") || got.text.contains("no_such_method");
-            let open_change = row.is_open() && row.is_change();
-            assert!(open_change || ![401, 403].contains(&got.status), "{named} with {}: {}", scope.name(), got.status);
-            assert!(!gone, "{named}: {}", got.text);
-            *house.tried.entry("enough").or_default() += 1;
-        }
+        house.welcome(*row).await;
     }
     let all: usize = house.tried.values().sum();
     eprintln!("{} rows, {all} requests answered as the table says: {:?}", rows.len(), house.tried);
     assert!(all > rows.len() * 20);
     stop.send(true).unwrap();
     serving.await.unwrap();
-    drop(house.node);
+    tokio::task::spawn_blocking(move || opened.node.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_in_the_table_is_not_served() {
+    const ROWS: &[Route] = &[Route::page("GET", "/listed", Need::Nothing, "Listed")];
+    let dir = tempfile::tempdir().unwrap();
+    let opened = sign_in::open(dir.path()).await;
+    let forgotten =
+        |_: &Node| axum::Router::new().route("/listed", get("in").post("in")).route("/forgotten", get("in"));
+    let face = Face { rows: ROWS, router: forgotten, refuse: route::refuse_as_document, under: "/" };
+    let (address, stop, serving) = serve(&opened.node, vec![face]).await;
+    let keys = Keys::make(&opened.node).await;
+    let admin = [keys.admin_token.clone()];
+    let house = House { keys, address, rows: vec![], tried: BTreeMap::new() };
+    assert_eq!(house.ask("GET", "/listed", &[], "").await.status, 200);
+    for (method, path) in [("POST", "/listed"), ("GET", "/forgotten")] {
+        assert_eq!(house.ask(method, path, &admin, "").await.status, 405, "{method} {path}");
+    }
+    stop.send(true).unwrap();
+    serving.await.unwrap();
     tokio::task::spawn_blocking(move || opened.node.close()).await.unwrap();
 }

@@ -102,6 +102,28 @@ async fn a_session_is_new_at_every_sign_in_and_ends_when_it_should() {
     close(opened).await;
 }
 
+#[tokio::test]
+async fn who_is_signed_in_changes_the_password_by_knowing_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path()).await;
+    let node = &opened.node;
+    add_admin(node, "ann").await;
+    let (here, elsewhere) = (sign_in(node, "ann").await, sign_in(node, "ann").await);
+    let caller = node.caller_of_session(here.secret.reveal(), from("10.1.1.1")).unwrap();
+    let change =
+        async |caller: &Caller, old: &str, new: &str| node.change_own_password(caller, secret(old), secret(new)).await;
+    assert!(matches!(change(&caller, "not it at all", "another fine morning").await, Err(SignInError::Wrong)));
+    assert!(matches!(change(&caller, PASSWORD, "password1").await, Err(SignInError::Door(_))));
+    assert!(matches!(change(&Caller::local(), PASSWORD, "another fine morning").await, Err(SignInError::Door(_))));
+    assert!(is_in(node, &here) && is_in(node, &elsewhere), "nothing was changed");
+    let made = node.users()[0].made.clone();
+    let now = change(&caller, PASSWORD, "another fine morning").await.unwrap();
+    assert!(is_in(node, &now) && !is_in(node, &here) && !is_in(node, &elsewhere));
+    assert_eq!((&node.users()[0].made, node.users()[0].sessions), (&made, 1));
+    node.sign_in("ann", secret("another fine morning"), from("10.1.1.1")).await.unwrap();
+    close(opened).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_claim_at_once_one_becomes_the_first_user() {
     let dir = tempfile::tempdir().unwrap();
@@ -246,7 +268,7 @@ async fn a_thousand_wrong_passwords_learn_nothing_and_keep_no_admin_out() {
 
     let state = node.state();
     let told: Vec<&str> = state.audit.entries().map(|entry| entry.what.as_str()).collect();
-    assert!(told.iter().any(|what| what.starts_with("fails to sign in as ")), "{told:?}");
+    assert!(told.iter().any(|what| what.starts_with("1 failed to sign in as ")), "{told:?}");
     assert!(told.contains(&"signs in with a password"));
     assert!(told.len() < 20 && !told.iter().any(|what| what.contains("user1") || what.contains("wrong")), "{told:?}");
     assert_eq!(state.audit.verify(), Ok(()));

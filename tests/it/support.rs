@@ -63,6 +63,13 @@ impl Node {
         node
     }
 
+    /// Starts `ringfort run` with these words behind it and returns when it is ready.
+    pub async fn start_saying(data: &Path, in_front: &[&str], words: &[&str]) -> Self {
+        let mut node = Self::spawn_saying(data, in_front, &[], words);
+        node.get_ready().await;
+        node
+    }
+
     /// Waits until it takes requests.
     pub async fn get_ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
@@ -82,9 +89,12 @@ impl Node {
 
     /// The same on a port of the test's choice, for a node that must come back where it was.
     pub fn spawn_at(data: &Path, in_front: &[&str], environment: &[(&str, &str)], port: u16) -> Self {
+        Self::spawn_saying(data, in_front, environment, &["--listen", &format!("http://127.0.0.1:{port}")])
+    }
+
+    fn spawn_saying(data: &Path, in_front: &[&str], environment: &[(&str, &str)], words: &[&str]) -> Self {
         std::fs::create_dir_all(data).unwrap();
-        let listen = format!("http://127.0.0.1:{port}");
-        let words: Vec<&str> = in_front.iter().copied().chain([BINARY, "run", "--listen", &listen, "--data"]).collect();
+        let words: Vec<&str> = [in_front, &[BINARY, "run"], words, &["--data"]].concat();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg(data).envs(environment.iter().copied());
         let child = spawn_logged(command, &data.with_extension("log"));

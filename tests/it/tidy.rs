@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 8] = [
     &["node"],
     &["front"],
     &["http", "console", "cli"],
-    &["app", "main", "lib"],
+    &["app", "main", "lib", "fuzz"],
 ];
 
 /// What crosses a border on purpose: (file begins with, imports, why).

@@ -266,6 +266,11 @@ async fn an_import_into_a_siblings_bucket_keeps_its_kind_and_replaces_what_is_th
     assert_eq!(get(&owner, "/v1/buckets/s/export?format=csv").await.text(), "id,x\n1,one\n2,two\n");
     // What a CSV row cannot hold breaks the export off instead of being left out.
     assert_eq!(call(&owner, "PUT", "/v1/kv/s/2", &[], "blind").await.status, 200);
+    let refused = get(&owner, "/v1/buckets/s/export?format=csv").await;
+    assert_eq!(refused.problem(), (422, "unsuitable".to_owned()));
+    // The same behind rows that are on their way already.
+    let large = format!("id,x\n0,{}\n", "x".repeat(200_000));
+    assert_eq!(import(&owner, "s", "format=csv&key=id", large).await.status, 200);
     let mut answer = crate::support::send(&owner, hyper::Method::GET, "/v1/buckets/s/export?format=csv", &[], "").await;
     let mut broken = false;
     while let Some(piece) = answer.piece().await.unwrap_or_else(|_broke_off| {

@@ -18,6 +18,8 @@ use crate::base::time;
 use crate::node::Node;
 use crate::node::access::Caller;
 use crate::node::session::SignInError;
+use crate::node::session::claim;
+use crate::node::session::link;
 use crate::proto::control::Command;
 use crate::proto::throttle::Key;
 use crate::proto::throttle::Rule;
@@ -29,8 +31,8 @@ pub struct Attempt {
     address: Key,
 }
 
-/// Failures told apart in the audit: an account that exists, or none, and the address.
-type Failed = (Option<String>, Option<IpAddr>);
+/// Failures told apart in the audit: as whom or with what, and the address.
+type Failed = (String, Option<IpAddr>);
 
 /// Who was wrong how often.
 pub struct Guard {
@@ -99,12 +101,11 @@ impl Guard {
         }
         self.told_ms = now_ms.max(1);
         let mut lines = Vec::new();
-        for ((account, from), count) in std::mem::take(&mut self.untold) {
-            let account = account.map_or_else(|| "no account of this cluster".to_owned(), |name| format!("`{name}`"));
-            lines.push((from, format!("fails to sign in as {account}: {count} times")));
+        for ((how, from), count) in std::mem::take(&mut self.untold) {
+            lines.push((from, format!("{count} failed to sign in {how}")));
         }
         if self.others > 0 {
-            lines.push((None, format!("fail to sign in from other addresses or as others: {} times", self.others)));
+            lines.push((None, format!("{} failed to sign in as others or from other addresses", self.others)));
             self.others = 0;
         }
         lines
@@ -134,8 +135,13 @@ impl Node {
     /// Counts a failure and tells the audit of it, now or within a minute.
     pub(super) async fn note_failure(&self, account: &str, from: Option<IpAddr>) {
         // What was given as a name may be a password: it is repeated only where it is a name.
-        let known = self.state().users.contains_key(account).then(|| account.to_owned());
-        self.0.doorman.guard().count((known, from));
+        let how = match account {
+            claim::THROTTLED_AS => "with a claim code".to_owned(),
+            link::THROTTLED_AS => "with a one-time link".to_owned(),
+            name if self.state().users.contains_key(name) => format!("as `{name}`"),
+            _unknown => "as nobody of this cluster".to_owned(),
+        };
+        self.0.doorman.guard().count((how, from));
         self.tell_failures().await;
     }
 
@@ -193,14 +199,14 @@ mod tests {
     fn however_many_fail_the_audit_gets_a_few_lines_a_minute_that_count_them_all() {
         let mut guard = Guard::new([7; 32]);
         for round in 0..500_u32 {
-            guard.count((Some("ann".to_owned()), ip("10.0.0.1")));
-            guard.count((None, Some(IpAddr::V4(round.into()))));
+            guard.count(("as `ann`".to_owned(), ip("10.0.0.1")));
+            guard.count(("as nobody".to_owned(), Some(IpAddr::V4(round.into()))));
         }
         let lines = guard.tell(5);
         assert_eq!(lines.len(), 9);
-        let counted: u64 = lines.iter().filter_map(|(_, line)| line.rsplit(' ').nth(1)?.parse::<u64>().ok()).sum();
+        let counted: u64 = lines.iter().filter_map(|(_, line)| line.split(' ').next()?.parse::<u64>().ok()).sum();
         assert_eq!(counted, 1000);
-        guard.count((Some("ann".to_owned()), ip("10.0.0.1")));
+        guard.count(("as `ann`".to_owned(), ip("10.0.0.1")));
         assert!(guard.tell(59_000).is_empty());
         assert_eq!(guard.tell(60_005).len(), 1);
         assert!(guard.tell(600_000).is_empty());
