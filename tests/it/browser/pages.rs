@@ -50,6 +50,7 @@ const PAGES: &[(&str, &str)] = &[
     ("token", "/settings/tokens/1"),
     ("certificates", "/settings/certificates"),
     ("configuration", "/settings/configuration"),
+    ("audit", "/settings/audit"),
 ];
 
 /// Pages for who is not signed in.
