@@ -133,7 +133,7 @@ fn view(node: &Node, range: Range) -> View {
         requests: rate(all),
         forecast: forecast(&history.forecast),
         charts: charts(&history, &status),
-        ago: format!("{} ago", show::duration(&(span_ms(&history) / 1000))),
+        ago: format!("{} ago", show::duration(span_ms(&history) / 1000)),
         status,
     }
 }
@@ -157,7 +157,7 @@ fn count_of(sample: &Sample) -> u64 {
 
 fn row(name: &'static str, class: &'static str, minute: Option<Sample>, index: usize) -> Row {
     let operation = minute.and_then(|minute| minute.operations.get(index).copied()).unwrap_or_default();
-    let latency = |us: Option<u32>| us.map_or_else(|| "–".to_owned(), |us| show::latency(&us.into()));
+    let latency = |us: Option<u32>| us.map_or_else(|| "–".to_owned(), |us| show::latency(u64::from(us)));
     Row {
         name,
         class,
@@ -170,7 +170,7 @@ fn row(name: &'static str, class: &'static str, minute: Option<Sample>, index: u
 
 /// `0`, `0.4`, `12`, `1,234`: so many a second.
 fn rate(per_second: f64) -> String {
-    if per_second > 0.0 && per_second < 10.0 { format!("{per_second:.1}") } else { show::count(&whole(per_second)) }
+    if per_second > 0.0 && per_second < 10.0 { format!("{per_second:.1}") } else { show::count(whole(per_second)) }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and NaN becomes 0")]
@@ -224,7 +224,7 @@ fn charts(history: &History, status: &Status) -> Vec<Chart> {
     let plot = |id, title, format, lines| chart::draw(&plot(history, id, title, format, lines));
     vec![
         plot("chart-rate", "Requests per second", rate, rates.collect()),
-        plot("chart-latency", "Latency", |us| show::latency(&whole(us)), latency),
+        plot("chart-latency", "Latency", |us| show::latency(whole(us)), latency),
         plot("chart-acks", "Journal: acks per sync", |acks| format!("{acks:.1}"), acks),
         plot("chart-disk", "Free disk space", |mib| format!("{} MiB", show::count(whole(mib))), disk),
     ]

@@ -127,10 +127,10 @@ mod tests {
 
     #[test]
     fn sizes_are_in_mib_and_small_ones_readable() {
-        assert_eq!([12, 3500, 5_767_168].map(|bytes| size(bytes)), ["12 B", "3.4 KiB", "5.5 MiB"]);
+        assert_eq!([12_u64, 3500, 5_767_168].map(size), ["12 B", "3.4 KiB", "5.5 MiB"]);
         assert_eq!(size(12_345 * 1024 * 1024), "12,345 MiB");
         assert_eq!(count(1_234_567), "1,234,567");
-        assert_eq!([850, 4200, 1_500_000].map(|us| latency(us)), ["850 µs", "4.2 ms", "1.5 s"]);
+        assert_eq!([850_u64, 4200, 1_500_000].map(latency), ["850 µs", "4.2 ms", "1.5 s"]);
     }
 
     #[test]

@@ -517,7 +517,7 @@ async fn every_value_is_shown_by_its_type_and_none_is_run() {
         assert!(!html.contains("alert(1)</script>") && !html.contains("<svg onload"));
         let hex = preview(&page(&client, &format!("{}&view=hex", key_path("l", b"v"))).await);
         assert!(hex.starts_with("00000000  "), "{hex}");
-        let raw = get(&client, &format!("/data/l/raw?k=v&sibling=0")).await;
+        let raw = get(&client, "/data/l/raw?k=v&sibling=0").await;
         assert_eq!((raw.body.as_slice(), raw.header("content-type")), (body, Some("application/octet-stream")));
         assert_eq!(raw.header("content-disposition"), Some("attachment; filename=\"v\""));
         assert_eq!(raw.header("content-security-policy"), Some("default-src 'none'; sandbox"));
