@@ -44,7 +44,7 @@ pub async fn show(request: Request) -> Result<Response, Refused> {
 }
 
 fn answer(path: &str, headers: &HeaderMap) -> Result<Response, Refused> {
-    let absent = || Problem::new(StatusCode::NOT_FOUND, "no_such_path", "nothing is served under this path");
+    let absent = || Problem::new(StatusCode::NOT_FOUND, "no_such_asset", "the console has no such file");
     let rest = path.strip_prefix("/static/").unwrap_or_default();
     let (asked, name) = rest.split_once('/').ok_or_else(absent)?;
     let media_type = media_type(name).ok_or_else(absent)?;

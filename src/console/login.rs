@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
+use axum::http::StatusCode;
 use axum::http::Uri;
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -27,6 +28,7 @@ use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::session::Session;
+use crate::node::session::SignInError;
 
 /// A one-time link's path, as axum matches it.
 pub const LINK: &str = "/sign-in/link/{code}";
@@ -94,7 +96,11 @@ pub async fn sign_in(State(node): State<Node>, visit: Visit, request: Request) -
 /// `GET /sign-in/link/{code}`.
 pub async fn use_link(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer {
     let code = path::segment(uri.path(), 2)?;
-    let session = node.use_link(&code, visit.caller.from).await.map_err(Problem::from)?;
+    let session = node.use_link(&code, visit.caller.from).await.map_err(|error| match error {
+        // The page of a code that is used up is one that is not there any more.
+        SignInError::WrongCode => Problem::new(StatusCode::NOT_FOUND, "wrong_code", error.to_string()),
+        SignInError::Wrong | SignInError::TooMany { .. } | SignInError::Door(_) => error.into(),
+    })?;
     Ok(signed_in(&node, &visit, &session, "/"))
 }
 
