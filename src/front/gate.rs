@@ -23,6 +23,7 @@ use crate::front::arrival;
 use crate::front::cookie;
 use crate::front::origin;
 use crate::front::problem::Problem;
+use crate::front::route;
 use crate::front::route::RefusedRequest;
 use crate::front::route::Route;
 use crate::front::route::Table;
@@ -243,8 +244,11 @@ fn cache_of(route: &Route) -> Option<&'static str> {
 pub async fn not_here(State(gate): State<Gate>, request: Request) -> Response {
     let problem =
         Problem::new(StatusCode::NOT_FOUND, "no_such_path", "nothing is served under this path; see /v1/openapi.json");
-    let refuse = gate.table.refuse_under(request.uri().path());
-    let mut response = refuse(problem, &RefusedRequest::of(&request));
+    let asked = RefusedRequest::of(&request);
+    // Only who can read a page gets one.
+    let refuse =
+        if asked.accepts_html { gate.table.refuse_under(request.uri().path()) } else { route::refuse_as_document };
+    let mut response = refuse(problem, &asked);
     harden(&mut response, None);
     std::future::ready(response).await
 }

@@ -197,11 +197,17 @@ pub fn client(url: &str, token: Option<&str>) -> Client {
 }
 
 /// A whole answer.
-#[derive(Debug)]
 pub struct Reply {
     pub status: u16,
     pub headers: hyper::HeaderMap,
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let begin = self.body.get(..self.body.len().min(500)).unwrap_or_default();
+        write!(f, "{} {:?} {}", self.status, self.headers, String::from_utf8_lossy(begin))
+    }
 }
 
 impl Reply {
