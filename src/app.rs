@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::base::exit;
 use crate::base::exit::Exit;
+use crate::base::memory;
 use crate::cli::Arguments;
 use crate::cli::Command;
 use crate::cli::admin;
@@ -159,6 +160,7 @@ fn run_node(place: &RunArguments) -> Result<u8, Failure> {
 }
 
 fn worker_process(place: &RunArguments, config: &Config, set_log: SetLog) -> Result<u8, Failure> {
+    memory::keep_little();
     report_panics();
     let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build();
     let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;

@@ -318,6 +318,10 @@ pub const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 /// How often free space is looked at: at full speed about 30 MiB are written in between.
 pub const DISK_CHECK_EVERY: Duration = Duration::from_millis(500);
 
+/// Requests between two looks at the disk below which the node rests, probes and scrapes included: memory that a burst
+/// before took goes back then.
+pub const RESTING_REQUESTS_MAX: u64 = 20;
+
 /// How long a start waits for a data directory that another process holds: one that was killed lets go of it only when
 /// its last disk write has ended.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);

@@ -12,6 +12,8 @@ use crate::base::limits::DISK_CHECK_EVERY;
 use crate::base::limits::INDEX_STALL_ALARM;
 use crate::base::limits::INDEX_STALL_EXIT;
 use crate::base::limits::OVERLAY_BYTES_MAX;
+use crate::base::limits::RESTING_REQUESTS_MAX;
+use crate::base::memory;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::error::DoorError;
@@ -39,6 +41,23 @@ pub struct Alarm {
     pub severity: &'static str,
     /// What is wrong and what to do, in one sentence each.
     pub text: String,
+}
+
+/// Notices when a burst of requests is over.
+#[derive(Default)]
+struct Rest {
+    seen: u64,
+    was_busy: bool,
+}
+
+impl Rest {
+    /// Whether the node was busy and is no more, from how many requests it has answered so far.
+    fn begins(&mut self, answered: u64) -> bool {
+        let busy = answered.saturating_sub(self.seen) > RESTING_REQUESTS_MAX;
+        let begins = self.was_busy && !busy;
+        (self.seen, self.was_busy) = (answered, busy);
+        begins
+    }
 }
 
 impl Node {
@@ -86,8 +105,16 @@ impl Node {
         worker::spawn("health", async move {
             let mut every = tokio::time::interval(DISK_CHECK_EVERY);
             every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let mut rest = Rest::default();
             loop {
                 every.tick().await;
+                if rest.begins(node.telemetry().total()) {
+                    let _only_later = worker::block("giving memory back", || {
+                        memory::give_back();
+                        Ok(())
+                    })
+                    .await;
+                }
                 if let Err(error) = node.look_at_disk() {
                     tracing::error!(%error, "free space cannot be seen");
                 }

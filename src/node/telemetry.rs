@@ -114,6 +114,13 @@ impl Telemetry {
         counters.latency_us.fetch_add(us, Ordering::Relaxed);
     }
 
+    /// Requests answered so far.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let classes = self.operations.iter().flat_map(|counters| &counters.classes);
+        classes.map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
     /// What was counted so far, in the order of [`OPERATIONS`].
     #[must_use]
     pub fn counts(&self) -> [Counts; OPERATION_COUNT] {

@@ -3,6 +3,14 @@
 use crate::browser::driver::Browser;
 use crate::browser::house::House;
 
+/// How light the page is, once colours have faded over.
+fn lightness(is: &str) -> String {
+    format!("return Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0]) {is}")
+}
+
+/// Whether a choice of theme has been sent and answered.
+const SENT: &str = "return performance.getEntriesByType('resource').some((part) => part.name.endsWith('/theme') && part.responseEnd > 0)";
+
 async fn quiet(browser: &Browser) {
     let complaints = browser.complaints().await;
     assert!(complaints.is_empty(), "{complaints:#?}");
@@ -51,7 +59,7 @@ async fn a_bucket_and_its_values_live_and_die_by_clicks() {
     browser.shows("other-1").await;
     browser.fill("#prefix", "dev").await;
     browser.until("only what begins so", "return !document.body.innerText.includes('other-1')").await;
-    browser.click("a.key:text(device-1)").await;
+    browser.click("#keys a:text(device-1)").await;
     browser.click("summary:text(Delete this key)").await;
     browser.click("button.danger:text(Delete it)").await;
     browser.until("the way back", "return !document.body.innerText.includes('volt')").await;
@@ -150,27 +158,23 @@ async fn keys_go_where_they_are_said_to_go() {
 async fn a_theme_is_chosen_shown_and_kept() {
     let house = house().await;
     let browser = &house.browser;
-    let ground = "return getComputedStyle(document.body).backgroundColor";
     browser.prefers("light").await;
     house.go("/").await;
-    let light = browser.run(ground, &[]).await;
+    browser.until("light", &lightness("> 128")).await;
     browser.click("#menu summary").await;
     browser.click("#theme button:text(Dark)").await;
-    browser.until("dark", "return document.documentElement.dataset.theme === 'dark'").await;
-    let dark = browser.run(ground, &[]).await;
-    assert_ne!(light, dark);
+    browser.until("dark", &lightness("< 128")).await;
+    browser.until("the choice was sent", SENT).await;
     // The choice is a cookie of the server's: it holds for the next page, against what the system prefers.
-    browser
-        .until(
-            "the choice was sent",
-            "return performance.getEntriesByType('resource').some((part) => part.name.endsWith('/theme'))",
-        )
-        .await;
     house.go("/data").await;
-    assert_eq!(browser.run(ground, &[]).await, dark);
+    browser.until("dark", &lightness("< 128")).await;
+    assert_eq!(browser.run("return document.documentElement.dataset.theme", &[]).await, "dark");
     browser.keys("t").await;
     browser.until("auto", "return document.documentElement.dataset.theme === 'auto'").await;
-    assert_eq!(browser.run(ground, &[]).await, light);
+    browser.until("light, as the system prefers", &lightness("> 128")).await;
+    browser.prefers("dark").await;
+    browser.until("dark, as the system prefers", &lightness("< 128")).await;
+    browser.until("the choice was sent", SENT).await;
     quiet(browser).await;
     assert!(browser.posts().await.iter().any(|post| post == "/theme"));
 }
