@@ -352,17 +352,16 @@ fn refuse(node: &Node, visit: &Visit, problem: &Problem) -> Response {
 
 /// What a browser gets when the gate does not let it in: the way to the sign-in, or a page that says why.
 pub fn refuse_at_the_gate(problem: Problem, request: &RefusedRequest) -> Response {
-    let to_read = request.accepts_html && request.method.is_safe();
-    if problem.status == StatusCode::UNAUTHORIZED && to_read {
+    if !request.accepts_html {
+        // A program that lost its way, or script of ours: the document, as everywhere else.
+        return lock_down(problem.into_response());
+    }
+    if problem.status == StatusCode::UNAUTHORIZED && request.method.is_safe() {
         let next = utf8_percent_encode(&request.path_and_query, NON_ALPHANUMERIC);
         return lock_down(see_other(&format!("/sign-in?next={next}")));
     }
     let page = Page::outside(Theme::of(&request.headers), local_path(&request.path_and_query), title(&problem));
-    let mut response = draw_refusal(page, &problem);
-    if problem.status == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ringfort\""));
-    }
-    lock_down(response)
+    lock_down(draw_refusal(page, &problem))
 }
 
 fn title(problem: &Problem) -> &'static str {
