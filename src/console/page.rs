@@ -30,8 +30,6 @@ use axum::middleware::Next;
 use axum::response::Html;
 use axum::response::IntoResponse;
 use axum::response::Response;
-use percent_encoding::NON_ALPHANUMERIC;
-use percent_encoding::utf8_percent_encode;
 
 use crate::console::live;
 use crate::console::show;
@@ -45,6 +43,7 @@ use crate::node::error::DoorError;
 use crate::node::health::Alarm;
 use crate::node::status::Survives;
 use crate::proto::audit::Via;
+use crate::proto::scope::Need;
 
 /// A page's answer.
 pub type Answer = Result<Response, Refused>;
@@ -159,6 +158,12 @@ impl Visit {
     }
 }
 
+impl Visit {
+    fn as_stranger(self) -> Self {
+        Self { caller: Caller::anonymous(self.caller.from), ..self }
+    }
+}
+
 impl FromRequestParts<Node> for Visit {
     type Rejection = Infallible;
 
@@ -212,21 +217,6 @@ impl Page {
             survives: node.survives(),
             // Who is not signed in learns nothing about the node but its name.
             alarms: if anonymous { Vec::new() } else { node.alarms() },
-        }
-    }
-
-    /// The frame of a page that knows neither the node nor its visitor.
-    fn outside(theme: Theme, here: &str, title: &str) -> Self {
-        Self {
-            title: title.to_owned(),
-            section: Section::Outside,
-            node: String::new(),
-            user: String::new(),
-            theme,
-            here: here.to_owned(),
-            live: String::new(),
-            survives: Survives { machines: 0, reason: String::new() },
-            alarms: Vec::new(),
         }
     }
 
@@ -351,17 +341,25 @@ fn refuse(node: &Node, visit: &Visit, problem: &Problem) -> Response {
 }
 
 /// What a browser gets when the gate does not let it in: the way to the sign-in, or a page that says why.
-pub fn refuse_at_the_gate(problem: Problem, request: &RefusedRequest) -> Response {
+pub fn refuse_at_the_gate(node: &Node, problem: Problem, request: &RefusedRequest) -> Response {
     if !request.accepts_html {
         // A program that lost its way, or script of ours: the document, as everywhere else.
         return lock_down(problem.into_response());
     }
     if problem.status == StatusCode::UNAUTHORIZED && request.method.is_safe() {
-        let next = utf8_percent_encode(&request.path_and_query, NON_ALPHANUMERIC);
+        let next = show::escaped(&request.path_and_query);
         return lock_down(see_other(&format!("/sign-in?next={next}")));
     }
-    let page = Page::outside(Theme::of(&request.headers), local_path(&request.path_and_query), title(&problem));
-    lock_down(draw_refusal(page, &problem))
+    let visit = Visit {
+        caller: request.caller.clone().unwrap_or_else(|| Caller::anonymous(None)),
+        theme: Theme::of(&request.headers),
+        here: local_path(&request.path_and_query).to_owned(),
+        partial: false,
+        secure: false,
+    };
+    // A device's token opens no page; whoever sees how the node runs keeps the frame.
+    let visit = if visit.caller.may(Need::Observe) { visit } else { visit.as_stranger() };
+    lock_down(refuse(node, &visit, &problem))
 }
 
 fn title(problem: &Problem) -> &'static str {

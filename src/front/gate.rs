@@ -23,7 +23,6 @@ use crate::front::arrival;
 use crate::front::cookie;
 use crate::front::origin;
 use crate::front::problem::Problem;
-use crate::front::route;
 use crate::front::route::RefusedRequest;
 use crate::front::route::Route;
 use crate::front::route::Table;
@@ -91,14 +90,14 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
         return not_here(State(gate), request).await;
     };
     let Some(row) = gate.table.find(request.method(), matched.as_str()) else {
-        return not_so(&gate.table, matched.as_str(), &request);
+        return not_so(&gate, matched.as_str(), &request);
     };
     let route = row.route;
     let mut response = match admit(&gate.node, &mut request, &route) {
         Ok(Entrance::Free) => next.run(request).await,
         // Asked here too, while there is a request to say no to.
         Ok(Entrance::Counted) if gate.node.is_full() => {
-            (row.refuse)(Problem::from(DoorError::Busy), &RefusedRequest::of(&request))
+            (row.refuse)(&gate.node, Problem::from(DoorError::Busy), &RefusedRequest::of(&request))
         }
         Ok(Entrance::Counted) => {
             let place = arrival::Held::default();
@@ -111,7 +110,7 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
                 Err(busy) => Problem::from(busy).into_response(),
             }
         }
-        Err(problem) => (row.refuse)(problem, &RefusedRequest::of(&request)),
+        Err(problem) => (row.refuse)(&gate.node, problem, &RefusedRequest::of(&request)),
     };
     harden(&mut response, cache_of(&route));
     gate.node.telemetry().answered(route.operation, response.status().as_u16(), started.elapsed());
@@ -130,10 +129,9 @@ fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Entrance, 
     let on_loopback = peer.is_some_and(Peer::is_loopback);
     let need = if route.need == Need::Metrics && on_loopback { Need::Nothing } else { route.need };
     let caller = identify(node, request, peer, need)?;
-    if !caller.may(need) {
-        return Err(not_enough(node, &caller, route));
-    }
+    let enough = if caller.may(need) { Ok(()) } else { Err(not_enough(node, &caller, route)) };
     request.extensions_mut().insert(caller);
+    enough?;
     // The owner is let in also when everyone else has to wait.
     let free = route.need == Need::Nothing || peer == Some(Peer::Local);
     Ok(if free { Entrance::Free } else { Entrance::Counted })
@@ -244,21 +242,18 @@ fn cache_of(route: &Route) -> Option<&'static str> {
 pub async fn not_here(State(gate): State<Gate>, request: Request) -> Response {
     let problem =
         Problem::new(StatusCode::NOT_FOUND, "no_such_path", "nothing is served under this path; see /v1/openapi.json");
-    let asked = RefusedRequest::of(&request);
-    // Only who can read a page gets one.
-    let refuse =
-        if asked.accepts_html { gate.table.refuse_under(request.uri().path()) } else { route::refuse_as_document };
-    let mut response = refuse(problem, &asked);
+    let refuse = gate.table.refuse_under(request.uri().path());
+    let mut response = refuse(&gate.node, problem, &RefusedRequest::of(&request));
     harden(&mut response, None);
     std::future::ready(response).await
 }
 
 /// The path is served, but not by this method.
-fn not_so(table: &Table, path: &str, request: &Request) -> Response {
-    let methods = table.methods(path).join(", ");
+fn not_so(gate: &Gate, path: &str, request: &Request) -> Response {
+    let methods = gate.table.methods(path).join(", ");
     let detail = format!("this path takes {methods}; nothing was changed; see /v1/openapi.json");
     let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail);
-    let mut response = table.refuse_of(path)(problem, &RefusedRequest::of(request));
+    let mut response = gate.table.refuse_of(path)(&gate.node, problem, &RefusedRequest::of(request));
     if let Ok(methods) = HeaderValue::from_str(&methods) {
         response.headers_mut().insert(header::ALLOW, methods);
     }

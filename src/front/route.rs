@@ -16,6 +16,7 @@ use crate::front::gate;
 use crate::front::gate::Gate;
 use crate::front::problem::Problem;
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::node::telemetry::Operation;
 use crate::proto::scope::Need;
 
@@ -65,6 +66,8 @@ pub struct RefusedRequest {
     pub accepts_html: bool,
     /// Everything else that it says, such as the theme that a browser keeps.
     pub headers: HeaderMap,
+    /// Who sent it, where that is known.
+    pub caller: Option<Caller>,
 }
 
 impl RefusedRequest {
@@ -74,15 +77,21 @@ impl RefusedRequest {
         let path_and_query = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         let accepts_html = accept.is_some_and(|accept| accept.contains("text/html"));
-        Self { method: request.method().clone(), path_and_query, accepts_html, headers: request.headers().clone() }
+        Self {
+            method: request.method().clone(),
+            path_and_query,
+            accepts_html,
+            headers: request.headers().clone(),
+            caller: request.extensions().get().cloned(),
+        }
     }
 }
 
 /// How a face answers what is refused in front of its handlers.
-pub type Refuse = fn(Problem, &RefusedRequest) -> Response;
+pub type Refuse = fn(&Node, Problem, &RefusedRequest) -> Response;
 
 /// For devices and programs: the problem document, whatever was asked for.
-pub fn refuse_as_document(problem: Problem, _request: &RefusedRequest) -> Response {
+pub fn refuse_as_document(_node: &Node, problem: Problem, _request: &RefusedRequest) -> Response {
     problem.into_response()
 }
 

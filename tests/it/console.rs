@@ -164,7 +164,7 @@ async fn every_page_is_locked_down_and_light() {
         assert!(reply.header("permissions-policy").is_some());
         let html = reply.text();
         assert_nothing_inline(path, html);
-        let is_signed_out = path == "/sign-in" || path == "/nothing/is/here";
+        let is_signed_out = path == "/sign-in" || path == "/nothing/is/here"; // the gate knows nobody there
         assert!(is_signed_out || html.contains("Survives the loss of any 0 machines"), "{path}");
         let mut bytes = html.len();
         for address in loaded(html) {
@@ -271,7 +271,8 @@ async fn users_are_added_changed_and_removed_by_forms() {
     let user = Browser::signed_in(&node, "carl", &["data"]).await;
     assert_eq!(user.get("/").await.status, 200);
     let refused = user.get("/settings/users").await;
-    assert!(refused.status == 403 && refused.text().contains("This is not open to you"));
+    let text = refused.text();
+    assert!(refused.status == 403 && text.contains("This is not open to you") && text.contains("Sign out"), "{text}");
     let scopes = ann.post("/settings/users/carl/scopes", &[("scope", "admin")]).await;
     assert_eq!(scopes.status, 303);
     assert_eq!(user.get("/settings/users").await.status, 200, "it holds from the next click on");

@@ -91,7 +91,7 @@ async fn every_page_is_quiet_closed_narrow_light_and_accessible() {
     for (name, path) in OUTSIDE {
         inspector.page(&house.browser, name, &house.at(path)).await;
     }
-    inspector.refusal(&house.browser, "link-used-up", &house.at("/sign-in/link/AAAA-AAAA"), 403).await;
+    inspector.refusal(&house.browser, "link-used-up", &house.at("/sign-in/link/AAAA-AAAA"), 404).await;
     house.furnish().await;
     house.sign_in().await;
     for (name, path) in PAGES {
