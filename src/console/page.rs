@@ -159,7 +159,7 @@ impl Visit {
 }
 
 impl Visit {
-    fn as_stranger(self) -> Self {
+    fn into_stranger(self) -> Self {
         Self { caller: Caller::anonymous(self.caller.from), ..self }
     }
 }
@@ -358,7 +358,7 @@ pub fn refuse_at_the_gate(node: &Node, problem: Problem, request: &RefusedReques
         secure: false,
     };
     // A device's token opens no page; whoever sees how the node runs keeps the frame.
-    let visit = if visit.caller.may(Need::Observe) { visit } else { visit.as_stranger() };
+    let visit = if visit.caller.may(Need::Observe) { visit } else { visit.into_stranger() };
     lock_down(refuse(node, &visit, &problem))
 }
 
