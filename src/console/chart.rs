@@ -10,6 +10,9 @@ const HEIGHT: f64 = 120.0;
 /// Rows of the table beside a chart: what a listener can follow.
 const ROWS_MAX: usize = 15;
 
+/// Points drawn of one line: more would be finer than a screen and heavier than a page may be.
+const POINTS_MAX: usize = 180;
+
 /// One line of a chart.
 pub struct Line {
     /// Its name in the legend.
@@ -111,8 +114,11 @@ pub fn draw(plot: &Plot) -> Chart {
 fn path(plot: &Plot, values: &[Option<f64>], top: f64) -> String {
     let begin_ms = plot.end_ms.saturating_sub(plot.span_ms);
     let (mut path, mut drawing) = (String::new(), false);
-    for (at, value) in plot.instants.iter().zip(values) {
-        let (Some(value), true) = (value, *at >= begin_ms) else {
+    let together = values.len().div_ceil(POINTS_MAX).max(1);
+    for (instants, values) in plot.instants.chunks(together).zip(values.chunks(together)) {
+        // Of several the highest: a peak is what people look for.
+        let highest = values.iter().flatten().copied().reduce(f64::max);
+        let (Some(at), Some(value)) = (instants.last().filter(|at| **at >= begin_ms), highest) else {
             drawing = false;
             continue;
         };
@@ -178,6 +184,18 @@ mod tests {
         let chart = draw(&plot((0..180).map(|value| Some(f64::from(value))).collect()));
         assert_eq!((chart.rows.len(), chart.rows[0].figures[0].as_str()), (15, "179/s"));
         assert!(draw(&plot(vec![None, None])).is_empty());
+    }
+
+    #[test]
+    fn a_day_of_minutes_is_drawn_within_bounds_and_keeps_its_peak() {
+        let mut day: Vec<_> = (0..1440).map(|_| Some(1.0)).collect();
+        day[701] = Some(100.0);
+        let mut plot = plot(day);
+        plot.span_ms = 1440 * 5000;
+        let path = &draw(&plot).paths[0].path;
+        assert!(path.matches(['M', 'L']).count() <= 180 && path.contains(" 0.0L"), "{path}");
+        // Thirteen lines of it leave a page light.
+        assert!(path.len() * 13 < 32 * 1024, "{} bytes", path.len());
     }
 
     #[test]
