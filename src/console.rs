@@ -49,6 +49,7 @@ const ROUTES: &[Route] = &[
     Route::page("GET", "/sign-in", Need::Nothing, "The way in"),
     Route::page("POST", "/sign-in", Need::Nothing, "Sign in with name and password"),
     Route::page("GET", login::LINK, Need::Nothing, "Sign in with a one-time link"),
+    Route::page("POST", login::LINK, Need::Nothing, "The same by a button, where the link was not opened by hand"),
     Route::page("POST", "/sign-out", Need::SignedIn, "Sign out"),
     Route::page("GET", "/claim", Need::Nothing, "The first run: who owns this node?"),
     Route::page("POST", "/claim", Need::Nothing, "Make the first user with the claim code"),
@@ -83,7 +84,7 @@ fn router(node: &Node) -> Router<Node> {
         .route("/", get(overview::show))
         .route(live::PATH, get(live::stream))
         .route("/sign-in", get(login::ask).post(login::sign_in))
-        .route(login::LINK, get(login::use_link))
+        .route(login::LINK, get(login::open_link).post(login::use_link))
         .route("/sign-out", post(login::sign_out))
         .route("/claim", get(login::ask_claim).post(login::claim))
         .route("/settings", get(settings::show))

@@ -2,6 +2,7 @@
 //! read and checked, then it is put in force; where anything is wrong, everything stays as it was. The node's own
 //! certificate is also looked at by itself, because addresses and time go on.
 
+use rustls::pki_types::CertificateDer;
 use tokio::signal::unix;
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
@@ -13,6 +14,7 @@ use crate::cli::place::RunArguments;
 use crate::config::Config;
 use crate::front::tls::Tls;
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::node::certificate::CertificateView;
 use crate::node::certificate::Files;
 use crate::node::certificate::Shown;
@@ -34,6 +36,8 @@ pub struct Live {
     node: Node,
     tls: Option<Tls>,
     certificate: Option<CertificateView>,
+    /// What is shown, with all that goes with it.
+    chain: Vec<CertificateDer<'static>>,
     set_log: SetLog,
 }
 
@@ -50,6 +54,7 @@ impl Live {
             node: node.clone(),
             tls: None,
             certificate: None,
+            chain: Vec::new(),
             set_log,
         };
         if let Some(shown) = live.certificate_for(config).or_else(|reason| live.certificate_of_before(reason))? {
@@ -74,7 +79,7 @@ impl Live {
         loop {
             tokio::select! {
                 heard = hangup.recv() => match heard {
-                    Some(()) => { let _logged = self.reload(); }
+                    Some(()) => self.reload_for_owner().await,
                     None => return,
                 },
                 wish = wishes.recv() => match wish {
@@ -143,6 +148,14 @@ impl Live {
         Ok(speaks_tls.then_some(shown))
     }
 
+    /// A reload by signal: its outcome is in the log, and in the audit where something was done.
+    async fn reload_for_owner(&mut self) {
+        let Ok(done) = self.reload() else { return };
+        if let Err(error) = self.node.tell_reload(&Caller::local(), &done).await {
+            tracing::error!(%error, "the reload is not in the audit");
+        }
+    }
+
     /// A full disk or a lost key of the authority must not keep a node with a valid certificate from starting.
     fn certificate_of_before(&self, reason: String) -> Result<Option<Shown>, String> {
         if self.in_force.tls_files() != Ok(None) {
@@ -156,9 +169,11 @@ impl Live {
     /// Shows it; whether it is another one.
     fn show(&mut self, shown: Option<Shown>) -> Result<bool, String> {
         let (Some(tls), Some(shown)) = (&self.tls, shown) else { return Ok(false) };
-        if self.certificate.as_ref() == Some(&shown.view) {
+        // The whole chain counts: an intermediate that was missing may have been added.
+        if self.chain == shown.certified.cert {
             return Ok(false);
         }
+        self.chain.clone_from(&shown.certified.cert);
         tls.show(shown.certified).map_err(|error| error.to_string())?;
         self.certificate = Some(shown.view);
         Ok(true)

@@ -116,21 +116,22 @@ pub async fn token(client: &Client, command: &TokenCommand, as_json: bool) -> Do
 pub async fn user(client: &Client, command: &UserCommand, as_json: bool) -> Done {
     match command {
         UserCommand::Add { name, scopes, password_file, no_password } => {
+            let users = client.ask(Method::GET, "/v1/users").await?;
+            let mut known = users.get("users").and_then(Value::as_array).into_iter().flatten();
+            if known.any(|user| user.get("name").and_then(Value::as_str) == Some(name)) {
+                let way = "`ringfort user passwd` gives it another password";
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("there is a user `{name}` already; {way}; nothing was changed"),
+                ));
+            }
             let password = (!no_password).then(|| read_password(password_file.as_ref())).transpose()?;
             let document = json!({ "password": password, "scopes": scopes });
             client.tell(Method::PUT, &path(name), &document).await?;
             output::note(format_args!("user {name} is there"));
         }
         UserCommand::Passwd { name, password_file } => {
-            let users = client.ask(Method::GET, "/v1/users").await?;
-            let known = users.get("users").and_then(Value::as_array).into_iter().flatten();
-            let scopes = known
-                .filter(|user| user.get("name").and_then(Value::as_str) == Some(name))
-                .find_map(|user| user.get("scopes").cloned())
-                .ok_or_else(|| {
-                    Failure::new(Exit::NoInput, format!("there is no user `{name}`; nothing was changed"))
-                })?;
-            let document = json!({ "password": read_password(password_file.as_ref())?, "scopes": scopes });
+            let document = json!({ "password": read_password(password_file.as_ref())? });
             client.tell(Method::PUT, &path(name), &document).await?;
             output::note(format_args!("user {name} has a new password"));
         }

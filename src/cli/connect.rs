@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::base::exit::Exit;
+use crate::base::file;
+use crate::base::file::Privacy;
+use crate::base::limits::SECRET_FILE_BYTES_MAX;
 use crate::base::redact::Redacted;
 use crate::cli::Global;
 use crate::cli::client::Client;
@@ -80,12 +83,14 @@ fn find(global: &Global, config: &Config) -> Result<(Client, String), Failure> {
         return Ok((reach(&url, token, global, config)?, how.to_owned()));
     }
     if Path::new(DEV_FILE).exists() {
-        let text = std::fs::read_to_string(DEV_FILE).map_err(|error| Failure::io(DEV_FILE, &error))?;
-        let dev: DevFile = serde_json::from_str(&text)
+        // Somebody else's file would send what we say, and our token, to a node of theirs.
+        let text = file::read(Path::new(DEV_FILE), SECRET_FILE_BYTES_MAX, Privacy::Secret)
+            .map_err(|error| Failure::new(Exit::Config, format!("{error}; nothing was sent")))?;
+        let dev: DevFile = serde_json::from_slice(&text)
             .map_err(|error| Failure::new(Exit::BadData, format!("{DEV_FILE}: {error}; start `ringfort dev` again")))?;
         if let Some(url) = dev.endpoints.first() {
-            let token = token_file.or(variable("RINGFORT_TOKEN")?.map(Redacted::new));
-            let token = token.unwrap_or_else(|| Redacted::new(dev.admin_token));
+            // Not `RINGFORT_TOKEN`: it goes with `RINGFORT_URL`, to another node.
+            let token = token_file.unwrap_or_else(|| Redacted::new(dev.admin_token));
             return Ok((reach(url, Some(token), global, config)?, format!("./{DEV_FILE}")));
         }
     }

@@ -16,6 +16,9 @@ const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
 /// Bytes of a form of a few short fields: names, passwords, scopes, a path back, each escaped.
 pub const SMALL_BYTES_MAX: usize = 8 * 1024;
 
+/// Fields of a form: the largest of ours has a dozen. Each costs memory beyond its bytes.
+const FIELDS_MAX: usize = 64;
+
 /// The fields of a form, in its order.
 #[derive(Debug, Default)]
 pub struct Form(Vec<(String, String)>);
@@ -42,6 +45,10 @@ impl Form {
     /// # Errors
     /// A 400 for a bad escape or text that is not UTF-8.
     pub fn parse(text: &str) -> Result<Self, Problem> {
+        if text.split('&').count() > FIELDS_MAX {
+            let detail = format!("a form has {FIELDS_MAX} fields at most; nothing was changed");
+            return Err(Problem::bad_request("bad_form", detail));
+        }
         let fields = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Ok((decode(name)?, decode(value)?))
@@ -77,5 +84,11 @@ mod tests {
         assert_eq!((form.text("a"), form.text("b"), form.text("c"), form.text("d")), ("1 2+3", "%25", "", ""));
         assert_eq!(form.all("scope").collect::<Vec<_>>(), ["x", "y"]);
         assert!(Form::parse("a=%f").is_err() && Form::parse("a=%ff").is_err());
+    }
+
+    #[test]
+    fn a_form_of_thousands_of_fields_is_refused_before_they_are_kept() {
+        assert!(Form::parse(&"a&".repeat(60)).is_ok());
+        assert!(Form::parse(&"a&".repeat(1_000_000)).is_err());
     }
 }

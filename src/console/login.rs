@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
+use axum::http::Method;
 use axum::http::StatusCode;
 use axum::http::Uri;
 use axum::http::header;
@@ -93,15 +94,46 @@ pub async fn sign_in(State(node): State<Node>, visit: Visit, request: Request) -
     }
 }
 
-/// `GET /sign-in/link/{code}`.
+#[derive(Template)]
+#[template(path = "link.html")]
+struct Link {
+    page: Page,
+    action: String,
+}
+
+/// `GET /sign-in/link/{code}`: signs in whoever opened it by hand. Anyone else gets a button first: scanners of mail
+/// and previews in chats follow links too, and another site must not choose who one is signed in as.
+pub async fn open_link(State(node): State<Node>, visit: Visit, request: Request) -> Answer {
+    if is_opened_by_hand(&request, &visit) {
+        return follow_link(&node, &visit, request.uri()).await;
+    }
+    let page = Page::new(&node, &visit, Section::Outside, "Sign in");
+    page::render(&Link { page, action: request.uri().path().to_owned() })
+}
+
+/// Browsers say where a navigation comes from; a program that says nothing must at least be on this machine.
+fn is_opened_by_hand(request: &Request, visit: &Visit) -> bool {
+    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let by_hand = match site {
+        Some(site) => site == b"none" || site == b"same-origin",
+        None => visit.caller.from.is_some_and(|from| from.to_canonical().is_loopback()),
+    };
+    by_hand && request.method() == Method::GET
+}
+
+/// `POST /sign-in/link/{code}`.
 pub async fn use_link(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer {
+    follow_link(&node, &visit, &uri).await
+}
+
+async fn follow_link(node: &Node, visit: &Visit, uri: &Uri) -> Answer {
     let code = path::segment(uri.path(), 2)?;
     let session = node.use_link(&code, visit.caller.from).await.map_err(|error| match error {
         // The page of a code that is used up is one that is not there any more.
         SignInError::WrongCode => Problem::new(StatusCode::NOT_FOUND, "wrong_code", error.to_string()),
         SignInError::Wrong | SignInError::TooMany { .. } | SignInError::Door(_) => error.into(),
     })?;
-    Ok(signed_in(&node, &visit, &session, "/"))
+    Ok(signed_in(node, visit, &session, "/"))
 }
 
 /// `GET /claim`.

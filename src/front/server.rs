@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -113,10 +114,15 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn bind_control(path: &Path) -> io::Result<UnixListener> {
-    // We hold the data directory's lock: whoever made this file is gone.
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
+    match std::fs::symlink_metadata(path) {
+        // A socket that nobody listens on was left by a process that is gone; anything else is not ours to remove.
+        Ok(there) if there.file_type().is_socket() => match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            Ok(_) | Err(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+        },
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
@@ -317,4 +323,25 @@ async fn asked_to_stop(stop: &mut watch::Receiver<bool>) {
 async fn pause(error: &io::Error) {
     tracing::warn!(%error, "a connection could not be accepted");
     tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::bind_control;
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ctl.sock");
+        std::fs::write(&path, "somebody's work").unwrap();
+        assert!(bind_control(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's work");
+        std::fs::remove_file(&path).unwrap();
+        let other = UnixListener::bind(&path).unwrap();
+        assert!(bind_control(&path).is_err());
+        drop(other);
+        assert!(bind_control(&path).is_ok());
+    }
 }

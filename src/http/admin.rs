@@ -36,7 +36,7 @@ struct TokenDocument {
 #[serde(deny_unknown_fields)]
 struct UserDocument {
     password: Option<String>,
-    scopes: Vec<Scope>,
+    scopes: Option<Vec<Scope>>,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +62,8 @@ fn check_scopes(mut scopes: Vec<Scope>) -> Result<Vec<Scope>, Problem> {
 /// # Errors
 /// As `POST` and `PUT`.
 pub fn read_documents(bytes: &[u8]) -> Result<(), Problem> {
-    let user = body::from_json::<UserDocument>(bytes).and_then(|document| check_scopes(document.scopes));
+    let user =
+        body::from_json::<UserDocument>(bytes).and_then(|document| document.scopes.map(check_scopes).transpose());
     let token: TokenDocument = body::from_json(bytes)?;
     let _ttl_ms = token.ttl.as_deref().map(|ttl| query::ttl_ms("ttl", ttl)).transpose()?;
     check_scopes(token.scopes).and(user).map(|_scopes| ())
@@ -103,7 +104,8 @@ pub async fn list_users(State(node): State<Node>) -> Json<Value> {
     std::future::ready(Json(json!({ "users": node.users() }))).await
 }
 
-/// `PUT /v1/users/{name}`. Without a password the one there is stays; a new user then signs in with links only.
+/// `PUT /v1/users/{name}`. Without a password the one there is stays; a new user then signs in with links only. Without
+/// scopes those there are stay; there must be such a user then.
 pub async fn put_user(
     State(node): State<Node>,
     Extension(caller): Extension<Caller>,
@@ -112,11 +114,20 @@ pub async fn put_user(
     let (parts, body) = request.into_parts();
     let name = path::segment(parts.uri.path(), 2)?;
     let document: UserDocument = body::document(&node, &parts.headers, body).await?;
-    let scopes = check_scopes(document.scopes)?;
-    let made = match document.password {
-        Some(password) => node.put_user(&caller, &name, Redacted::new(password), scopes.clone()).await?,
-        None => node.set_scopes(&caller, &name, scopes.clone()).await?,
+    let scopes = document.scopes.map(check_scopes).transpose()?;
+    let made = match (document.password.map(Redacted::new), scopes) {
+        (Some(password), Some(scopes)) => node.put_user(&caller, &name, password, scopes).await?,
+        (None, Some(scopes)) => node.set_scopes(&caller, &name, scopes).await?,
+        (Some(password), None) => {
+            node.set_password(&caller, &name, password).await?;
+            false
+        }
+        (None, None) => {
+            let detail = "name a password, scopes, or both; nothing was changed";
+            return Err(Problem::unprocessable("out_of_range", detail.to_owned()));
+        }
     };
+    let scopes = node.state().users.get(&name).map(|user| user.scopes.clone()).unwrap_or_default();
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(json!({ "name": name, "scopes": scopes }))))
 }

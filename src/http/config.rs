@@ -1,5 +1,6 @@
 //! `/v1/config`, what it says and reading it anew, and `/v1/ca`.
 
+use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
@@ -10,6 +11,7 @@ use serde_json::json;
 
 use crate::front::problem::Problem;
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::node::settings::Reloaded;
 
 /// `GET /v1/config`.
@@ -24,8 +26,8 @@ pub async fn show(State(node): State<Node>) -> Json<Value> {
 }
 
 /// `POST /v1/config/reload`.
-pub async fn reload(State(node): State<Node>) -> Result<Json<Reloaded>, Problem> {
-    Ok(Json(node.reload().await?))
+pub async fn reload(State(node): State<Node>, Extension(caller): Extension<Caller>) -> Result<Json<Reloaded>, Problem> {
+    Ok(Json(node.reload(&caller).await?))
 }
 
 /// `GET /v1/ca`: the authority's certificate, for whoever wants to trust it.

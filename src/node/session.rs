@@ -23,6 +23,7 @@ use crate::node::error::DoorError;
 use crate::proto::audit::Via;
 use crate::proto::control;
 use crate::proto::control::Command;
+use crate::proto::control::Refused;
 use crate::proto::scope::Need;
 use crate::proto::scope::Scope;
 
@@ -104,8 +105,8 @@ impl Node {
         password: Redacted<String>,
         from: Option<IpAddr>,
     ) -> Result<Session, SignInError> {
-        self.check_password(name, password, from).await?;
-        self.begin_session(name, from, "signs in with a password").await
+        let proved = self.check_password(name, password, from).await?;
+        self.begin_session(name, from, "signs in with a password", Some(proved)).await
     }
 
     /// Makes the first user of all, an admin, with the claim code of this run, and signs it in. Of several who try at
@@ -130,7 +131,7 @@ impl Node {
         let caller = signing_in(name, from);
         self.order(&caller, Command::AddFirstUser { name: name.to_owned(), user }).await?;
         self.close_claim();
-        self.begin_session(name, from, "signs in after the claim").await
+        self.begin_session(name, from, "signs in after the claim", None).await
     }
 
     /// Signs a user in with a one-time link, which is used up by it.
@@ -144,7 +145,7 @@ impl Node {
             return Err(SignInError::WrongCode);
         };
         self.0.doorman.guard().succeeded(&attempt);
-        self.begin_session(&user, from, "signs in with a one-time link").await
+        self.begin_session(&user, from, "signs in with a one-time link", None).await
     }
 
     /// Gives a signed-in user a new password, if it knows the old one. All its sessions end; one begins.
@@ -157,17 +158,13 @@ impl Node {
         old: Redacted<String>,
         new: Redacted<String>,
     ) -> Result<Session, SignInError> {
-        let known = self.state().users.get(&*caller.name).cloned().filter(|_| caller.via == Via::Session);
-        let known = known.ok_or_else(|| {
-            DoorError::Unsuitable("only who is signed in has a password to change; nothing was changed".to_owned())
-        })?;
+        if caller.via != Via::Session {
+            let reason = "only who is signed in has a password to change; nothing was changed";
+            return Err(DoorError::Unsuitable(reason.to_owned()).into());
+        }
         self.check_password(&caller.name, old, caller.from).await?;
-        let user = self.new_user(&caller.name, new, known.scopes).await?;
-        let what = format!("gives `{}` a new password", caller.name);
-        let command =
-            Command::PutUser { name: caller.name.to_string(), user: control::User { made_ms: known.made_ms, ..user } };
-        self.order_in_words(caller, what, command).await?;
-        self.begin_session(&caller.name, caller.from, "stays signed in with the new password").await
+        self.set_password(caller, &caller.name, new).await?;
+        self.begin_session(&caller.name, caller.from, "stays signed in with the new password", None).await
     }
 
     /// Ends the caller's session; for anyone else there is nothing to end.
@@ -224,22 +221,22 @@ impl Node {
         }
     }
 
-    /// Whether this is the user's password; a wrong one, and an unknown user's, counts.
+    /// The hash that this is the password of, if it is the user's; a wrong one, and an unknown user's, counts.
     async fn check_password(
         &self,
         name: &str,
         password: Redacted<String>,
         from: Option<IpAddr>,
-    ) -> Result<(), SignInError> {
+    ) -> Result<String, SignInError> {
         let attempt = self.attempt(name, from)?;
         // Longer ones are nobody's; they take the time of a wrong one without being worked on.
         let possible = name.len() <= NAME_BYTES_MAX && password.reveal().len() <= PASSWORD_BYTES_MAX;
         let (name, password) = if possible { (name, password) } else { ("", Redacted::new(String::new())) };
         let hash = self.state().users.get(name).map(|user| user.password_hash.clone());
-        match self.0.doorman.hasher.verify(password, hash).await {
+        match self.0.doorman.hasher.verify(password, hash.clone()).await {
             Ok(true) => {
                 self.0.doorman.guard().succeeded(&attempt);
-                Ok(())
+                Ok(hash.unwrap_or_default())
             }
             Ok(false) => {
                 self.note_failure(name, from).await;
@@ -252,13 +249,29 @@ impl Node {
         }
     }
 
-    async fn begin_session(&self, user: &str, from: Option<IpAddr>, what: &str) -> Result<Session, SignInError> {
+    /// A session for somebody who is let in; with the hash of the password that was `proved` only where that is still
+    /// the user's, for proving it takes its time.
+    async fn begin_session(
+        &self,
+        user: &str,
+        from: Option<IpAddr>,
+        what: &str,
+        proved: Option<String>,
+    ) -> Result<Session, SignInError> {
         let secret = codec::base64url(&access::random()?);
         let made_ms = time::wall_ms();
         let expires_ms = made_ms.saturating_add(time::millis(SESSION_TTL));
         let session = control::Session { user: user.to_owned(), made_ms, expires_ms };
-        let command = Command::AddSession { key: checksum::sha256(&[secret.as_bytes()]), session };
-        self.order_in_words(&signing_in(user, from), what.to_owned(), command).await?;
+        let key = checksum::sha256(&[secret.as_bytes()]);
+        let command = match proved {
+            Some(password_hash) => Command::SignIn { key, session, password_hash },
+            None => Command::AddSession { key, session },
+        };
+        match self.order_in_words(&signing_in(user, from), what.to_owned(), command).await {
+            // Removed, or given another password, while this one was checked.
+            Err(DoorError::Control(Refused::NotFound { .. })) => return Err(SignInError::Wrong),
+            ordered => ordered?,
+        };
         Ok(Session { secret: Redacted::new(secret), user: user.to_owned(), expires_ms })
     }
 }

@@ -11,8 +11,10 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::node::certificate::CertificateView;
 use crate::node::error::DoorError;
+use crate::proto::control::Command;
 
 /// Wishes that wait: one is read at a time, and a second one would find the same.
 const RELOADS_WAITING: usize = 4;
@@ -82,11 +84,25 @@ impl Node {
     ///
     /// # Errors
     /// [`DoorError::BadConfig`] where it is not good: then everything is as before.
-    pub async fn reload(&self) -> Result<Reloaded, DoorError> {
+    pub async fn reload(&self, caller: &Caller) -> Result<Reloaded, DoorError> {
         let (wish, answer) = oneshot::channel();
         let reloads = self.0.reloads.get().ok_or(DoorError::Stopping)?;
         reloads.try_send(wish).map_err(|_full_or_gone| DoorError::Busy)?;
-        answer.await.map_err(|_gone| DoorError::Stopping)?.map_err(DoorError::BadConfig)
+        let done = answer.await.map_err(|_gone| DoorError::Stopping)?.map_err(DoorError::BadConfig)?;
+        self.tell_reload(caller, &done).await?;
+        Ok(done)
+    }
+
+    /// Notes a reload in the audit.
+    ///
+    /// # Errors
+    /// [`DoorError`]; the reload is done all the same.
+    pub async fn tell_reload(&self, caller: &Caller, done: &Reloaded) -> Result<(), DoorError> {
+        let mut changed = done.changed.clone();
+        changed.extend(done.certificate_changed.then_some("the certificate shown"));
+        let changed = if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") };
+        self.order_in_words(caller, format!("reads the configuration anew: changes {changed}"), Command::Note).await?;
+        Ok(())
     }
 
     /// Free bytes below which writes are refused.

@@ -223,6 +223,22 @@ pub enum Command {
         /// The command.
         command: Box<Self>,
     },
+    /// Gives a user another password; what it may do stays, its sessions end.
+    SetPassword {
+        /// The user.
+        name: String,
+        /// argon2id in PHC text form.
+        password_hash: String,
+    },
+    /// As [`Command::AddSession`] for whoever proved a password; refused where the user has another one by now.
+    SignIn {
+        /// Hash of its secret.
+        key: SessionKey,
+        /// The rest.
+        session: Session,
+        /// Of the password that was proved.
+        password_hash: String,
+    },
 }
 
 /// What a command brought about.
@@ -337,6 +353,11 @@ impl State {
             }
             Command::SetScopes { name, scopes } => self.set_scopes(name, scopes),
             Command::AddSession { key, session } => self.add_session(key, session),
+            Command::SetPassword { name, password_hash } => self.set_password(name, password_hash),
+            Command::SignIn { key, session, password_hash } => match self.users.get(&session.user) {
+                Some(user) if user.password_hash == password_hash => self.add_session(key, session),
+                Some(_) | None => Err(Refused::NotFound { what: "user", name: session.user }),
+            },
             Command::RemoveSession { key } => {
                 Ok(if self.sessions.remove(&key).is_some() { Applied::Removed } else { Applied::Unchanged })
             }
@@ -375,6 +396,8 @@ impl State {
             | Command::AddFirstUser { .. }
             | Command::SetScopes { .. }
             | Command::AddSession { .. }
+            | Command::SetPassword { .. }
+            | Command::SignIn { .. }
             | Command::RemoveSession { .. }
             | Command::Note => return None,
         };
@@ -461,6 +484,16 @@ impl State {
             // Whoever knew the old one must not stay.
             self.sessions.retain(|_, session| session.user != name);
         }
+        Ok(Applied::Changed)
+    }
+
+    fn set_password(&mut self, name: String, password_hash: String) -> Result<Applied, Refused> {
+        let Some(user) = self.users.get_mut(&name) else {
+            return Err(Refused::NotFound { what: "user", name });
+        };
+        user.password_hash = password_hash;
+        // Whoever knew the old one must not stay.
+        self.sessions.retain(|_, session| session.user != name);
         Ok(Applied::Changed)
     }
 

@@ -192,7 +192,12 @@ async fn a_node_is_found_by_flag_then_variable_then_dev_file_then_socket() {
 
     std::fs::create_dir(here.join("ringfort-dev")).unwrap();
     let dev = |url: &str| json!({ "endpoints": [url], "admin_token": admin }).to_string();
-    std::fs::write(here.join("ringfort-dev/dev.json"), dev(&url)).unwrap();
+    let file = here.join("ringfort-dev/dev.json");
+    std::fs::write(&file, dev(&url)).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let open = run(&[], &[("RINGFORT_DATA", &data)]);
+    assert!(open.code == 78 && open.err.contains("nothing was sent"), "{open:?}");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let by_file = run(&[], &[("RINGFORT_DATA", "/nowhere")]);
     assert!(by_file.code == 0 && by_file.err.contains("(./ringfort-dev/dev.json)"), "{by_file:?}");
     std::fs::write(here.join("ringfort-dev/dev.json"), dev(nowhere)).unwrap();

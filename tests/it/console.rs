@@ -413,3 +413,22 @@ async fn streams_are_bounded_and_end_when_the_node_stops() {
     assert!(node.stop().success());
     assert!(begun.elapsed() < std::time::Duration::from_secs(8), "open pages do not hold up a stop");
 }
+
+#[tokio::test]
+async fn a_link_that_was_not_opened_by_hand_asks_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(&dir).await;
+    let mut ann = Browser::signed_in(&node, "ann", &["admin"]).await;
+    let wish = json!({ "user": "ann" });
+    let link = node.owner().tell(Method::POST, "/v1/sign-in-links", &wish).await.map_err(|f| f.message).unwrap();
+    let path = link["path"].as_str().unwrap();
+    for (method, site) in [("GET", "cross-site"), ("HEAD", "none"), ("HEAD", "cross-site")] {
+        let asked = call(&ann.client, method, path, &[("sec-fetch-site", site), ("accept", "text/html")], "").await;
+        assert_eq!((asked.status, asked.header("set-cookie")), (200, None), "{method} {site}");
+    }
+    let by_button = ann.post(path, &[]).await;
+    assert_eq!(by_button.status, 303, "{by_button:?}");
+    ann.keep_cookie(&by_button);
+    assert_eq!(ann.get("/").await.status, 200);
+    assert_eq!(ann.post(path, &[]).await.status, 404, "it is good once");
+}

@@ -310,3 +310,23 @@ async fn the_first_run_is_on_the_terminal_and_the_owner_helps_people_in() {
     assert_eq!((&users["users"][0]["password"], &users["users"][1]["password"]), (&true.into(), &false.into()));
     assert!(!server.log().contains("tall ships"));
 }
+
+#[tokio::test]
+async fn a_link_ends_with_its_user_and_with_a_new_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = open(dir.path()).await;
+    let (node, owner) = (open.node.clone(), Caller::local());
+    let add = async |scope| node.set_scopes(&owner, "bob", vec![scope]).await.unwrap();
+    let link = async || node.make_link(&owner, "bob", Duration::from_secs(60)).await.unwrap().code;
+    add(Scope::Data).await;
+    let of_another_bob = link().await;
+    node.remove_user(&owner, "bob").await.unwrap();
+    add(Scope::Admin).await;
+    assert!(matches!(node.use_link(of_another_bob.reveal(), None).await, Err(SignInError::WrongCode)));
+    let before = link().await;
+    node.set_password(&owner, "bob", secret("tall ships at dawn")).await.unwrap();
+    assert!(matches!(node.use_link(before.reveal(), None).await, Err(SignInError::WrongCode)));
+    assert!(node.use_link(link().await.reveal(), None).await.is_ok());
+    assert!(node.set_password(&owner, "carl", secret("tall ships at dawn")).await.is_err());
+    close(open).await;
+}

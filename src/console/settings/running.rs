@@ -80,7 +80,7 @@ pub async fn configuration(State(node): State<Node>, visit: Visit, uri: Uri) -> 
 
 /// `POST /settings/configuration/reload`.
 pub async fn reload(State(node): State<Node>, visit: Visit) -> Answer {
-    match node.reload().await {
+    match node.reload(&visit.caller).await {
         Ok(_) => Ok(page::see_other("/settings/configuration?done=read")),
         Err(error) => {
             let problem = error.into();

@@ -147,8 +147,7 @@ async fn change_password(
     user: &UserView,
     password: Redacted<String>,
 ) -> Result<(), Problem> {
-    node.put_user(&visit.caller, &user.name, password, user.scopes.clone()).await?;
-    Ok(())
+    Ok(node.set_password(&visit.caller, &user.name, password).await?)
 }
 
 /// `POST /settings/users/{name}/scopes`.

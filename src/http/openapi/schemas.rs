@@ -246,7 +246,7 @@ fn control() -> Vec<(&'static str, Value)> {
         ("TokenWish", token_wish),
         ("TokenMade", token_made),
         ("Tokens", object([("tokens", list_of(token))], [])),
-        ("UserWish", object([("scopes", scopes())], [("password", password)])),
+        ("UserWish", object([], [("scopes", scopes()), ("password", password)])),
         ("LinkWish", object([("user", name())], [("ttl", duration())])),
         ("LinkMade", object([("path", text()), ("expires", instant())], [])),
         ("Claim", object([("code", json!({ "type": ["string", "null"] }))], [])),

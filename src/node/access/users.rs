@@ -43,8 +43,20 @@ impl Node {
     ) -> Result<bool, DoorError> {
         let user = self.new_user(name, password, scopes).await?;
         let applied = self.order(caller, Command::PutUser { name: name.to_owned(), user }).await?;
+        self.drop_links(name);
         self.close_claim();
         Ok(applied == Applied::Made)
+    }
+
+    /// Gives a user another password; what it may do stays, its sessions and sign-in links end.
+    ///
+    /// # Errors
+    /// [`DoorError`]; that of a missing user also where it was removed meanwhile.
+    pub async fn set_password(&self, caller: &Caller, name: &str, password: Redacted<String>) -> Result<(), DoorError> {
+        let password_hash = self.hash_new(name, password).await?;
+        self.order(caller, Command::SetPassword { name: name.to_owned(), password_hash }).await?;
+        self.drop_links(name);
+        Ok(())
     }
 
     /// Changes what a user may do; its sessions go on. A user that is not there is added without a password: it signs
@@ -64,12 +76,13 @@ impl Node {
         Ok(applied == Applied::Made)
     }
 
-    /// Removes a user with all its sessions.
+    /// Removes a user with all its sessions and sign-in links.
     ///
     /// # Errors
     /// [`DoorError::NotFound`] and others.
     pub async fn remove_user(&self, caller: &Caller, name: &str) -> Result<(), DoorError> {
         self.order(caller, Command::RemoveUser { name: name.to_owned() }).await?;
+        self.drop_links(name);
         Ok(())
     }
 
@@ -99,10 +112,15 @@ impl Node {
         password: Redacted<String>,
         scopes: Vec<Scope>,
     ) -> Result<User, DoorError> {
+        let password_hash = self.hash_new(name, password).await?;
+        Ok(User { password_hash, scopes, made_ms: time::wall_ms() })
+    }
+
+    /// The hash of a password that is good enough.
+    async fn hash_new(&self, name: &str, password: Redacted<String>) -> Result<String, DoorError> {
         password::check(name, password.reveal())
             .map_err(|reason| DoorError::OutOfRange { field: "password", reason })?;
-        let password_hash = self.0.doorman.hasher.hash(password).await?;
-        Ok(User { password_hash, scopes, made_ms: time::wall_ms() })
+        self.0.doorman.hasher.hash(password).await
     }
 }
 

@@ -66,6 +66,12 @@ impl Node {
         Ok(SignInLink { code: Redacted::new(code), expires_ms })
     }
 
+    /// Ends a user's links: whoever has one must not come back as somebody else of that name, or past a new password.
+    pub(in crate::node) fn drop_links(&self, user: &str) {
+        let mut links = self.0.doorman.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.0.retain(|_, link| link.user != user);
+    }
+
     /// The user of a link, which is used up.
     pub(super) fn take_link(&self, code: &str) -> Option<String> {
         let mut links = self.0.doorman.links.lock().unwrap_or_else(PoisonError::into_inner);

@@ -180,3 +180,25 @@ fn every_change_by_somebody_is_in_the_audit_and_nothing_else() {
     assert!(state.audit.entries().all(|entry| !entry.what.contains("argon2")));
     assert!(state.audit.entries().next().unwrap().what.contains("bucket `a`: kind siblings, n 3"));
 }
+
+#[test]
+fn who_proved_a_password_that_was_replaced_meanwhile_is_not_let_in() {
+    let mut state = begun();
+    let user = User { password_hash: "old".into(), scopes: vec![Scope::Data], made_ms: 7 };
+    let name = || "ann".to_owned();
+    assert_eq!(state.apply(Command::PutUser { name: name(), user }), Ok(Applied::Made));
+    let session = || Session { user: name(), made_ms: 1, expires_ms: 9 };
+    let sign_in = |key| Command::SignIn { key: [key; 32], session: session(), password_hash: "old".into() };
+    assert_eq!(state.apply(sign_in(1)), Ok(Applied::Made));
+    let new = Command::SetPassword { name: name(), password_hash: "new".into() };
+    assert_eq!(state.apply(new.clone()), Ok(Applied::Changed));
+    assert!(state.sessions.is_empty());
+    let ann = &state.users["ann"];
+    assert_eq!((ann.scopes.as_slice(), ann.made_ms), ([Scope::Data].as_slice(), 7));
+    let gone = || Refused::NotFound { what: "user", name: name() };
+    assert_eq!(state.apply(sign_in(2)), Err(gone()));
+    // And a user that was removed meanwhile does not come back.
+    assert_eq!(state.apply(Command::RemoveUser { name: name() }), Ok(Applied::Removed));
+    assert_eq!(state.apply(new), Err(gone()));
+    assert!(state.users.is_empty());
+}

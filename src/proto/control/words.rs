@@ -34,7 +34,10 @@ impl Command {
                 format!("claims this cluster as its first user `{name}` for {}", list(&user.scopes))
             }
             Self::SetScopes { name, scopes } => format!("sets what user `{name}` may do to {}", list(scopes)),
-            Self::AddSession { session, .. } => format!("signs in as `{}`", session.user),
+            Self::SetPassword { name, .. } => format!("gives user `{name}` another password"),
+            Self::AddSession { session, .. } | Self::SignIn { session, .. } => {
+                format!("signs in as `{}`", session.user)
+            }
             Self::RemoveSession { .. } => "signs out".to_owned(),
             Self::Note => "notes something".to_owned(),
             Self::Ordered { what, .. } => what.clone(),
