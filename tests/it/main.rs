@@ -25,6 +25,7 @@ mod full_disk;
 mod lists;
 mod load;
 mod million;
+mod openapi;
 mod routes;
 mod sign_in;
 mod support;

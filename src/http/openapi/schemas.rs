@@ -238,7 +238,10 @@ fn control() -> Vec<(&'static str, Value)> {
         [],
     );
     let password = json!({ "type": "string", "format": "password", "minLength": PASSWORD_CHARS_MIN, "maxLength": PASSWORD_BYTES_MAX });
-    let user = object([("name", name()), ("scopes", scopes()), ("made", instant())], []);
+    let user = object(
+        [("name", name()), ("scopes", scopes()), ("made", instant()), ("password", flag()), ("sessions", count())],
+        [],
+    );
     vec![
         ("BucketWish", wish),
         ("Bucket", bucket),
