@@ -53,6 +53,10 @@ impl Node {
     /// # Errors
     /// [`DoorError`]; that of a missing user also where it was removed meanwhile.
     pub async fn set_password(&self, caller: &Caller, name: &str, password: Redacted<String>) -> Result<(), DoorError> {
+        // Said before anything about the password; decided when the command is applied.
+        if !self.state().users.contains_key(name) {
+            return Err(DoorError::NotFound { what: "user", name: name.to_owned() });
+        }
         let password_hash = self.hash_new(name, password).await?;
         self.order(caller, Command::SetPassword { name: name.to_owned(), password_hash }).await?;
         self.drop_links(name);
