@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::Uri;
 use serde::Deserialize;
+use serde::Deserializer;
 use serde_json::Value;
 use serde_json::json;
 
@@ -36,7 +37,13 @@ struct TokenDocument {
 #[serde(deny_unknown_fields)]
 struct UserDocument {
     password: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     scopes: Option<Vec<Scope>>,
+}
+
+/// A member that may be missing, but is no `null`.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Scope>>, D::Error> {
+    Vec::deserialize(from).map(Some)
 }
 
 #[derive(Deserialize)]
