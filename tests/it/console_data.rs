@@ -24,7 +24,7 @@ const HOSTILE: [&[u8]; 22] = [
     b"../../etc/passwd",
     b"a%2Fb%",
     b"a+b&c=d;e#f?g",
-    b"it's \"quoted\" `x` $(touch /tmp/x) $HOME ${y}",
+    b"it's \"quoted\" `x` $(touch touched) $HOME ${y}",
     b"back\\slash\\n",
     b"line\nfeed\r\ttab",
     b"\0",
@@ -639,6 +639,7 @@ async fn code_for_a_key_works_as_it_is_pasted_whatever_the_key() {
             printed(&run(language, &read), "hello");
         }
     }
+    assert!(!dir.path().join("touched").exists(), "a shell ran what a key says");
 }
 
 /// Stores a value as the only one.
@@ -671,6 +672,7 @@ async fn code_that_is_compiled_compiles_and_works() {
         assert!(String::from_utf8_lossy(&ran.stdout).starts_with("HTTP/1.1 200 OK\r\n"), "{ran:?}");
     }
     assert_eq!(stored(&client, "s", key).await.json(), json!({ "hello": "world" }));
+    assert!(!dir.path().join("touched").exists(), "a shell ran what a key says");
     // Go is checked where it is there.
     if Command::new("go").arg("version").output().is_ok() {
         for (what, expected) in [("read", "hello"), ("write", "\"outcome\":\"ok\"")] {
