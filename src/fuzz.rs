@@ -7,6 +7,7 @@ use axum::http::HeaderValue;
 use axum::http::Uri;
 
 use crate::base::checksum;
+use crate::base::checksum::HmacKey;
 use crate::base::id::BucketId;
 use crate::base::redact::Redacted;
 use crate::config::Config;
@@ -54,7 +55,7 @@ pub fn codecs(bytes: &[u8]) {
         assert_eq!(Object::decode(&place, &object.encode(&place)), Ok(object.clone()));
         let _seen = (object.etag(0), object.live(u64::MAX).count());
     }
-    let secret = Redacted::new([7; 32]);
+    let secret = Redacted::new(HmacKey::new(&[7; 32]));
     let text = String::from_utf8_lossy(bytes);
     assert!(token::decode(&secret, &place, &text).is_err(), "nobody can guess this secret");
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 
+use crate::base::checksum::HmacKey;
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
 use crate::base::redact::Redacted;
@@ -67,7 +68,7 @@ struct Inner {
     authority: Authority,
     store: DiskStore,
     consensus: Box<dyn Consensus>,
-    context_secret: Redacted<[u8; 32]>,
+    context_secret: Redacted<HmacKey>,
     ops: vnode::OpIds,
     places: Places,
     telemetry: Telemetry,

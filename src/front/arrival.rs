@@ -5,6 +5,7 @@ use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::task::Context;
 use std::task::Poll;
@@ -22,45 +23,57 @@ use crate::node::Node;
 use crate::node::error::DoorError;
 use crate::node::places::Place;
 
-/// Where the place is kept once it is taken.
+/// The place of a request, until its answer is made.
+pub enum Held {
+    /// It was taken at once.
+    Now(Place),
+    /// It is taken with the end of the body, which may be after this is gone.
+    WithBody(Shelf),
+}
+
+/// Where the place is put once the body has come.
 #[derive(Clone, Default)]
-pub struct Held(Arc<Mutex<Option<Place>>>);
+pub struct Shelf(Arc<Mutex<Option<Place>>>);
 
-impl Held {
-    fn put(&self, place: Place) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
-    }
-
-    /// Takes it out.
-    #[must_use]
-    pub fn take(&self) -> Option<Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, Option<Place>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes a place for a request, to be held until its answer is made: at once where no body is waited for, else with
-/// the end of the body, which then fails with [`DoorError::Busy`] where all places are taken.
+impl Held {
+    /// The answer is made.
+    pub fn release(self) {
+        if let Self::WithBody(shelf) = self {
+            drop(shelf.lock().take());
+        }
+    }
+}
+
+/// Takes a place for a request: at once where no body is waited for, else with the end of the body, which then fails
+/// with [`DoorError::Busy`] where all places are taken.
 ///
 /// # Errors
 /// [`DoorError::Busy`].
-pub fn take_place(node: &Node, request: Request, held: &Held) -> Result<Request, DoorError> {
+pub fn take_place(node: &Node, request: Request) -> Result<(Request, Held), DoorError> {
     let reads_no_body = [Method::GET, Method::HEAD, Method::DELETE].contains(request.method());
     if reads_no_body || request.body().is_end_stream() {
-        held.put(node.enter()?);
-        return Ok(request);
+        return Ok((request, Held::Now(node.enter()?)));
     }
     // Asked again when the body has come; now, because nobody should send one for nothing.
     if node.is_full() {
         return Err(DoorError::Busy);
     }
-    let arriving = |body| Body::new(Arriving { node: node.clone(), body, held: held.clone(), arrived: false });
-    Ok(request.map(arriving))
+    let shelf = Shelf::default();
+    let held = Held::WithBody(shelf.clone());
+    let arriving = |body| Body::new(Arriving { node: node.clone(), body, shelf, arrived: false });
+    Ok((request.map(arriving), held))
 }
 
 struct Arriving {
     node: Node,
     body: Body,
-    held: Held,
+    shelf: Shelf,
     arrived: bool,
 }
 
@@ -76,7 +89,7 @@ impl HttpBody for Arriving {
         if frame.is_none() && !self.arrived {
             self.arrived = true;
             match self.node.enter() {
-                Ok(place) => self.held.put(place),
+                Ok(place) => *self.shelf.lock() = Some(place),
                 Err(busy) => return Poll::Ready(Some(Err(busy.into()))),
             }
         }

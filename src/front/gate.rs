@@ -99,17 +99,14 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
         Ok(Entrance::Counted) if gate.node.is_full() => {
             (row.refuse)(&gate.node, Problem::from(DoorError::Busy), &RefusedRequest::of(&request))
         }
-        Ok(Entrance::Counted) => {
-            let place = arrival::Held::default();
-            match arrival::take_place(&gate.node, request, &place) {
-                Ok(request) => {
-                    let response = next.run(request).await;
-                    drop(place.take());
-                    response
-                }
-                Err(busy) => Problem::from(busy).into_response(),
+        Ok(Entrance::Counted) => match arrival::take_place(&gate.node, request) {
+            Ok((request, place)) => {
+                let response = next.run(request).await;
+                place.release();
+                response
             }
-        }
+            Err(busy) => Problem::from(busy).into_response(),
+        },
         Err(problem) => (row.refuse)(&gate.node, problem, &RefusedRequest::of(&request)),
     };
     harden(&mut response, cache_of(&route));

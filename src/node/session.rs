@@ -52,7 +52,7 @@ impl Doorman {
     pub fn new() -> Result<Self, DoorError> {
         Ok(Self {
             hasher: Hasher::default(),
-            guard: Mutex::new(Guard::new(access::random()?)),
+            guard: Mutex::new(Guard::new(&access::random()?)),
             claim: Mutex::default(),
             links: Mutex::default(),
         })

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::base::checksum::HmacKey;
 use crate::base::id::BucketId;
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
@@ -137,8 +138,8 @@ impl std::fmt::Debug for Birth {
 impl Birth {
     /// The secret behind `Ringfort-Context`.
     #[must_use]
-    pub fn context_secret(&self) -> Redacted<[u8; 32]> {
-        Redacted::new(self.context_secret)
+    pub fn context_secret(&self) -> Redacted<HmacKey> {
+        Redacted::new(HmacKey::new(&self.context_secret))
     }
 }
 

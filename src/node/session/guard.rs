@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
 
-use crate::base::checksum;
+use crate::base::checksum::HmacKey;
 use crate::base::limits::AUDIT_FAILURES_APART_MAX;
 use crate::base::limits::AUDIT_FAILURES_EVERY;
 use crate::base::limits::SIGN_IN_FORGET;
@@ -36,7 +36,7 @@ type Failed = (String, Option<IpAddr>);
 
 /// Who was wrong how often.
 pub struct Guard {
-    secret: [u8; 32],
+    secret: HmacKey,
     throttle: Throttle,
     /// Failures not yet in the audit, by what is told apart; the last who came when there was no more room, together.
     untold: BTreeMap<Failed, u64>,
@@ -47,16 +47,16 @@ pub struct Guard {
 impl Guard {
     /// Knows nobody; the secret keeps others from aiming at a record.
     #[must_use]
-    pub fn new(secret: [u8; 32]) -> Self {
+    pub fn new(secret: &[u8; 32]) -> Self {
         let throttle = Throttle::new(SIGN_IN_RECORDS_MAX, time::millis(SIGN_IN_FORGET));
-        Self { secret, throttle, untold: BTreeMap::new(), others: 0, told_ms: 0 }
+        Self { secret: HmacKey::new(secret), throttle, untold: BTreeMap::new(), others: 0, told_ms: 0 }
     }
 
     fn begin(&mut self, account: &str, from: Option<IpAddr>, now_ms: u64) -> Result<Attempt, SignInError> {
         let address = network(from);
         let attempt = Attempt {
-            account: checksum::hmac_16(&self.secret, &[b"account", &address, account.as_bytes()]),
-            address: checksum::hmac_16(&self.secret, &[b"address", &address]),
+            account: self.secret.mac_16(&[b"account", &address, account.as_bytes()]),
+            address: self.secret.mac_16(&[b"address", &address]),
         };
         let first_ms = time::millis(SIGN_IN_WAIT_FIRST);
         let rule = |free, max| Rule { free, first_ms, max_ms: time::millis(max) };
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn one_address_does_not_hold_up_another_and_one_account_not_the_others() {
-        let mut guard = Guard::new([7; 32]);
+        let mut guard = Guard::new(&[7; 32]);
         let taken = (0..1000).filter(|_| guard.begin("admin", ip("10.0.0.1"), 0).is_ok()).count();
         assert_eq!(taken, 6);
         assert!(guard.begin("admin", ip("10.0.0.2"), 0).is_ok());
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn however_many_fail_the_audit_gets_a_few_lines_a_minute_that_count_them_all() {
-        let mut guard = Guard::new([7; 32]);
+        let mut guard = Guard::new(&[7; 32]);
         for round in 0..500_u32 {
             guard.count(("as `ann`".to_owned(), ip("10.0.0.1")));
             guard.count(("as nobody".to_owned(), Some(IpAddr::V4(round.into()))));

@@ -5,7 +5,7 @@
 //! base64url( [version = 1][postcard context][hmac: 16 bytes over place and the bytes before] )
 //! ```
 
-use crate::base::checksum;
+use crate::base::checksum::HmacKey;
 use crate::base::codec;
 use crate::base::redact::Redacted;
 use crate::proto::causal::Context;
@@ -23,9 +23,9 @@ pub struct BadContext;
 
 /// The text of a context for the key at `place`.
 #[must_use]
-pub fn encode(secret: &Redacted<[u8; 32]>, place: &IndexKey, context: &Context) -> String {
+pub fn encode(secret: &Redacted<HmacKey>, place: &IndexKey, context: &Context) -> String {
     let mut bytes = postcard::to_extend(context, vec![VERSION]).unwrap_or_default();
-    let mac = checksum::hmac_16(secret.reveal(), &[place.as_bytes(), &bytes]);
+    let mac = secret.reveal().mac_16(&[place.as_bytes(), &bytes]);
     bytes.extend_from_slice(&mac);
     codec::base64url(&bytes)
 }
@@ -34,13 +34,13 @@ pub fn encode(secret: &Redacted<[u8; 32]>, place: &IndexKey, context: &Context) 
 ///
 /// # Errors
 /// [`BadContext`] for anything this cluster did not issue for this key.
-pub fn decode(secret: &Redacted<[u8; 32]>, place: &IndexKey, text: &str) -> Result<Context, BadContext> {
+pub fn decode(secret: &Redacted<HmacKey>, place: &IndexKey, text: &str) -> Result<Context, BadContext> {
     if text.len() > TOKEN_BYTES_MAX {
         return Err(BadContext);
     }
     let bytes = codec::from_base64url(text).ok_or(BadContext)?;
     let (signed, mac) = bytes.split_last_chunk::<MAC_BYTES>().ok_or(BadContext)?;
-    let expected = checksum::hmac_16(secret.reveal(), &[place.as_bytes(), signed]);
+    let expected = secret.reveal().mac_16(&[place.as_bytes(), signed]);
     // Compared without an early exit, so that a forger learns nothing from the time it takes.
     let differs = expected.iter().zip(mac).fold(0, |differs, (a, b)| differs | (a ^ b));
     let (version, body) = signed.split_first().ok_or(BadContext)?;
@@ -58,6 +58,7 @@ mod tests {
     use super::BadContext;
     use super::decode;
     use super::encode;
+    use crate::base::checksum::HmacKey;
     use crate::base::id::BucketId;
     use crate::base::id::Incarnation;
     use crate::base::id::NodeId;
@@ -72,13 +73,13 @@ mod tests {
     fn a_context_is_good_for_its_key_and_its_cluster_only() {
         let place = IndexKey::new(BucketId(1), &Key::new(b"a".to_vec()).unwrap());
         let other = IndexKey::new(BucketId(1), &Key::new(b"b".to_vec()).unwrap());
-        let secret = Redacted::new([7; 32]);
+        let secret = Redacted::new(HmacKey::new(&[7; 32]));
         let mut context = Context::new();
         context.add_run(Dot { actor: Actor { node: NodeId(1), incarnation: Incarnation(9) }, counter: 3 });
         let text = encode(&secret, &place, &context);
         assert_eq!(decode(&secret, &place, &text), Ok(context));
         assert_eq!(decode(&secret, &other, &text), Err(BadContext));
-        assert_eq!(decode(&Redacted::new([8; 32]), &place, &text), Err(BadContext));
+        assert_eq!(decode(&Redacted::new(HmacKey::new(&[8; 32])), &place, &text), Err(BadContext));
         for bad in ["", "x", "AAAA", &text[1..], &format!("{text}AA"), &"A".repeat(20_000)] {
             assert_eq!(decode(&secret, &place, bad), Err(BadContext));
         }
