@@ -6,6 +6,7 @@ pub mod causal;
 pub mod certificate;
 pub mod control;
 pub mod key;
+pub mod mutant;
 pub mod object;
 pub mod password;
 pub mod ring;
