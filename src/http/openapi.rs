@@ -58,7 +58,8 @@ fn operation(route: &Route, path: &str, described: Described) -> Value {
         .collect();
     parameters.extend(described.parameters);
     let mut responses = Map::new();
-    for (status, text, content) in described.responses.into_iter().chain(refusals(route.need)) {
+    // What an operation says itself of a status counts.
+    for (status, text, content) in refusals(route.need).into_iter().chain(described.responses) {
         responses.insert(status.to_string(), response(text, content));
     }
     let mut operation = json!({
@@ -113,6 +114,8 @@ fn refusals(need: Need) -> Vec<(u16, &'static str, Content)> {
 fn security(need: Need) -> Value {
     if need == Need::Nothing {
         json!([])
+    } else if need == Need::SignedIn {
+        json!([{ "session": [] }])
     } else if need == Need::Metrics {
         json!([{}, { "bearer": [] }])
     } else {

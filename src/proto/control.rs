@@ -239,6 +239,18 @@ pub enum Command {
         /// Of the password that was proved.
         password_hash: String,
     },
+    /// Gives a user who proved its password another one: all its sessions end and this one begins. Refused where the
+    /// user has another password by now.
+    ChangePassword {
+        /// Hash of the new session's secret.
+        key: SessionKey,
+        /// The rest.
+        session: Session,
+        /// Of the password that was proved.
+        proved_hash: String,
+        /// argon2id in PHC text form.
+        password_hash: String,
+    },
 }
 
 /// What a command brought about.
@@ -354,10 +366,16 @@ impl State {
             Command::SetScopes { name, scopes } => self.set_scopes(name, scopes),
             Command::AddSession { key, session } => self.add_session(key, session),
             Command::SetPassword { name, password_hash } => self.set_password(name, password_hash),
-            Command::SignIn { key, session, password_hash } => match self.users.get(&session.user) {
-                Some(user) if user.password_hash == password_hash => self.add_session(key, session),
-                Some(_) | None => Err(Refused::NotFound { what: "user", name: session.user }),
-            },
+            Command::SignIn { key, session, password_hash } => {
+                self.check_proved(&session.user, &password_hash)?;
+                self.add_session(key, session)
+            }
+            Command::ChangePassword { key, session, proved_hash, password_hash } => {
+                self.check_proved(&session.user, &proved_hash)?;
+                self.set_password(session.user.clone(), password_hash)?;
+                self.add_session(key, session)?;
+                Ok(Applied::Changed)
+            }
             Command::RemoveSession { key } => {
                 Ok(if self.sessions.remove(&key).is_some() { Applied::Removed } else { Applied::Unchanged })
             }
@@ -398,6 +416,7 @@ impl State {
             | Command::AddSession { .. }
             | Command::SetPassword { .. }
             | Command::SignIn { .. }
+            | Command::ChangePassword { .. }
             | Command::RemoveSession { .. }
             | Command::Note => return None,
         };
@@ -479,12 +498,18 @@ impl State {
             return Ok(Applied::Made);
         };
         let other_password = known.password_hash != user.password_hash;
-        *known = user;
+        *known = User { made_ms: known.made_ms, ..user };
         if other_password {
             // Whoever knew the old one must not stay.
             self.sessions.retain(|_, session| session.user != name);
         }
         Ok(Applied::Changed)
+    }
+
+    /// Refused as if the user were not there: whoever proved a password that was replaced meanwhile proved nothing.
+    fn check_proved(&self, name: &str, password_hash: &str) -> Result<(), Refused> {
+        let holds = self.users.get(name).is_some_and(|user| user.password_hash == password_hash);
+        if holds { Ok(()) } else { Err(Refused::NotFound { what: "user", name: name.to_owned() }) }
     }
 
     fn set_password(&mut self, name: String, password_hash: String) -> Result<Applied, Refused> {

@@ -21,7 +21,12 @@ pub fn reference(name: &str) -> Value {
 
 /// How callers say who they are.
 pub fn security() -> Value {
-    json!({ "bearer": { "type": "http", "scheme": "bearer", "description": "A token of `ringfort token create`" } })
+    let session =
+        "Of a sign-in at the console; over plain HTTP on loopback the cookie is `ringfort-` and the cluster's id";
+    json!({
+        "bearer": { "type": "http", "scheme": "bearer", "description": "A token of `ringfort token create`" },
+        "session": { "type": "apiKey", "in": "cookie", "name": "__Host-ringfort", "description": session },
+    })
 }
 
 /// An object with these members and no others.
@@ -237,7 +242,7 @@ fn control() -> Vec<(&'static str, Value)> {
         [("id", count()), ("name", name()), ("scopes", scopes()), ("made", instant()), ("expires", expires)],
         [],
     );
-    let password = json!({ "type": "string", "format": "password", "minLength": PASSWORD_CHARS_MIN, "maxLength": PASSWORD_BYTES_MAX });
+    let password = || json!({ "type": "string", "format": "password", "minLength": PASSWORD_CHARS_MIN, "maxLength": PASSWORD_BYTES_MAX });
     let user = object(
         [("name", name()), ("scopes", scopes()), ("made", instant()), ("password", flag()), ("sessions", count())],
         [],
@@ -249,7 +254,8 @@ fn control() -> Vec<(&'static str, Value)> {
         ("TokenWish", token_wish),
         ("TokenMade", token_made),
         ("Tokens", object([("tokens", list_of(token))], [])),
-        ("UserWish", object([], [("scopes", scopes()), ("password", password)])),
+        ("UserWish", object([], [("scopes", scopes()), ("password", password())])),
+        ("PasswordWish", object([("current", text()), ("new", password())], [])),
         ("LinkWish", object([("user", name())], [("ttl", duration())])),
         ("LinkMade", object([("path", text()), ("expires", instant())], [])),
         ("Claim", object([("code", json!({ "type": ["string", "null"] }))], [])),

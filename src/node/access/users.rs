@@ -109,6 +109,12 @@ impl Node {
         state.users.iter().map(view).collect()
     }
 
+    /// Whether a password signs this user in; without one only one-time links do.
+    #[must_use]
+    pub fn has_password(&self, name: &str) -> bool {
+        self.state().users.get(name).is_some_and(|user| user.password_hash != NO_PASSWORD)
+    }
+
     /// A user with a password that is good enough.
     pub(in crate::node) async fn new_user(
         &self,
@@ -121,7 +127,7 @@ impl Node {
     }
 
     /// The hash of a password that is good enough.
-    async fn hash_new(&self, name: &str, password: Redacted<String>) -> Result<String, DoorError> {
+    pub(in crate::node) async fn hash_new(&self, name: &str, password: Redacted<String>) -> Result<String, DoorError> {
         password::check(name, password.reveal())
             .map_err(|reason| DoorError::OutOfRange { field: "password", reason })?;
         self.0.doorman.hasher.hash(password).await

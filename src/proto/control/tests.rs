@@ -197,8 +197,30 @@ fn who_proved_a_password_that_was_replaced_meanwhile_is_not_let_in() {
     assert_eq!((ann.scopes.as_slice(), ann.made_ms), ([Scope::Data].as_slice(), 7));
     let gone = || Refused::NotFound { what: "user", name: name() };
     assert_eq!(state.apply(sign_in(2)), Err(gone()));
+    let change = |proved: &str, key| Command::ChangePassword {
+        key: [key; 32],
+        session: session(),
+        proved_hash: proved.into(),
+        password_hash: "newer".into(),
+    };
+    let before = state.clone();
+    assert_eq!(state.apply(change("old", 3)), Err(gone()));
+    assert_eq!(state, before);
+    state.apply(Command::AddSession { key: [4; 32], session: session() }).unwrap();
+    assert_eq!(state.apply(change("new", 5)), Ok(Applied::Changed));
+    assert_eq!(state.sessions.keys().collect::<Vec<_>>(), [&[5; 32]], "all others have ended");
+    assert_eq!((state.users["ann"].password_hash.as_str(), state.users["ann"].made_ms), ("newer", 7));
     // And a user that was removed meanwhile does not come back.
     assert_eq!(state.apply(Command::RemoveUser { name: name() }), Ok(Applied::Removed));
     assert_eq!(state.apply(new), Err(gone()));
     assert!(state.users.is_empty());
+}
+
+#[test]
+fn who_gets_another_password_or_scopes_is_there_since_the_same_moment() {
+    let mut state = begun();
+    state.apply(put("ann", user(&[Scope::Admin], "x"))).unwrap();
+    let later = User { made_ms: 99, ..user(&[Scope::Data], "y") };
+    assert_eq!(state.apply(put("ann", later.clone())), Ok(Applied::Changed));
+    assert_eq!(state.users["ann"], User { made_ms: 1, ..later });
 }

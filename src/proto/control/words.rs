@@ -38,6 +38,7 @@ impl Command {
             Self::AddSession { session, .. } | Self::SignIn { session, .. } => {
                 format!("signs in as `{}`", session.user)
             }
+            Self::ChangePassword { .. } => "changes their own password, which ends their other sessions".to_owned(),
             Self::RemoveSession { .. } => "signs out".to_owned(),
             Self::Note => "notes something".to_owned(),
             Self::Ordered { what, .. } => what.clone(),

@@ -51,6 +51,7 @@ const PAGES: &[(&str, &str)] = &[
     ("certificates", "/settings/certificates"),
     ("configuration", "/settings/configuration"),
     ("audit", "/settings/audit"),
+    ("password", "/settings/password"),
 ];
 
 /// Pages for who is not signed in.
