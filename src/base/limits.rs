@@ -263,7 +263,8 @@ pub const LOG_REFUSALS_MAX: u32 = 10;
 /// See [`LOG_REFUSALS_MAX`].
 pub const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(60);
 
-/// Entries of the audit that are kept, about 3 MiB on every node; older ones are in backups and in nothing else.
+/// Entries that are kept of each chain of the audit, about 3 MiB on every node; older ones are in backups, and in the
+/// logs as long as those are kept.
 pub const AUDIT_ENTRIES_MAX: usize = 10_000;
 /// Entries of one page of the audit.
 pub const AUDIT_PAGE_MAX: usize = 1000;

@@ -18,6 +18,7 @@ use crate::base::limits::USER_SESSIONS_MAX;
 use crate::base::limits::USERS_MAX;
 use crate::base::redact::Redacted;
 use crate::proto::audit::By;
+use crate::proto::audit::Chain;
 use crate::proto::audit::Log;
 use crate::proto::audit::Outcome;
 use crate::proto::audit::Via;
@@ -27,6 +28,7 @@ use crate::proto::key;
 use crate::proto::scope::Scope;
 
 pub mod first;
+pub mod second;
 mod words;
 
 #[cfg(test)]
@@ -113,6 +115,9 @@ pub struct State {
     pub sessions: BTreeMap<SessionKey, Session>,
     /// Who changed what.
     pub audit: Log,
+    /// Of that, what concerns who gets in, once more: a chain and a budget of its own, which nobody but those who give
+    /// access can use up.
+    pub access_audit: Log,
 }
 
 /// How a cluster begins.
@@ -251,6 +256,8 @@ pub enum Command {
         /// argon2id in PHC text form.
         password_hash: String,
     },
+    /// As [`Command::Note`], for what concerns who gets in.
+    NoteAccess,
 }
 
 /// What a command brought about.
@@ -379,7 +386,7 @@ impl State {
             Command::RemoveSession { key } => {
                 Ok(if self.sessions.remove(&key).is_some() { Applied::Removed } else { Applied::Unchanged })
             }
-            Command::Note => Ok(Applied::Noted),
+            Command::Note | Command::NoteAccess => Ok(Applied::Noted),
             Command::Ordered { by, what, command } => self.order(by, what, *command),
         }
     }
@@ -390,8 +397,12 @@ impl State {
         {
             return Err(Refused::LastAdmin(name.to_owned()));
         }
+        let concerns_access = command.concerns_access();
         let applied = self.apply(command)?;
         if let Some(outcome) = applied.outcome() {
+            if concerns_access {
+                self.access_audit.push(by.clone(), what.clone(), outcome);
+            }
             self.audit.push(by, what, outcome);
         }
         Ok(applied)
@@ -418,7 +429,8 @@ impl State {
             | Command::SignIn { .. }
             | Command::ChangePassword { .. }
             | Command::RemoveSession { .. }
-            | Command::Note => return None,
+            | Command::Note
+            | Command::NoteAccess => return None,
         };
         let mut admins = self.users.iter().filter(|(_, user)| user.is_admin()).map(|(admin, _)| admin);
         (admins.next() == Some(name) && admins.next().is_none()).then_some(name)
@@ -464,6 +476,15 @@ impl State {
                 Ok(Applied::Changed)
             }
             None => Err(Refused::NotFound { what: "bucket", name: bucket }),
+        }
+    }
+
+    /// One of the chains of the audit.
+    #[must_use]
+    pub fn audit_chain(&self, chain: Chain) -> &Log {
+        match chain {
+            Chain::All => &self.audit,
+            Chain::Access => &self.access_audit,
         }
     }
 

@@ -307,6 +307,12 @@ fn removed() -> Described {
 fn audit() -> Described {
     let limit = json!({ "type": "integer", "minimum": 1, "maximum": AUDIT_PAGE_MAX });
     let parameters = vec![
+        query(
+            "chain",
+            "All changes, or those of users, tokens and scopes, which have numbers and a budget of their own",
+            json!({ "enum": ["all", "access"] }),
+            "all",
+        ),
         query("after", "Only entries behind this number", json!({ "type": "integer", "minimum": 0 }), 0),
         query("limit", "Entries of a page", limit, 100),
     ];
