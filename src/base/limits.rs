@@ -49,6 +49,10 @@ pub const LIST_PAGE_MAX: usize = 1000;
 /// Rows of one page of the console's tables: two screens of a large display, and within the page's weight.
 pub const PAGE_ROWS_MAX: usize = 100;
 
+/// Bytes of the rows of such a page: a key of 1 KiB is up to 3 KiB in the address of its page. A hundred keys
+/// like UUIDs fit; with everything around and loaded the page stays within 150 KiB.
+pub const PAGE_ROWS_BYTES_MAX: usize = 32 * 1024;
+
 /// Bytes of text that the console shows of the values of one key, all siblings together: with escapes and everything
 /// around it the page stays within 150 KiB.
 pub const PREVIEW_BYTES_MAX: usize = 16 * 1024;
