@@ -235,7 +235,12 @@ fn control() -> Vec<(&'static str, Value)> {
         ],
         [],
     );
-    let token_wish = object([("name", name()), ("scopes", scopes())], [("ttl", duration())]);
+    // A number alone would be taken for that of another token.
+    let mut token_name = name();
+    if let Value::Object(token_name) = &mut token_name {
+        token_name.insert("not".to_owned(), json!({ "pattern": "^[0-9]*$" }));
+    }
+    let token_wish = object([("name", token_name), ("scopes", scopes())], [("ttl", duration())]);
     let token_made = object([("id", count()), ("name", name()), ("scopes", scopes()), ("token", text())], []);
     let expires = json!({ "type": ["string", "null"], "format": "date-time" });
     let token = object(
