@@ -90,7 +90,7 @@ const KEYS: [KeyDefinition; 9] = [
     KeyDefinition {
         name: "names",
         default: "",
-        help: "further names and addresses for the node's own certificate, comma-separated",
+        help: "further names and addresses of this node, for its certificate and as hosts over plain HTTP; comma-separated",
         live: true,
         check: check_names,
     },

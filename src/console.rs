@@ -7,6 +7,7 @@ use axum::routing::get;
 use axum::routing::post;
 
 use crate::console::settings::audit;
+use crate::console::settings::password;
 use crate::console::settings::running;
 use crate::console::settings::tokens;
 use crate::console::settings::users;
@@ -68,6 +69,8 @@ const ROUTES: &[Route] = &[
     Route::page("GET", "/settings/certificates", Need::Observe, "Authority and certificate"),
     Route::page("GET", "/settings/configuration", Need::Observe, "The configuration, and where it came from"),
     Route::page("GET", "/settings/audit", Need::Admin, "Who changed what"),
+    Route::page("GET", password::PATH, Need::SignedIn, "One's own password"),
+    Route::page("POST", password::PATH, Need::SignedIn, "Change it, which ends one's other sessions"),
     Route::page("POST", running::RELOAD, Need::Admin, "Read the configuration again"),
     Route::page("POST", "/theme", Need::Nothing, "Keep the choice of a theme"),
 ];
@@ -100,6 +103,7 @@ fn router(node: &Node) -> Router<Node> {
         .route("/settings/certificates", get(running::certificates))
         .route("/settings/configuration", get(running::configuration))
         .route("/settings/audit", get(audit::list))
+        .route(password::PATH, get(password::show).post(password::change))
         .route(running::RELOAD, post(running::reload))
         .route("/theme", post(theme::choose))
         .merge(data::router())

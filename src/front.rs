@@ -10,6 +10,7 @@ pub mod crowd;
 pub mod framing;
 pub mod gate;
 pub mod guest;
+pub mod host;
 pub mod linger;
 pub mod origin;
 pub mod path;

@@ -111,7 +111,7 @@
       this.readyState = EventSource.OPEN;
       this.names = new Set();
       streams.add(this);
-      this.addEventListener("beat", () => { state.last = Date.now(); });
+      this.addEventListener("beat", () => { state.since = state.last = Date.now(); });
       this.addEventListener("end", () => location.reload());
       this.wake();
     }
@@ -144,10 +144,12 @@
   const tell = () => {
     if (!streams.size || !$("live")) return;
     const fresh = Date.now() - state.last < SILENCE_MS;
-    if (fresh) state.since = state.last;
     const since = state.since ? " since " + clock.format(state.since) : "";
-    const [kind, icon, text] = state.paused ? ["", "pause", "Paused" + since] : fresh ? ["ok", "live", "Live"]
-      : document.hidden || Date.now() - began < SILENCE_MS && !state.since ? ["", "clock", "Connecting"] : ["bad", "warn", "Stale" + since];
+    const [name, kind, icon, text] = state.paused ? ["paused", "", "pause", "Paused" + since]
+      : fresh ? ["live", "ok", "live", "Live"]
+      : document.hidden || Date.now() - began < SILENCE_MS && !state.since ? ["connecting", "", "clock", "Connecting"]
+      : ["stale", "bad", "warn", "Stale" + since];
+    document.documentElement.dataset.live = name;
     $("live").hidden = false;
     const mark = $("live-state").firstElementChild;
     if (mark.dataset.says === text) return;

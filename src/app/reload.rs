@@ -198,6 +198,7 @@ impl Live {
                 help: row.help,
             }
         });
-        self.node.note_settings(Settings { config: entries.collect(), certificate: self.certificate.clone() });
+        let (config, names) = (entries.collect(), self.in_force.names());
+        self.node.note_settings(Settings { names, config, certificate: self.certificate.clone() });
     }
 }

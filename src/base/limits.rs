@@ -49,6 +49,10 @@ pub const LIST_PAGE_MAX: usize = 1000;
 /// Rows of one page of the console's tables: two screens of a large display, and within the page's weight.
 pub const PAGE_ROWS_MAX: usize = 100;
 
+/// Bytes of the rows of such a page: a key of 1 KiB is up to 3 KiB in the address of its page. A hundred keys
+/// like UUIDs fit; with everything around and loaded the page stays within 150 KiB.
+pub const PAGE_ROWS_BYTES_MAX: usize = 32 * 1024;
+
 /// Bytes of text that the console shows of the values of one key, all siblings together: with escapes and everything
 /// around it the page stays within 150 KiB.
 pub const PREVIEW_BYTES_MAX: usize = 16 * 1024;
@@ -263,7 +267,8 @@ pub const LOG_REFUSALS_MAX: u32 = 10;
 /// See [`LOG_REFUSALS_MAX`].
 pub const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(60);
 
-/// Entries of the audit that are kept, about 3 MiB on every node; older ones are in backups and in nothing else.
+/// Entries that are kept of each chain of the audit, about 3 MiB on every node; older ones are in backups, and in the
+/// logs as long as those are kept.
 pub const AUDIT_ENTRIES_MAX: usize = 10_000;
 /// Entries of one page of the audit.
 pub const AUDIT_PAGE_MAX: usize = 1000;

@@ -13,6 +13,7 @@ use crate::cli::client::Client;
 use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
+use crate::proto::audit::Chain;
 use crate::proto::audit::Shown;
 
 /// Between two questions for new entries.
@@ -24,6 +25,9 @@ pub struct AuditArguments {
     /// Go on with new entries as they come; with --json one document a line
     #[arg(long)]
     follow: bool,
+    /// Only changes of who gets in: users, tokens, scopes, the claim; numbered, chained and kept by themselves
+    #[arg(long)]
+    access: bool,
     /// Only entries behind this number
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     after: u64,
@@ -45,6 +49,7 @@ struct Page {
 
 /// Where the walk along the chain has come to; nothing is known before the first entry.
 struct Walk {
+    chain: Chain,
     after: u64,
     last: Option<Place>,
 }
@@ -54,7 +59,8 @@ struct Walk {
 /// # Errors
 /// Of the node or the way to it; [`Exit::CheckFailed`] where the chain does not hold.
 pub async fn audit(client: &Client, arguments: &AuditArguments, as_json: bool) -> Done {
-    let mut walk = Walk { after: arguments.after, last: None };
+    let chain = if arguments.access { Chain::Access } else { Chain::All };
+    let mut walk = Walk { chain, after: arguments.after, last: None };
     let entries = walk.on(client).await?;
     if arguments.follow {
         print(&entries, as_json);
@@ -77,7 +83,7 @@ impl Walk {
     async fn on(&mut self, client: &Client) -> Result<Vec<Shown>, Failure> {
         let mut all = Vec::new();
         loop {
-            let page: Value = client.ask(Method::GET, &format!("/v1/audit?after={}", self.after)).await?;
+            let page: Value = client.ask(Method::GET, &self.path()).await?;
             let page: Page = serde_json::from_value(page)
                 .map_err(|error| Failure::new(Exit::BadData, format!("the node's answer is not an audit: {error}")))?;
             let start = self.start(&page)?;
@@ -87,6 +93,10 @@ impl Walk {
                 return Ok(all);
             }
         }
+    }
+
+    fn path(&self) -> String {
+        format!("/v1/audit?chain={}&after={}", self.chain.name(), self.after)
     }
 
     /// What the first entry of a page must follow, where that is known.
@@ -99,7 +109,11 @@ impl Walk {
             Some(last) => Ok(Some(last)),
             None if self.after <= page.anchor.seq => {
                 if page.anchor.seq > 0 {
-                    output::note(format_args!("entries up to {} are not kept any more", page.anchor.seq));
+                    let longer = match self.chain {
+                        Chain::All => "; those of users, tokens and scopes are kept longer: `ringfort audit --access`",
+                        Chain::Access => "",
+                    };
+                    output::note(format_args!("entries up to {} are not kept any more{longer}", page.anchor.seq));
                 }
                 Ok(Some(Place { seq: page.anchor.seq, hash: page.anchor.hash.clone() }))
             }

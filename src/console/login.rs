@@ -131,7 +131,9 @@ async fn follow_link(node: &Node, visit: &Visit, uri: &Uri) -> Answer {
     let session = node.use_link(&code, visit.caller.from).await.map_err(|error| match error {
         // The page of a code that is used up is one that is not there any more.
         SignInError::WrongCode => Problem::new(StatusCode::NOT_FOUND, "wrong_code", error.to_string()),
-        SignInError::Wrong | SignInError::TooMany { .. } | SignInError::Door(_) => error.into(),
+        SignInError::Wrong | SignInError::WrongCurrent | SignInError::TooMany { .. } | SignInError::Door(_) => {
+            error.into()
+        }
     })?;
     Ok(signed_in(node, visit, &session, "/"))
 }
@@ -178,7 +180,8 @@ pub fn repeated(form: &Form) -> Result<Redacted<String>, Problem> {
     Err(Problem::unprocessable("out_of_range", "password: the two are not the same; nothing was changed"))
 }
 
-fn signed_in(node: &Node, visit: &Visit, session: &Session, next: &str) -> Response {
+/// After a session has begun: its cookie, and the way to `next`.
+pub fn signed_in(node: &Node, visit: &Visit, session: &Session, next: &str) -> Response {
     let mut response = page::see_other(next);
     response.headers_mut().insert(header::SET_COOKIE, cookie::set(session, visit.secure, node.who().cluster));
     response

@@ -158,12 +158,6 @@ impl Visit {
     }
 }
 
-impl Visit {
-    fn into_stranger(self) -> Self {
-        Self { caller: Caller::anonymous(self.caller.from), ..self }
-    }
-}
-
 impl FromRequestParts<Node> for Visit {
     type Rejection = Infallible;
 
@@ -189,6 +183,8 @@ pub struct Page {
     pub node: String,
     /// Who is signed in; empty where nobody is.
     pub user: String,
+    /// Whether they may see how the node runs; where not, the page says no more of it than its name.
+    pub observes: bool,
     /// The theme chosen.
     pub theme: Theme,
     /// Path and query of this page.
@@ -205,18 +201,20 @@ impl Page {
     /// The frame of one page.
     #[must_use]
     pub fn new(node: &Node, visit: &Visit, section: Section, title: impl Into<String>) -> Self {
-        let anonymous = visit.caller.via == Via::Anonymous;
+        let observes = visit.caller.may(Need::Observe);
+        // A device's token opens no page; a person keeps the way out, and to the password.
+        let known = observes || visit.caller.via == Via::Session;
         Self {
             title: title.into(),
             section,
             node: node.who().name.clone(),
-            user: if anonymous { String::new() } else { visit.caller.name.to_string() },
+            user: if known { visit.caller.name.to_string() } else { String::new() },
+            observes,
             theme: visit.theme,
             here: visit.here.clone(),
             live: live::PATH.to_owned(),
             survives: node.survives(),
-            // Who is not signed in learns nothing about the node but its name.
-            alarms: if anonymous { Vec::new() } else { node.alarms() },
+            alarms: if observes { node.alarms() } else { Vec::new() },
         }
     }
 
@@ -357,8 +355,6 @@ pub fn refuse_at_the_gate(node: &Node, problem: Problem, request: &RefusedReques
         partial: false,
         secure: false,
     };
-    // A device's token opens no page; whoever sees how the node runs keeps the frame.
-    let visit = if visit.caller.may(Need::Observe) { visit } else { visit.into_stranger() };
     lock_down(refuse(node, &visit, &problem))
 }
 

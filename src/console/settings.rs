@@ -15,6 +15,7 @@ use crate::proto::scope::Need;
 use crate::proto::scope::Scope;
 
 pub mod audit;
+pub mod password;
 pub mod running;
 pub mod tokens;
 pub mod users;
@@ -35,7 +36,7 @@ pub struct Tab {
 }
 
 /// All pages of the settings.
-pub const TABS: [Tab; 5] = [
+pub const TABS: [Tab; 6] = [
     Tab {
         name: "Users",
         path: "/settings/users",
@@ -70,6 +71,13 @@ pub const TABS: [Tab; 5] = [
         need: Need::Admin,
         about: "Who changed what and when, chained so that nothing can be changed or left out unseen.",
         icon: "list",
+    },
+    Tab {
+        name: "Your password",
+        path: password::PATH,
+        need: Need::SignedIn,
+        about: "Change the password that you sign in with. All your other browsers are signed out.",
+        icon: "shield",
     },
 ];
 

@@ -21,10 +21,12 @@ use crate::base::limits::FIRST_SEGMENT_BYTES;
 use crate::control::consensus::Consensus;
 use crate::control::consensus::Proposal;
 use crate::control::consensus::ProposeError;
+use crate::proto::audit::Entry;
 use crate::proto::control::Applied;
 use crate::proto::control::Command;
 use crate::proto::control::State;
 use crate::proto::control::first::FirstState;
+use crate::proto::control::second::SecondState;
 use crate::store::data_dir;
 use crate::store::disk::FsDisk;
 use crate::store::journal::JournalError;
@@ -46,8 +48,9 @@ mod tests;
 
 /// The stored format of commands: a new variant is no new format.
 const VERSION: u8 = 1;
-/// The stored format of snapshots; 1 had neither sessions nor an audit.
-const SNAPSHOT_VERSION: u8 = 2;
+/// The stored format of snapshots; 1 had neither sessions nor an audit, 2 no chain of its own for access.
+const SNAPSHOT_VERSION: u8 = 3;
+const SECOND_SNAPSHOT_VERSION: u8 = 2;
 const FIRST_SNAPSHOT_VERSION: u8 = 1;
 const SNAPSHOT: &str = "snapshot";
 /// Told apart from other sealed bytes.
@@ -64,16 +67,16 @@ struct Snapshot {
     state: State,
 }
 
-/// Format 1.
+/// An earlier format.
 #[derive(Deserialize)]
-struct FirstSnapshot {
+struct Earlier<S> {
     next_group: u64,
-    state: FirstState,
+    state: S,
 }
 
-impl From<FirstSnapshot> for Snapshot {
-    fn from(first: FirstSnapshot) -> Self {
-        Self { next_group: first.next_group, state: first.state.into() }
+impl<S: Into<State>> From<Earlier<S>> for Snapshot {
+    fn from(earlier: Earlier<S>) -> Self {
+        Self { next_group: earlier.next_group, state: earlier.state.into() }
     }
 }
 
@@ -171,7 +174,11 @@ impl Sole {
             Ok(Err(NotCommitted::NoSpace)) => return Err(ProposeError::NoSpace),
             Ok(Err(NotCommitted::Unknown)) | Err(_) => return Err(ProposeError::Unknown),
         }
+        let told = self.state().audit.head().seq;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+        if let Some(entry) = next.audit.entries().next_back().filter(|entry| entry.seq > told) {
+            log(entry);
+        }
         if turn.logged >= CONTROL_SNAPSHOT_BYTES {
             turn.logged = 0;
             self.snapshot(&next);
@@ -189,6 +196,13 @@ impl Sole {
             Err(error) => tracing::warn!(%error, "the control snapshot could not be written"),
         }
     }
+}
+
+/// What the audit does not keep for ever may be in the log for longer. One line, as every text in it is quoted.
+fn log(entry: &Entry) {
+    let Entry { seq, by, what, outcome, hash: _ } = entry;
+    let from = by.from.map(tracing::field::display);
+    tracing::info!(target: "ringfort::audit", seq, by = by.name, via = ?by.via, from, what, ?outcome, "a change");
 }
 
 /// Comes to the state that `dir` describes, without changing anything.
@@ -279,7 +293,10 @@ fn read_snapshot(path: &Path) -> Result<Snapshot, JournalError> {
 fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
     match codec::unseal(SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, bytes) {
         Err(DecodeError::Version { found: FIRST_SNAPSHOT_VERSION, .. }) => {
-            codec::unseal::<FirstSnapshot>(FIRST_SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, bytes).map(Into::into)
+            codec::unseal::<Earlier<FirstState>>(FIRST_SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, bytes).map(Into::into)
+        }
+        Err(DecodeError::Version { found: SECOND_SNAPSHOT_VERSION, .. }) => {
+            codec::unseal::<Earlier<SecondState>>(SECOND_SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, bytes).map(Into::into)
         }
         decoded => decoded,
     }

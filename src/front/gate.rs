@@ -1,4 +1,5 @@
-//! In front of every handler: who is calling, whether that is enough, a place inside the door, and the count afterwards.
+//! In front of every handler: whether it is meant for us, who is calling, whether that is enough, a place inside the
+//! door, and the count afterwards.
 //! Deny by default: a route that is not in the table is not served. Who is calling is decided once, on the row that the
 //! path matched, in this order: the control socket, a bearer token, a session's cookie.
 
@@ -21,6 +22,7 @@ use axum::response::Response;
 use crate::base::time;
 use crate::front::arrival;
 use crate::front::cookie;
+use crate::front::host;
 use crate::front::origin;
 use crate::front::problem::Problem;
 use crate::front::route::RefusedRequest;
@@ -86,8 +88,11 @@ pub struct Gate {
 /// The middleware.
 pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let started = time::mono();
+    if let Err(problem) = host::check(&gate.node, &request) {
+        return misdirected(problem);
+    }
     let Some(matched) = request.extensions().get::<MatchedPath>().cloned() else {
-        return not_here(State(gate), request).await;
+        return nothing_here(&gate, &request);
     };
     let Some(row) = gate.table.find(request.method(), matched.as_str()) else {
         return not_so(&gate, matched.as_str(), &request);
@@ -237,12 +242,27 @@ fn cache_of(route: &Route) -> Option<&'static str> {
 
 /// Nothing is served under this path.
 pub async fn not_here(State(gate): State<Gate>, request: Request) -> Response {
+    let response = match host::check(&gate.node, &request) {
+        Ok(()) => nothing_here(&gate, &request),
+        Err(problem) => misdirected(problem),
+    };
+    std::future::ready(response).await
+}
+
+fn nothing_here(gate: &Gate, request: &Request) -> Response {
     let problem =
         Problem::new(StatusCode::NOT_FOUND, "no_such_path", "nothing is served under this path; see /v1/openapi.json");
     let refuse = gate.table.refuse_under(request.uri().path());
-    let mut response = refuse(&gate.node, problem, &RefusedRequest::of(&request));
+    let mut response = refuse(&gate.node, problem, &RefusedRequest::of(request));
     harden(&mut response, None);
-    std::future::ready(response).await
+    response
+}
+
+/// Meant for another host: the document, whoever asks, as a page of ours would be one of that host's.
+fn misdirected(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    harden(&mut response, None);
+    response
 }
 
 /// The path is served, but not by this method.

@@ -152,7 +152,9 @@ impl From<SignInError> for Problem {
         let detail = error.to_string();
         match error {
             // Not 401: what was given were no credentials of the request.
-            SignInError::Wrong => Self::new(StatusCode::FORBIDDEN, "wrong_password", detail),
+            SignInError::Wrong | SignInError::WrongCurrent => {
+                Self::new(StatusCode::FORBIDDEN, "wrong_password", detail)
+            }
             SignInError::WrongCode => Self::new(StatusCode::FORBIDDEN, "wrong_code", detail),
             SignInError::TooMany { retry_after_s } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail).retry_after(retry_after_s)

@@ -8,6 +8,9 @@ use axum::extract::Request;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::Uri;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde_json::Value;
@@ -18,6 +21,8 @@ use crate::base::limits::SIGN_IN_LINK_TTL_MAX;
 use crate::base::redact::Redacted;
 use crate::base::time;
 use crate::front::body;
+use crate::front::cookie;
+use crate::front::gate::Peer;
 use crate::front::path;
 use crate::front::problem::Problem;
 use crate::front::query;
@@ -48,6 +53,13 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Scope>>, D::Er
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct PasswordDocument {
+    current: String,
+    new: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LinkDocument {
     user: String,
     ttl: Option<String>,
@@ -71,6 +83,7 @@ fn check_scopes(mut scopes: Vec<Scope>) -> Result<Vec<Scope>, Problem> {
 pub fn read_documents(bytes: &[u8]) -> Result<(), Problem> {
     let user =
         body::from_json::<UserDocument>(bytes).and_then(|document| document.scopes.map(check_scopes).transpose());
+    let _password: Result<PasswordDocument, _> = body::from_json(bytes);
     let token: TokenDocument = body::from_json(bytes)?;
     let _ttl_ms = token.ttl.as_deref().map(|ttl| query::ttl_ms("ttl", ttl)).transpose()?;
     check_scopes(token.scopes).and(user).map(|_scopes| ())
@@ -147,6 +160,21 @@ pub async fn remove_user(
 ) -> Result<StatusCode, Problem> {
     node.remove_user(&caller, &path::segment(uri.path(), 2)?).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/users/me/password`: for whoever is signed in with a session, which the answer replaces.
+pub async fn change_own_password(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let document: PasswordDocument = body::document(&node, &parts.headers, body).await?;
+    let (current, new) = (Redacted::new(document.current), Redacted::new(document.new));
+    let session = node.change_own_password(&caller, current, new).await?;
+    let cookie = cookie::set(&session, peer.is_tls(), node.who().cluster);
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
 /// `POST /v1/sign-in-links`.

@@ -58,7 +58,8 @@ fn operation(route: &Route, path: &str, described: Described) -> Value {
         .collect();
     parameters.extend(described.parameters);
     let mut responses = Map::new();
-    for (status, text, content) in described.responses.into_iter().chain(refusals(route.need)) {
+    // What an operation says itself of a status counts.
+    for (status, text, content) in refusals(route.need).into_iter().chain(described.responses) {
         responses.insert(status.to_string(), response(text, content));
     }
     let mut operation = json!({
@@ -100,7 +101,10 @@ fn response(text: &str, content: Content) -> Value {
 /// What any route of this need may be refused with.
 fn refusals(need: Need) -> Vec<(u16, &'static str, Content)> {
     // Refused before there is a request that could be answered in full.
-    let mut refusals = vec![(431, "The head is larger than 16 KiB or has more than 100 fields", Content::Nothing)];
+    let mut refusals = vec![
+        (421, "Over plain HTTP: the host that is named is not this node; nothing was done", Content::Problem),
+        (431, "The head is larger than 16 KiB or has more than 100 fields", Content::Nothing),
+    ];
     if need != Need::Nothing {
         refusals.push((401, "A token is needed, or this one is not valid", Content::Problem));
         refusals.push((403, "The token's scopes are not enough", Content::Problem));
@@ -113,6 +117,8 @@ fn refusals(need: Need) -> Vec<(u16, &'static str, Content)> {
 fn security(need: Need) -> Value {
     if need == Need::Nothing {
         json!([])
+    } else if need == Need::SignedIn {
+        json!([{ "session": [] }])
     } else if need == Need::Metrics {
         json!([{}, { "bearer": [] }])
     } else {

@@ -95,6 +95,13 @@ pub const ROUTES: &[Route] = &[
     Route::api("GET", "/v1/users", Need::Admin, Operation::Other, "All users"),
     Route::api("PUT", "/v1/users/{name}", Need::Admin, Operation::Other, "Add a user or change its password"),
     Route::api("DELETE", "/v1/users/{name}", Need::Admin, Operation::Other, "Remove a user"),
+    Route::api(
+        "POST",
+        "/v1/users/me/password",
+        Need::SignedIn,
+        Operation::Other,
+        "Change one's own password; ends one's other sessions",
+    ),
     Route::api("POST", "/v1/sign-in-links", Need::Admin, Operation::Other, "A one-time link that signs a user in"),
     Route::api("GET", "/v1/audit", Need::Admin, Operation::Other, "Who changed what, oldest first, page by page"),
     Route::api("GET", "/v1/claim-code", Need::Owner, Operation::Other, "The code that makes the first user, or null"),
@@ -130,6 +137,7 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/tokens/{id}", delete(admin::remove_token))
         .route("/v1/users", get(admin::list_users))
         .route("/v1/users/{name}", put(admin::put_user).delete(admin::remove_user))
+        .route("/v1/users/me/password", post(admin::change_own_password))
         .route("/v1/sign-in-links", post(admin::make_link))
         .route("/v1/audit", get(audit::list))
         .route("/v1/claim-code", get(admin::claim_code))

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::base::codec;
 use crate::node::Node;
 use crate::proto::audit::Anchor;
+use crate::proto::audit::Chain;
 use crate::proto::audit::Shown;
 
 /// A place in the chain.
@@ -22,7 +23,7 @@ impl From<Anchor> for Place {
     }
 }
 
-/// Some entries, oldest first.
+/// Some entries of a chain, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AuditPage {
     /// Behind this entry the kept ones begin; older ones are not kept any more.
@@ -36,26 +37,21 @@ pub struct AuditPage {
 }
 
 impl Node {
-    /// Entries behind the one with this number, at most `limit`.
+    /// Entries of a chain behind the one with this number, at most `limit`.
     #[must_use]
-    pub fn audit(&self, after: u64, limit: usize) -> AuditPage {
+    pub fn audit(&self, chain: Chain, after: u64, limit: usize) -> AuditPage {
         let state = self.state();
-        let (anchor, head) = (state.audit.anchor(), state.audit.head());
+        let log = state.audit_chain(chain);
+        let (anchor, head) = (log.anchor(), log.head());
         let entries: Vec<Shown> =
-            state.audit.after(after).take(limit).map(|(before, entry)| Shown::new(before, entry)).collect();
+            log.after(after).take(limit).map(|(before, entry)| Shown::new(before, entry)).collect();
         let next = entries.last().map(|last| last.seq).filter(|seq| *seq < head.seq);
         AuditPage { anchor: anchor.into(), entries, head: head.into(), next }
     }
 
-    /// The last entries, newest first, at most `limit`, with whether the whole chain holds.
+    /// Whether a whole chain holds.
     #[must_use]
-    pub fn last_audit(&self, limit: usize) -> (Vec<Shown>, bool) {
-        let state = self.state();
-        let head = state.audit.head().seq;
-        let after = head.saturating_sub(limit as u64);
-        let mut entries: Vec<Shown> =
-            state.audit.after(after).map(|(before, entry)| Shown::new(before, entry)).collect();
-        entries.reverse();
-        (entries, state.audit.verify().is_ok())
+    pub fn audit_holds(&self, chain: Chain) -> bool {
+        self.state().audit_chain(chain).verify().is_ok()
     }
 }

@@ -12,13 +12,15 @@ use crate::node::Node;
 #[derive(Default)]
 pub struct Lines(Mutex<Lately>);
 
-/// Of both kinds, so that a flood of one does not hide the other.
+/// Of each kind, so that a flood of one does not hide the other.
 #[derive(Default)]
 pub struct Refusals {
     /// Tokens and sessions that are not known.
     pub unknown: Lines,
     /// Callers who are known and may not.
     pub not_enough: Lines,
+    /// Requests that name another host.
+    pub misdirected: Lines,
 }
 
 #[derive(Default)]

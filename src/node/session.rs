@@ -24,6 +24,7 @@ use crate::proto::audit::Via;
 use crate::proto::control;
 use crate::proto::control::Command;
 use crate::proto::control::Refused;
+use crate::proto::control::SessionKey;
 use crate::proto::scope::Need;
 use crate::proto::scope::Scope;
 
@@ -80,6 +81,9 @@ pub enum SignInError {
     /// Name, password or both.
     #[error("the name or the password is not right; you are not signed in")]
     Wrong,
+    /// The password that a user who is signed in has now.
+    #[error("the current password is not right; nothing was changed")]
+    WrongCurrent,
     /// A claim code or a one-time link.
     #[error("this code is not right, was used already or has ended; nothing was changed; ask for a new one")]
     WrongCode,
@@ -148,23 +152,38 @@ impl Node {
         self.begin_session(&user, from, "signs in with a one-time link", None).await
     }
 
-    /// Gives a signed-in user a new password, if it knows the old one. All its sessions end; one begins.
+    /// Gives a signed-in user a new password, if it knows the current one; a wrong one counts as a failed sign-in. All
+    /// its sessions and sign-in links end; one session begins.
     ///
     /// # Errors
-    /// [`SignInError`]; [`DoorError::Unsuitable`] for whoever is not signed in with a session.
+    /// [`SignInError`]; [`DoorError::Unsuitable`] for whoever has no password to change.
     pub async fn change_own_password(
         &self,
         caller: &Caller,
-        old: Redacted<String>,
+        current: Redacted<String>,
         new: Redacted<String>,
     ) -> Result<Session, SignInError> {
         if caller.via != Via::Session {
             let reason = "only who is signed in has a password to change; nothing was changed";
             return Err(DoorError::Unsuitable(reason.to_owned()).into());
         }
-        self.check_password(&caller.name, old, caller.from).await?;
-        self.set_password(caller, &caller.name, new).await?;
-        self.begin_session(&caller.name, caller.from, "stays signed in with the new password", None).await
+        if !self.has_password(&caller.name) {
+            let reason = "you sign in with one-time links and have no password; an admin can give you one; nothing was \
+                          changed";
+            return Err(DoorError::Unsuitable(reason.to_owned()).into());
+        }
+        let wrong = |error| if matches!(error, SignInError::Wrong) { SignInError::WrongCurrent } else { error };
+        let proved_hash = self.check_password(&caller.name, current, caller.from).await.map_err(wrong)?;
+        let password_hash = self.hash_new(&caller.name, new).await?;
+        let (begun, key, session) = new_session(&caller.name)?;
+        let command = Command::ChangePassword { key, session, proved_hash, password_hash };
+        match self.order(caller, command).await {
+            // An admin removed the user, or gave it another password, while this one was checked.
+            Err(DoorError::Control(Refused::NotFound { .. })) => return Err(SignInError::WrongCurrent),
+            ordered => ordered?,
+        };
+        self.drop_links(&caller.name);
+        Ok(begun)
     }
 
     /// Ends the caller's session; for anyone else there is nothing to end.
@@ -258,11 +277,7 @@ impl Node {
         what: &str,
         proved: Option<String>,
     ) -> Result<Session, SignInError> {
-        let secret = codec::base64url(&access::random()?);
-        let made_ms = time::wall_ms();
-        let expires_ms = made_ms.saturating_add(time::millis(SESSION_TTL));
-        let session = control::Session { user: user.to_owned(), made_ms, expires_ms };
-        let key = checksum::sha256(&[secret.as_bytes()]);
+        let (begun, key, session) = new_session(user)?;
         let command = match proved {
             Some(password_hash) => Command::SignIn { key, session, password_hash },
             None => Command::AddSession { key, session },
@@ -272,8 +287,18 @@ impl Node {
             Err(DoorError::Control(Refused::NotFound { .. })) => return Err(SignInError::Wrong),
             ordered => ordered?,
         };
-        Ok(Session { secret: Redacted::new(secret), user: user.to_owned(), expires_ms })
+        Ok(begun)
     }
+}
+
+/// A session as its browser has it, the hash of its secret, and as it is kept.
+fn new_session(user: &str) -> Result<(Session, SessionKey, control::Session), DoorError> {
+    let secret = codec::base64url(&access::random()?);
+    let made_ms = time::wall_ms();
+    let expires_ms = made_ms.saturating_add(time::millis(SESSION_TTL));
+    let key = checksum::sha256(&[secret.as_bytes()]);
+    let kept = control::Session { user: user.to_owned(), made_ms, expires_ms };
+    Ok((Session { secret: Redacted::new(secret), user: user.to_owned(), expires_ms }, key, kept))
 }
 
 /// Somebody on their way in, for the audit.

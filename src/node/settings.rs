@@ -39,6 +39,8 @@ pub struct ConfigEntry {
 /// What runs by the configuration, for people.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
+    /// Names of this node besides its own, as configured.
+    pub names: Vec<String>,
     /// Every key.
     pub config: Vec<ConfigEntry>,
     /// What is shown to clients; none where nothing speaks HTTPS.
@@ -66,6 +68,13 @@ impl Node {
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.0.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether this is the node's own name or one of the configured ones.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        let is = |known: &String| known.eq_ignore_ascii_case(name);
+        is(&self.who().name) || self.settings().names.iter().any(is)
     }
 
     /// Notes what runs by the configuration now.

@@ -2,6 +2,10 @@
 //! or missing entry is noticed by whoever kept any later hash. A pure part of the control state; words and time are
 //! given.
 //!
+//! There are two chains of one form, each numbered, hashed and bounded by itself: all changes, and among them those of
+//! who gets in. So a flood of changes that many may make pushes out none of those that few may make. What a chain does
+//! not keep any more is exactly what comes up to its anchor: from there on nothing is missing.
+//!
 //! ```text
 //! hash = SHA-256(hash before (32) ‖ seq (8) ‖ at_ms (8) ‖ via (1) ‖ outcome (1) ‖ by ‖ from ‖ what)
 //! ```
@@ -96,6 +100,32 @@ impl Entry {
             &len(&self.what),
             self.what.as_bytes(),
         ])
+    }
+}
+
+/// Which entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chain {
+    /// All of them.
+    All,
+    /// Those of users, tokens, scopes and the claim.
+    Access,
+}
+
+impl Chain {
+    /// As in a query.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Access => "access",
+        }
+    }
+
+    /// The chain with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::All, Self::Access].into_iter().find(|chain| chain.name() == name)
     }
 }
 

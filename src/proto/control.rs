@@ -19,6 +19,7 @@ use crate::base::limits::USER_SESSIONS_MAX;
 use crate::base::limits::USERS_MAX;
 use crate::base::redact::Redacted;
 use crate::proto::audit::By;
+use crate::proto::audit::Chain;
 use crate::proto::audit::Log;
 use crate::proto::audit::Outcome;
 use crate::proto::audit::Via;
@@ -28,6 +29,7 @@ use crate::proto::key;
 use crate::proto::scope::Scope;
 
 pub mod first;
+pub mod second;
 mod words;
 
 #[cfg(test)]
@@ -114,6 +116,9 @@ pub struct State {
     pub sessions: BTreeMap<SessionKey, Session>,
     /// Who changed what.
     pub audit: Log,
+    /// Of that, what concerns who gets in, once more: a chain and a budget of its own, which nobody but those who give
+    /// access can use up.
+    pub access_audit: Log,
 }
 
 /// How a cluster begins.
@@ -240,6 +245,20 @@ pub enum Command {
         /// Of the password that was proved.
         password_hash: String,
     },
+    /// Gives a user who proved its password another one: all its sessions end and this one begins. Refused where the
+    /// user has another password by now.
+    ChangePassword {
+        /// Hash of the new session's secret.
+        key: SessionKey,
+        /// The rest.
+        session: Session,
+        /// Of the password that was proved.
+        proved_hash: String,
+        /// argon2id in PHC text form.
+        password_hash: String,
+    },
+    /// As [`Command::Note`], for what concerns who gets in.
+    NoteAccess,
 }
 
 /// What a command brought about.
@@ -355,14 +374,20 @@ impl State {
             Command::SetScopes { name, scopes } => self.set_scopes(name, scopes),
             Command::AddSession { key, session } => self.add_session(key, session),
             Command::SetPassword { name, password_hash } => self.set_password(name, password_hash),
-            Command::SignIn { key, session, password_hash } => match self.users.get(&session.user) {
-                Some(user) if user.password_hash == password_hash => self.add_session(key, session),
-                Some(_) | None => Err(Refused::NotFound { what: "user", name: session.user }),
-            },
+            Command::SignIn { key, session, password_hash } => {
+                self.check_proved(&session.user, &password_hash)?;
+                self.add_session(key, session)
+            }
+            Command::ChangePassword { key, session, proved_hash, password_hash } => {
+                self.check_proved(&session.user, &proved_hash)?;
+                self.set_password(session.user.clone(), password_hash)?;
+                self.add_session(key, session)?;
+                Ok(Applied::Changed)
+            }
             Command::RemoveSession { key } => {
                 Ok(if self.sessions.remove(&key).is_some() { Applied::Removed } else { Applied::Unchanged })
             }
-            Command::Note => Ok(Applied::Noted),
+            Command::Note | Command::NoteAccess => Ok(Applied::Noted),
             Command::Ordered { by, what, command } => self.order(by, what, *command),
         }
     }
@@ -373,8 +398,12 @@ impl State {
         {
             return Err(Refused::LastAdmin(name.to_owned()));
         }
+        let concerns_access = command.concerns_access();
         let applied = self.apply(command)?;
         if let Some(outcome) = applied.outcome() {
+            if concerns_access {
+                self.access_audit.push(by.clone(), what.clone(), outcome);
+            }
             self.audit.push(by, what, outcome);
         }
         Ok(applied)
@@ -399,8 +428,10 @@ impl State {
             | Command::AddSession { .. }
             | Command::SetPassword { .. }
             | Command::SignIn { .. }
+            | Command::ChangePassword { .. }
             | Command::RemoveSession { .. }
-            | Command::Note => return None,
+            | Command::Note
+            | Command::NoteAccess => return None,
         };
         let mut admins = self.users.iter().filter(|(_, user)| user.is_admin()).map(|(admin, _)| admin);
         (admins.next() == Some(name) && admins.next().is_none()).then_some(name)
@@ -449,6 +480,15 @@ impl State {
         }
     }
 
+    /// One of the chains of the audit.
+    #[must_use]
+    pub fn audit_chain(&self, chain: Chain) -> &Log {
+        match chain {
+            Chain::All => &self.audit,
+            Chain::Access => &self.access_audit,
+        }
+    }
+
     /// The token with this hash.
     #[must_use]
     pub fn token_with_hash(&self, hash: &[u8; 32]) -> Option<&Token> {
@@ -480,12 +520,18 @@ impl State {
             return Ok(Applied::Made);
         };
         let other_password = known.password_hash != user.password_hash;
-        *known = user;
+        *known = User { made_ms: known.made_ms, ..user };
         if other_password {
             // Whoever knew the old one must not stay.
             self.sessions.retain(|_, session| session.user != name);
         }
         Ok(Applied::Changed)
+    }
+
+    /// Refused as if the user were not there: whoever proved a password that was replaced meanwhile proved nothing.
+    fn check_proved(&self, name: &str, password_hash: &str) -> Result<(), Refused> {
+        let holds = self.users.get(name).is_some_and(|user| user.password_hash == password_hash);
+        if holds { Ok(()) } else { Err(Refused::NotFound { what: "user", name: name.to_owned() }) }
     }
 
     fn set_password(&mut self, name: String, password_hash: String) -> Result<Applied, Refused> {

@@ -21,6 +21,7 @@ use crate::wire::until;
 mod bodies;
 mod documents;
 mod framing;
+mod hosts;
 mod http2;
 mod slow;
 
@@ -40,7 +41,8 @@ pub struct Bench {
 impl Bench {
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::start(&dir.path().join("data")).await;
+        let names = [("RINGFORT_NAME", "n1"), ("RINGFORT_NAMES", "10.0.0.5,store.example")];
+        let node = Node::start_with(&dir.path().join("data"), &[], &names).await;
         for (bucket, kind) in [("s", "siblings"), ("l", "lww"), ("good", "lww")] {
             let (path, definition) = (format!("/v1/buckets/{bucket}"), json!({ "kind": kind }).to_string());
             let made = call(&node.owner(), "PUT", &path, &[], definition).await;
@@ -200,6 +202,12 @@ async fn c5_ambiguous_or_broken_framing_is_refused_and_closed() {
 #[tokio::test]
 async fn c5_http2_that_is_malformed_is_refused() {
     http2::c5(&Bench::start().await).await;
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_ours_is_told_so_and_nothing_done() {
+    hosts::only_ours_are_answered(&Bench::start().await).await;
+    hosts::a_reload_adds_names(tempfile::tempdir().unwrap().path()).await;
 }
 
 #[tokio::test]

@@ -127,6 +127,23 @@ async fn a_removed_bucket_takes_its_data_with_it_for_ever() {
     assert_eq!(get(&node.owner(), "/v1/kv/b").await.json()["keys"].as_array().unwrap().len(), 1);
 }
 
+/// Asked for by such a name, the token of that number would be meant.
+#[tokio::test]
+async fn a_token_has_no_number_for_a_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(&dir).await;
+    let owner = node.owner();
+    for name in ["1", "0001", "99999999999999999999999"] {
+        let document = json!({ "name": name, "scopes": ["data"] }).to_string();
+        let refused = call(&owner, "POST", "/v1/tokens", &[], document).await;
+        assert_eq!(refused.problem(), (422, "bad_name".to_owned()), "{name}");
+        assert!(refused.text().contains("more than a number") && refused.text().contains("nothing was changed"));
+    }
+    for name in ["1a", "t1", "1-2"] {
+        assert!(node.token(name, &["data"]).await.starts_with("rf_"), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_opens_what_its_scopes_name_until_it_ends() {
     let dir = tempfile::tempdir().unwrap();

@@ -278,7 +278,7 @@ async fn users_are_added_changed_and_removed_by_forms() {
     assert_eq!(user.get("/settings/users").await.status, 200, "it holds from the next click on");
     let made = ann.post("/settings/users/carl/link", &[]).await;
     let link = made.text().split("id=\"link\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
-    let path = link.split_once("://").unwrap().1.split_once('/').unwrap().1;
+    let path = link.strip_prefix(&format!("{}/", node.url().await)).unwrap_or_else(|| panic!("{link}"));
     let mut other = Browser::new(&node).await;
     let by_link = other.get(&format!("/{path}")).await;
     other.keep_cookie(&by_link);
@@ -291,6 +291,76 @@ async fn users_are_added_changed_and_removed_by_forms() {
     assert_eq!(ann.get("/settings/users/carl").await.status, 404);
     let audit = ann.page("/settings/audit").await;
     assert!(audit.contains("The chain holds") && audit.contains("carl") && audit.contains("127.0.0.1"), "{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everyone_who_is_signed_in_changes_their_own_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(&dir).await;
+    let fresh = "quiet rivers at noon";
+    for (name, scope) in [("ann", "admin"), ("bob", "support"), ("kim", "device:read")] {
+        let mut here = Browser::signed_in(&node, name, &[scope]).await;
+        let mut elsewhere = Browser::new(&node).await;
+        let signed_in = elsewhere.post("/sign-in", &[("name", name), ("password", PASSWORD)]).await;
+        elsewhere.keep_cookie(&signed_in);
+        let page = here.page("/settings/password").await;
+        assert!(page.contains("Current password") && page.contains("Sign out"), "{page}");
+        // Who may not see how the node runs does not learn it here either.
+        assert_eq!(page.contains("Survives the loss of"), scope != "device:read", "{page}");
+        assert_eq!(page.contains("sse-connect"), scope != "device:read", "{page}");
+        let fields = |current, new, again| [("current", current), ("password", new), ("again", again)];
+        for (fields, status, says) in [
+            (fields("not it at all", fresh, fresh), 403, "The current password is not right; nothing was changed"),
+            (fields(PASSWORD, fresh, PASSWORD), 422, "The two are not the same"),
+            (fields(PASSWORD, "short", "short"), 422, "characters at least"),
+        ] {
+            let refused = here.post("/settings/password", &fields).await;
+            let text = refused.text();
+            assert!(refused.status == status && text.contains("role=\"alert\""), "{status}: {refused:?}");
+            assert!(text.to_lowercase().contains(&says.to_lowercase()), "{says} not in {text}");
+            assert!(!text.contains(fresh) && !text.contains(PASSWORD) && refused.header("set-cookie").is_none());
+        }
+        let changed = here.post("/settings/password", &fields(PASSWORD, fresh, fresh)).await;
+        assert_eq!((changed.status, changed.header("location")), (303, Some("/settings/password?done=changed")));
+        assert_eq!(here.get("/settings/password").await.status, 303, "the session of before has ended too");
+        here.keep_cookie(&changed);
+        assert!(here.page("/settings/password?done=changed").await.contains("Your password is changed."));
+        assert_eq!(elsewhere.get("/settings/password").await.status, 303, "signed out elsewhere");
+        let again = elsewhere.post("/sign-in", &[("name", name), ("password", PASSWORD)]).await;
+        assert_eq!(again.status, 403);
+        assert_eq!(elsewhere.post("/sign-in", &[("name", name), ("password", fresh)]).await.status, 303);
+    }
+    let admin = node.client("ops", &["admin"]).await;
+    let page = call(&admin, "GET", "/settings/password", &[HTML], "").await;
+    assert!(page.status == 200 && page.text().contains("a token, which has no password"), "{page:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_with_a_session_changes_its_password_by_a_document() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(&dir).await;
+    let mut ann = Browser::signed_in(&node, "ann", &["device:write"]).await;
+    let path = "/v1/users/me/password";
+    let ask = async |browser: &Browser, document: serde_json::Value| {
+        let headers = [("content-type", "application/json"), SAME_ORIGIN, ("cookie", &*browser.cookie)];
+        call(&browser.client, "POST", path, &headers, document.to_string()).await
+    };
+    let wrong = ask(&ann, json!({ "current": "no", "new": "quiet rivers at noon" })).await;
+    assert_eq!(wrong.problem(), (403, "wrong_password".to_owned()));
+    let bad = ask(&ann, json!({ "current": PASSWORD, "new": "short" })).await;
+    assert_eq!(bad.problem(), (422, "out_of_range".to_owned()));
+    assert_eq!(ask(&ann, json!({ "old": PASSWORD, "new": "quiet rivers at noon" })).await.status, 422);
+    let changed = ask(&ann, json!({ "current": PASSWORD, "new": "quiet rivers at noon" })).await;
+    assert_eq!((changed.status, changed.body.len()), (204, 0), "{changed:?}");
+    assert_eq!(ann.get("/settings/password").await.status, 303);
+    ann.keep_cookie(&changed);
+    assert_eq!(ann.get("/settings/password").await.status, 200);
+    // A token has no password, and the user of that name is another matter.
+    let admin = node.client("ops", &["admin"]).await;
+    let document = json!({ "current": PASSWORD, "new": "quiet rivers at noon" }).to_string();
+    assert_eq!(call(&admin, "POST", path, &[], document).await.problem(), (422, "unsuitable".to_owned()));
+    let me = call(&admin, "PUT", "/v1/users/me", &[], json!({ "scopes": ["data"] }).to_string()).await;
+    assert_eq!(me.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

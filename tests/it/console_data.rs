@@ -15,6 +15,9 @@ use crate::support::Node;
 use crate::support::Reply;
 use crate::support::call;
 
+/// What any page with all it loads may weigh (issue: 150 KiB).
+const PAGE_BYTES_MAX: usize = 150 * 1024;
+
 /// Keys that break whatever quotes, splits, encodes or draws them carelessly.
 const HOSTILE: [&[u8]; 22] = [
     b"EDDF",
@@ -306,6 +309,53 @@ async fn keys_are_paged_forward_and_back_whatever_bytes_they_are() {
     for key in HOSTILE {
         let html = page(&client, &key_path("l", key)).await;
         assert_eq!(preview(&html), "1", "{key:?}");
+    }
+}
+
+/// A key of 1 KiB is 3 KiB in the address of its page.
+#[tokio::test]
+async fn a_page_of_the_longest_keys_is_as_light_as_any() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_node, client) = node(&dir).await;
+    let long = |begin: &[u8], letter: u8, number: u8| [begin, &[letter; 1023][begin.len()..], &[number]].concat();
+    let mut keys = Vec::new();
+    for number in 0..100 {
+        keys.extend([long(b"", 0xff, number), long(b"<", b'<', number), long(b"k", b'k', number)]);
+        keys.push([vec![b'&'; 120], vec![number]].concat());
+    }
+    keys.sort();
+    for key in &keys {
+        put(&client, "l", key, "text/plain", b"1").await;
+    }
+    let mut assets = BTreeMap::new();
+    for prefix in [&b""[..], b"&", b"k", &[0xff; 1000], &[b'<'; 1000]] {
+        let expected: Vec<_> = keys.iter().filter(|key| key.starts_with(prefix)).cloned().collect();
+        let (mut forward, mut back) = (Vec::new(), Vec::new());
+        let mut here = page(&client, &format!("/data/l?prefix={}", escape(prefix))).await;
+        loop {
+            for address in here.split(['"', '#']).filter(|part| part.starts_with("/static/")) {
+                if !assets.contains_key(address) {
+                    assets.insert(address.to_owned(), get(&client, address).await.body.len());
+                }
+            }
+            let bytes = here.len() + assets.values().sum::<usize>();
+            assert!(bytes <= PAGE_BYTES_MAX, "{bytes} bytes for {} keys", keys_of(&here).len());
+            forward.extend(keys_of(&here));
+            let Some(next) = turn(&here, "next") else { break };
+            assert!(keys_of(&here).len() >= 8, "{} keys", keys_of(&here).len());
+            here = page(&client, &next).await;
+        }
+        assert_eq!(forward, expected, "forward");
+        loop {
+            assert!(here.len() + assets.values().sum::<usize>() <= PAGE_BYTES_MAX);
+            back.splice(..0, keys_of(&here));
+            let Some(previous) = turn(&here, "prev") else { break };
+            here = page(&client, &previous).await;
+        }
+        // The first page is shown full, so it may say again what the one behind it said.
+        back.sort();
+        back.dedup();
+        assert_eq!(back, expected, "back");
     }
 }
 

@@ -247,7 +247,7 @@ async fn a_stop_finishes_what_is_in_flight_and_leaves_nothing_to_replay() {
     let url = node.url().await;
     let mut half = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
     let head = format!(
-        "PUT /v1/kv/k/half HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 8\r\n\r\nhalf"
+        "PUT /v1/kv/k/half HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: 8\r\n\r\nhalf"
     );
     half.write_all(head.as_bytes()).await.unwrap();
     // Asked on another connection afterwards, so the first request is at the node by then.

@@ -28,6 +28,8 @@ use crate::support::eventually;
 
 const PASSWORD: &str = "tall ships at dawn";
 
+const CHANGED: &str = "changes their own password, which ends their other sessions";
+
 pub async fn open(dir: &Path) -> OpenNode {
     let options = NodeOptions { data: dir.join("data"), name: "n1".to_owned(), disk_reserve: 0 };
     birth::open(options, || Box::new(|error| panic!("{error}"))).await.unwrap()
@@ -112,7 +114,8 @@ async fn who_is_signed_in_changes_the_password_by_knowing_the_old_one() {
     let caller = node.caller_of_session(here.secret.reveal(), from("10.1.1.1")).unwrap();
     let change =
         async |caller: &Caller, old: &str, new: &str| node.change_own_password(caller, secret(old), secret(new)).await;
-    assert!(matches!(change(&caller, "not it at all", "another fine morning").await, Err(SignInError::Wrong)));
+    let wrong = change(&caller, "not it at all", "another fine morning").await;
+    assert!(matches!(wrong, Err(SignInError::WrongCurrent)), "{wrong:?}");
     assert!(matches!(change(&caller, PASSWORD, "password1").await, Err(SignInError::Door(_))));
     assert!(matches!(change(&Caller::local(), PASSWORD, "another fine morning").await, Err(SignInError::Door(_))));
     assert!(is_in(node, &here) && is_in(node, &elsewhere), "nothing was changed");
@@ -120,7 +123,42 @@ async fn who_is_signed_in_changes_the_password_by_knowing_the_old_one() {
     let now = change(&caller, PASSWORD, "another fine morning").await.unwrap();
     assert!(is_in(node, &now) && !is_in(node, &here) && !is_in(node, &elsewhere));
     assert_eq!((&node.users()[0].made, node.users()[0].sessions), (&made, 1));
+    let state = node.state();
+    let told = state.audit.entries().next_back().unwrap();
+    assert_eq!((told.what.as_str(), told.by.name.as_str(), told.by.via), (CHANGED, "ann", Via::Session));
     node.sign_in("ann", secret("another fine morning"), from("10.1.1.1")).await.unwrap();
+
+    // Whoever has only links has nothing to change.
+    node.set_scopes(&Caller::local(), "kiosk", vec![Scope::DeviceRead]).await.unwrap();
+    let link = node.make_link(&Caller::local(), "kiosk", Duration::from_secs(60)).await.unwrap();
+    let kiosk = node.use_link(link.code.reveal(), None).await.unwrap();
+    let kiosk = node.caller_of_session(kiosk.secret.reveal(), None).unwrap();
+    let refused = change(&kiosk, "!", "another fine morning").await.unwrap_err().to_string();
+    assert!(refused.contains("have no password") && refused.ends_with("nothing was changed"), "{refused}");
+    close(opened).await;
+}
+
+#[tokio::test]
+async fn guessing_the_current_password_costs_the_waits_of_a_sign_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path()).await;
+    let node = &opened.node;
+    add_admin(node, "ann").await;
+    let stolen = sign_in(node, "ann").await;
+    let thief = node.caller_of_session(stolen.secret.reveal(), from("10.6.6.6")).unwrap();
+    let mut outcomes = Vec::new();
+    for guess in 0..50 {
+        let guess = secret(&format!("guess {guess}"));
+        outcomes.push(node.change_own_password(&thief, guess, secret("another fine morning")).await.unwrap_err());
+    }
+    let wrong = outcomes.iter().filter(|error| matches!(error, SignInError::WrongCurrent)).count();
+    assert!((6..=7).contains(&wrong), "{wrong}");
+    // The same count as that of the sign-in, and nobody else's.
+    let there = node.sign_in("ann", secret(PASSWORD), from("10.6.6.6")).await;
+    assert!(matches!(there, Err(SignInError::TooMany { .. })));
+    assert!(node.sign_in("ann", secret(PASSWORD), from("10.1.1.1")).await.is_ok());
+    let state = node.state();
+    assert!(state.audit.entries().any(|entry| entry.what.contains("failed to sign in as `ann`")));
     close(opened).await;
 }
 
@@ -229,7 +267,7 @@ async fn a_thousand_wrong_passwords_learn_nothing_and_keep_no_admin_out() {
                 assert!((1..=60).contains(&retry_after_s), "{retry_after_s}");
                 too_many += 1;
             }
-            other @ (SignInError::WrongCode | SignInError::Door(_)) => panic!("{other}"),
+            other @ (SignInError::WrongCurrent | SignInError::WrongCode | SignInError::Door(_)) => panic!("{other}"),
         }
     }
     assert!((20..=30).contains(&wrong) && wrong + too_many == 1000, "{wrong} looked at, {too_many} not");

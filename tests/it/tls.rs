@@ -235,7 +235,8 @@ impl Kept {
     }
 
     async fn answers(&mut self) -> bool {
-        let request = Request::get("/healthz").header("host", "127.0.0.1").body(Empty::new()).unwrap();
+        // Here the certificate says who we are, not the host's name.
+        let request = Request::get("/healthz").header("host", "proxy.example").body(Empty::new()).unwrap();
         if self.0.ready().await.is_err() {
             return false;
         }

@@ -50,7 +50,7 @@ impl Wire {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", "ringfort")
+            .header("host", "localhost")
             .header("authorization", &self.authorization)
             .body(Full::new(body.into()))
             .unwrap();

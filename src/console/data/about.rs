@@ -15,6 +15,7 @@ use crate::console::page::Answer;
 use crate::console::page::Page;
 use crate::console::page::Section;
 use crate::console::page::Visit;
+use crate::front::host;
 use crate::node::Node;
 use crate::node::import::ImportReport;
 
@@ -54,7 +55,7 @@ struct About {
 pub async fn show(State(node): State<Node>, visit: Visit, request: Request) -> Answer {
     let (parts, _no_body) = request.into_parts();
     let bucket = data::bucket_of(&parts.uri)?;
-    let origin = snippets::origin(&node, &parts);
+    let origin = host::origin(&node, &parts);
     std::future::ready(draw(&node, &visit, StatusCode::OK, &bucket, &origin, Said::default())).await
 }
 
@@ -88,7 +89,7 @@ pub async fn remove(State(node): State<Node>, visit: Visit, request: Request) ->
     let bucket = data::bucket_of(&parts.uri)?;
     let form = Form::read(&node, &parts.headers, body, FORM_BYTES_MAX).await?;
     if form.text("name").trim() != bucket {
-        let origin = snippets::origin(&node, &parts);
+        let origin = host::origin(&node, &parts);
         let said = Said { wrong_name: Some("This is not the bucket's name. Nothing was removed."), ..Said::default() };
         return draw(&node, &visit, StatusCode::UNPROCESSABLE_ENTITY, &bucket, &origin, said);
     }

@@ -18,7 +18,6 @@ use crate::base::limits::VALUE_BYTES_MAX;
 use crate::console::data;
 use crate::console::data::preview;
 use crate::console::data::preview::View;
-use crate::console::data::snippets;
 use crate::console::data::value;
 use crate::console::data::value::Asked;
 use crate::console::data::value::Base;
@@ -31,6 +30,7 @@ use crate::console::page::Refused;
 use crate::console::page::Section;
 use crate::console::page::Visit;
 use crate::console::show;
+use crate::front::host;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::Node;
@@ -311,7 +311,7 @@ impl Subject {
     ) -> Asked<'a> {
         Asked {
             visit,
-            origin: snippets::origin(node, parts),
+            origin: host::origin(node, parts),
             bucket: &self.bucket,
             key: &self.key,
             view: View::Fitting,

@@ -1,13 +1,7 @@
 //! How programs reach one key: code that works when pasted. Address and key are percent-encoded, so that no quoting of
 //! any language meets a byte of them; the token comes from the environment, never into a file.
 
-use axum::http::header;
-use axum::http::request::Parts;
-use axum::http::uri::Authority;
-
 use crate::console::data;
-use crate::front::gate::Peer;
-use crate::node::Node;
 
 /// What the files under `templates/snippets` ask, so that each of them is a program as it stands.
 const PLACEHOLDER: &str = "http://127.0.0.1:7480/v1/kv/bucket/key";
@@ -15,8 +9,6 @@ const PLACEHOLDER: &str = "http://127.0.0.1:7480/v1/kv/bucket/key";
 const PLACEHOLDER_HOST: &str = "127.0.0.1:7480";
 /// The path in it.
 const PLACEHOLDER_PATH: &str = "/v1/kv/bucket/key";
-/// Letters of a host and its port.
-const HOST_LETTERS_MAX: usize = 260;
 
 /// One language.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,27 +23,6 @@ pub struct Snippet {
     pub read: String,
     /// Writes the key.
     pub write: String,
-}
-
-/// The address under which the visitor reaches this node, such as `https://store.example:7480`.
-#[must_use]
-pub fn origin(node: &Node, parts: &Parts) -> String {
-    let named = || parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = parts.uri.authority().map(Authority::as_str).or_else(named).unwrap_or_default();
-    let peer = parts.extensions.get::<Peer>().copied();
-    let addresses = node.addresses();
-    match peer {
-        Some(peer) if peer.ip().is_some() && is_plausible(host) => {
-            format!("{}://{host}", if peer.is_tls() { "https" } else { "http" })
-        }
-        Some(_) | None => addresses.first().map_or("http://127.0.0.1:7480", String::as_str).to_owned(),
-    }
-}
-
-/// Whether a host could be one: it is said by the client, and goes into programs.
-fn is_plausible(host: &str) -> bool {
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
-    host.len() <= HOST_LETTERS_MAX && host.contains(['.', ':']) && host.bytes().all(letter)
 }
 
 /// Code for one key in every language.
@@ -138,18 +109,7 @@ pub fn import(origin: &str, bucket: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::is_plausible;
     use super::of;
-
-    #[test]
-    fn a_host_that_could_not_be_one_is_not_believed() {
-        for host in ["10.0.0.5:7480", "localhost:7481", "store.example", "[::1]:7480"] {
-            assert!(is_plausible(host), "{host}");
-        }
-        for host in ["", "ringfort", "a.b/';rm -rf ~;'", "a.b\"", "a.b\n", &"a.".repeat(200)] {
-            assert!(!is_plausible(host), "{host}");
-        }
-    }
 
     #[test]
     fn no_byte_of_a_key_reaches_a_program_unencoded() {

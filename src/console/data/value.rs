@@ -28,6 +28,7 @@ use crate::console::page::Answer;
 use crate::console::page::Page;
 use crate::console::page::Section;
 use crate::console::page::Visit;
+use crate::front::host;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::Node;
@@ -145,7 +146,7 @@ pub async fn show(State(node): State<Node>, visit: Visit, request: Request) -> A
     };
     let asked = Asked {
         visit: &visit,
-        origin: snippets::origin(&node, &parts),
+        origin: host::origin(&node, &parts),
         bucket: &bucket,
         key: &key,
         view: View::parse(query.text("view")?.unwrap_or_default()),

@@ -17,6 +17,7 @@ use crate::console::page::Section;
 use crate::console::page::Visit;
 use crate::console::settings;
 use crate::console::show;
+use crate::front::host;
 use crate::front::path;
 use crate::front::problem::Problem;
 use crate::node::Node;
@@ -167,12 +168,10 @@ pub async fn change_scopes(State(node): State<Node>, visit: Visit, request: Requ
 
 /// `POST /settings/users/{name}/link`: the page shows it once.
 pub async fn make_link(State(node): State<Node>, visit: Visit, request: Request) -> Answer {
-    let user = one(&node, request.uri())?;
-    let host = request.headers().get(axum::http::header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str)).unwrap_or_default();
+    let (parts, _body) = request.into_parts();
+    let user = one(&node, &parts.uri)?;
     let made = node.make_link(&visit.caller, &user.name, crate::base::limits::SIGN_IN_LINK_TTL).await?;
-    let scheme = if visit.secure { "https" } else { "http" };
-    let link = format!("{scheme}://{host}/sign-in/link/{}", made.code.reveal());
+    let link = format!("{}/sign-in/link/{}", host::origin(&node, &parts), made.code.reveal());
     let page = Page::new(&node, &visit, Section::Settings, format!("User {}", user.name));
     let link_until = time::rfc3339(made.expires_ms);
     page::render(&OneUser { page, user, wrong: String::new(), done: "", link, link_until })

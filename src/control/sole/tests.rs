@@ -15,6 +15,7 @@ use crate::base::id::NodeId;
 use crate::control::consensus::Consensus;
 use crate::control::consensus::Proposal;
 use crate::proto::audit::By;
+use crate::proto::audit::Log;
 use crate::proto::audit::Via;
 use crate::proto::bucket::Definition;
 use crate::proto::control;
@@ -146,6 +147,70 @@ fn a_snapshot_of_today_is_read_and_one_of_tomorrow_is_refused() {
     let snapshot = Snapshot { next_group: 3, state };
     let bytes = codec::seal(SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, &snapshot);
     assert_eq!(decode_snapshot(&bytes).unwrap().state, snapshot.state);
+    assert_eq!(snapshot.state.access_audit.head().seq, 1);
     let tomorrow = codec::seal(SNAPSHOT_VERSION + 1, SNAPSHOT_CONTEXT, &snapshot);
     assert!(matches!(decode_snapshot(&tomorrow).err(), Some(DecodeError::Version { .. })));
+}
+
+/// What a release before the chain of access wrote behind [`FIRST_COMMANDS`]. Never edited.
+const SECOND_COMMANDS: [&str; 3] = [
+    "010d03616e6e0301000a010101abc1e8cc9f34117369676e7320696e2061732060616e6e600a040404040404040404040404\
+     040404040404040404040404040404040404040403616e6e01d00f8d576381",
+    "010d03616e6e0000abc1e8cc9f344573657473206275636b6574206063603a206b696e64207369626c696e67732c206e2033\
+     2c207220322c207720322c2074746c206e6f6e652c20636c617373206e6f726d616c0101630003020200015d987b9a",
+    "010d03616e6e020101fd000000000000000000000000000001abc1e8cc9f342473657473207768617420757365722060616e\
+     6e60206d617920646f20746f2061646d696e0903616e6e0105d80718c2",
+];
+
+/// The snapshot that it wrote of all of them. Never edited.
+const SECOND_SNAPSHOT: &str = "020c010501070101010101010101010101010101010101010101010101010101010101010101020162010003020200010201\
+     7801790163030003020200010004010101740202020202020202020202020202020202020202020202020202020202020202\
+     020005ac0201f0a20401020202020202020202020202020202020202020202020202020202020202020201030103616e6e0b\
+     246172676f6e326964247801050901040404040404040404040404040404040404040404040404040404040404040403616e\
+     6e01d00f000000000000000000000000000000000000000000000000000000000000000000030103616e6e0301000a010101\
+     abc1e8cc9f34117369676e7320696e2061732060616e6e6000cf0b84fa1e3d5a6511c302d8aa79bba487e557cb8544d5096f\
+     623c0a11405c340203616e6e0000abc1e8cc9f344573657473206275636b6574206063603a206b696e64207369626c696e67\
+     732c206e20332c207220322c207720322c2074746c206e6f6e652c20636c617373206e6f726d616c000bcdb98748b3aa0170\
+     66f8f6296b1ee17fbb8e7e892778ce1685dd35695dc61b0303616e6e020101fd000000000000000000000000000001abc1e8\
+     cc9f342473657473207768617420757365722060616e6e60206d617920646f20746f2061646d696e01c13755d6d45fe5d6db\
+     5f2534f1b91e334f2c6ec1dc3bd54760b4d8ef0056481a47341521";
+
+#[test]
+fn what_was_written_before_access_had_a_chain_of_its_own_is_read() {
+    let commands = FIRST_COMMANDS.iter().chain(&SECOND_COMMANDS);
+    let records: Vec<Vec<u8>> = commands.map(|text| from_hex(text)).collect();
+    let mut replayed = State::default();
+    replay(&mut replayed, &records.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+    let snapshot = decode_snapshot(&from_hex(SECOND_SNAPSHOT)).unwrap();
+    assert_eq!(snapshot.next_group, 12);
+    // A replay knows which command an entry was of; the snapshot does not, and its second chain begins empty.
+    let access: Vec<_> = replayed.access_audit.entries().map(|entry| (entry.seq, entry.what.as_str())).collect();
+    assert_eq!(access, [(1, "sets what user `ann` may do to admin")]);
+    assert_eq!((snapshot.state.access_audit.head().seq, snapshot.state.audit.head().seq), (0, 3));
+    assert_eq!((snapshot.state.audit.verify(), replayed.access_audit.verify()), (Ok(()), Ok(())));
+    assert_eq!(snapshot.state, State { access_audit: Log::default(), ..replayed });
+}
+
+#[test]
+fn a_command_keeps_the_number_that_it_is_stored_under() {
+    let session = || Session { user: "ann".into(), made_ms: 1, expires_ms: 2 };
+    let commands = [
+        (14, Command::SetPassword { name: "ann".into(), password_hash: "x".into() }),
+        (15, Command::SignIn { key: [4; 32], session: session(), password_hash: "x".into() }),
+        (
+            16,
+            Command::ChangePassword {
+                key: [4; 32],
+                session: session(),
+                proved_hash: "x".into(),
+                password_hash: "y".into(),
+            },
+        ),
+        (17, Command::NoteAccess),
+    ];
+    for (number, command) in commands {
+        let sealed = codec::seal(super::VERSION, super::COMMAND_CONTEXT, &command);
+        assert_eq!(sealed[1], number, "{command:?}");
+        assert_eq!(codec::unseal::<Command>(super::VERSION, super::COMMAND_CONTEXT, &sealed), Ok(command));
+    }
 }

@@ -70,6 +70,7 @@ pub const DESCRIBED: &[(&str, &str)] = &[
     ("GET", "/v1/users"),
     ("PUT", "/v1/users/{name}"),
     ("DELETE", "/v1/users/{name}"),
+    ("POST", "/v1/users/me/password"),
     ("POST", "/v1/sign-in-links"),
     ("GET", "/v1/claim-code"),
     ("GET", "/v1/audit"),
@@ -118,6 +119,7 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
         ("PUT", "/v1/users/{name}") => {
             made("UserWish", "UserMade", json!({ "password": "correct horse battery", "scopes": ["admin"] }))
         }
+        ("POST", "/v1/users/me/password") => own_password(),
         ("POST", "/v1/sign-in-links") => {
             let mut link = made("LinkWish", "LinkMade", json!({ "user": "ann", "ttl": "10m" }));
             link.responses.retain(|(status, ..)| *status != 200);
@@ -278,6 +280,18 @@ fn made(wish: &'static str, view: &'static str, example: Value) -> Described {
     Described { parameters: Vec::new(), body, responses }
 }
 
+fn own_password() -> Described {
+    let example = json!({ "current": "correct horse battery", "new": "tall ships at dawn" });
+    let mut changed = made("PasswordWish", "", example);
+    changed.responses.retain(|(status, ..)| ![200, 201, 404, 409].contains(status));
+    changed.responses.extend([
+        (204, "Changed; all sessions have ended but a new one, whose cookie comes with this answer", Content::Nothing),
+        (403, "The current password is not right, or this was not sent by a page of this node", Content::Problem),
+        (429, "Too many wrong passwords; nothing was checked", Content::Problem),
+    ]);
+    changed
+}
+
 fn removed() -> Described {
     plain(vec![
         (204, "Removed", Content::Nothing),
@@ -293,6 +307,12 @@ fn removed() -> Described {
 fn audit() -> Described {
     let limit = json!({ "type": "integer", "minimum": 1, "maximum": AUDIT_PAGE_MAX });
     let parameters = vec![
+        query(
+            "chain",
+            "All changes, or those of users, tokens and scopes, which have numbers and a budget of their own",
+            json!({ "enum": ["all", "access"] }),
+            "all",
+        ),
         query("after", "Only entries behind this number", json!({ "type": "integer", "minimum": 0 }), 0),
         query("limit", "Entries of a page", limit, 100),
     ];

@@ -21,7 +21,12 @@ pub fn reference(name: &str) -> Value {
 
 /// How callers say who they are.
 pub fn security() -> Value {
-    json!({ "bearer": { "type": "http", "scheme": "bearer", "description": "A token of `ringfort token create`" } })
+    let session =
+        "Of a sign-in at the console; over plain HTTP on loopback the cookie is `ringfort-` and the cluster's id";
+    json!({
+        "bearer": { "type": "http", "scheme": "bearer", "description": "A token of `ringfort token create`" },
+        "session": { "type": "apiKey", "in": "cookie", "name": "__Host-ringfort", "description": session },
+    })
 }
 
 /// An object with these members and no others.
@@ -230,14 +235,19 @@ fn control() -> Vec<(&'static str, Value)> {
         ],
         [],
     );
-    let token_wish = object([("name", name()), ("scopes", scopes())], [("ttl", duration())]);
+    // A number alone would be taken for that of another token.
+    let mut token_name = name();
+    if let Value::Object(token_name) = &mut token_name {
+        token_name.insert("not".to_owned(), json!({ "pattern": "^[0-9]*$" }));
+    }
+    let token_wish = object([("name", token_name), ("scopes", scopes())], [("ttl", duration())]);
     let token_made = object([("id", count()), ("name", name()), ("scopes", scopes()), ("token", text())], []);
     let expires = json!({ "type": ["string", "null"], "format": "date-time" });
     let token = object(
         [("id", count()), ("name", name()), ("scopes", scopes()), ("made", instant()), ("expires", expires)],
         [],
     );
-    let password = json!({ "type": "string", "format": "password", "minLength": PASSWORD_CHARS_MIN, "maxLength": PASSWORD_BYTES_MAX });
+    let password = || json!({ "type": "string", "format": "password", "minLength": PASSWORD_CHARS_MIN, "maxLength": PASSWORD_BYTES_MAX });
     let user = object(
         [("name", name()), ("scopes", scopes()), ("made", instant()), ("password", flag()), ("sessions", count())],
         [],
@@ -249,7 +259,8 @@ fn control() -> Vec<(&'static str, Value)> {
         ("TokenWish", token_wish),
         ("TokenMade", token_made),
         ("Tokens", object([("tokens", list_of(token))], [])),
-        ("UserWish", object([], [("scopes", scopes()), ("password", password)])),
+        ("UserWish", object([], [("scopes", scopes()), ("password", password())])),
+        ("PasswordWish", object([("current", text()), ("new", password())], [])),
         ("LinkWish", object([("user", name())], [("ttl", duration())])),
         ("LinkMade", object([("path", text()), ("expires", instant())], [])),
         ("Claim", object([("code", json!({ "type": ["string", "null"] }))], [])),

@@ -1,5 +1,7 @@
 //! Users: people who sign in to the console.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::base::redact::Redacted;
@@ -95,18 +97,24 @@ impl Node {
     pub fn users(&self) -> Vec<UserView> {
         let state = self.state();
         let now_ms = time::wall_ms();
-        let sessions = |name: &String| {
-            let mine = |session: &&_| is_live(session, name, now_ms);
-            state.sessions.values().filter(mine).count()
-        };
+        let mut sessions = BTreeMap::<&str, usize>::new();
+        for session in state.sessions.values().filter(|session| session.expires_ms > now_ms) {
+            *sessions.entry(&session.user).or_default() += 1;
+        }
         let view = |(name, user): (&String, &User)| UserView {
             name: name.clone(),
             scopes: user.scopes.clone(),
             made: time::rfc3339(user.made_ms),
             password: user.password_hash != NO_PASSWORD,
-            sessions: sessions(name),
+            sessions: sessions.get(name.as_str()).copied().unwrap_or_default(),
         };
         state.users.iter().map(view).collect()
+    }
+
+    /// Whether a password signs this user in; without one only one-time links do.
+    #[must_use]
+    pub fn has_password(&self, name: &str) -> bool {
+        self.state().users.get(name).is_some_and(|user| user.password_hash != NO_PASSWORD)
     }
 
     /// A user with a password that is good enough.
@@ -121,13 +129,9 @@ impl Node {
     }
 
     /// The hash of a password that is good enough.
-    async fn hash_new(&self, name: &str, password: Redacted<String>) -> Result<String, DoorError> {
+    pub(in crate::node) async fn hash_new(&self, name: &str, password: Redacted<String>) -> Result<String, DoorError> {
         password::check(name, password.reveal())
             .map_err(|reason| DoorError::OutOfRange { field: "password", reason })?;
         self.0.doorman.hasher.hash(password).await
     }
-}
-
-fn is_live(session: &crate::proto::control::Session, name: &str, now_ms: u64) -> bool {
-    session.user == name && session.expires_ms > now_ms
 }

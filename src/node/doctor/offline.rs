@@ -164,7 +164,8 @@ async fn tell_audit(dir: &DataDir, given_up: usize) -> Result<(), String> {
     let (sole, _) = Sole::open(&dir.sub("control"), None, on_poison).map_err(|error| error.to_string())?;
     let by = By { name: "local owner".to_owned(), via: Via::Local, from: None, at_ms: time::wall_ms() };
     let what = format!("accepts the loss of damaged data with `ringfort doctor`: {given_up} findings");
-    let order = Command::Ordered { by, what, command: Box::new(Command::Note) };
+    // What was lost may have been anything, also who gets in.
+    let order = Command::Ordered { by, what, command: Box::new(Command::NoteAccess) };
     let told = sole.propose(order).await.map(|_noted| ()).map_err(|error| error.to_string());
     sole.close();
     told

@@ -39,6 +39,7 @@ pub struct Guard {
     secret: HmacKey,
     throttle: Throttle,
     /// Failures not yet in the audit, by what is told apart; the last who came when there was no more room, together.
+    /// They stay until the audit has them.
     untold: BTreeMap<Failed, u64>,
     others: u64,
     told_ms: u64,
@@ -93,22 +94,37 @@ impl Guard {
     }
 
     /// What the audit should be told now: at most once in [`AUDIT_FAILURES_EVERY`].
-    fn tell(&mut self, now_ms: u64) -> Vec<(Option<IpAddr>, String)> {
+    fn tell(&mut self, now_ms: u64) -> Vec<(Option<Failed>, u64)> {
         let nothing = self.untold.is_empty() && self.others == 0;
         let told_lately = self.told_ms != 0 && now_ms < self.told_ms + time::millis(AUDIT_FAILURES_EVERY);
         if nothing || told_lately {
             return Vec::new();
         }
         self.told_ms = now_ms.max(1);
-        let mut lines = Vec::new();
-        for ((how, from), count) in std::mem::take(&mut self.untold) {
-            lines.push((from, format!("{count} failed to sign in {how}")));
+        let apart = self.untold.iter().map(|(failed, count)| (Some(failed.clone()), *count));
+        apart.chain((self.others > 0).then_some((None, self.others))).collect()
+    }
+
+    /// The audit has this many of them.
+    fn told(&mut self, failed: Option<&Failed>, count: u64) {
+        let Some(failed) = failed else {
+            self.others = self.others.saturating_sub(count);
+            return;
+        };
+        if let Some(left) = self.untold.get_mut(failed) {
+            *left = left.saturating_sub(count);
+            if *left == 0 {
+                self.untold.remove(failed);
+            }
         }
-        if self.others > 0 {
-            lines.push((None, format!("{} failed to sign in as others or from other addresses", self.others)));
-            self.others = 0;
-        }
-        lines
+    }
+}
+
+/// An entry of the audit, and from where.
+fn in_words(failed: Option<&Failed>, count: u64) -> (Option<IpAddr>, String) {
+    match failed {
+        Some((how, from)) => (*from, format!("{count} failed to sign in {how}")),
+        None => (None, format!("{count} failed to sign in as others or from other addresses")),
     }
 }
 
@@ -145,14 +161,15 @@ impl Node {
         self.tell_failures().await;
     }
 
-    /// Tells the audit of failures that wait for it.
+    /// Tells the audit of failures that wait for it. What it does not take, or where nobody waits for it to the end, is
+    /// told again in a minute.
     pub(in crate::node) async fn tell_failures(&self) {
         let lines = self.0.doorman.guard().tell(self.steady_ms());
-        for (from, what) in lines {
-            tracing::warn!(?from, "{what}");
-            let told = self.order_in_words(&Caller::anonymous(from), what, Command::Note).await;
-            if let Err(error) = told {
-                tracing::warn!(%error, "the audit could not be told of failed sign-ins");
+        for (failed, count) in lines {
+            let (from, what) = in_words(failed.as_ref(), count);
+            match self.order_in_words(&Caller::anonymous(from), what, Command::Note).await {
+                Ok(_noted) => self.0.doorman.guard().told(failed.as_ref(), count),
+                Err(error) => tracing::warn!(%error, "the audit could not be told of failed sign-ins"),
             }
         }
     }
@@ -168,10 +185,21 @@ mod tests {
     use std::net::IpAddr;
 
     use super::Guard;
+    use super::in_words;
     use super::network;
 
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
+    }
+
+    /// Has it told, and taken.
+    fn told(guard: &mut Guard, now_ms: u64) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (failed, count) in guard.tell(now_ms) {
+            guard.told(failed.as_ref(), count);
+            lines.push(in_words(failed.as_ref(), count).1);
+        }
+        lines
     }
 
     #[test]
@@ -202,13 +230,32 @@ mod tests {
             guard.count(("as `ann`".to_owned(), ip("10.0.0.1")));
             guard.count(("as nobody".to_owned(), Some(IpAddr::V4(round.into()))));
         }
-        let lines = guard.tell(5);
+        let lines = told(&mut guard, 5);
         assert_eq!(lines.len(), 9);
-        let counted: u64 = lines.iter().filter_map(|(_, line)| line.split(' ').next()?.parse::<u64>().ok()).sum();
+        let counted: u64 = lines.iter().filter_map(|line| line.split(' ').next()?.parse::<u64>().ok()).sum();
         assert_eq!(counted, 1000);
         guard.count(("as `ann`".to_owned(), ip("10.0.0.1")));
         assert!(guard.tell(59_000).is_empty());
-        assert_eq!(guard.tell(60_005).len(), 1);
+        assert_eq!(told(&mut guard, 60_005), ["1 failed to sign in as `ann`"]);
         assert!(guard.tell(600_000).is_empty());
+    }
+
+    #[test]
+    fn what_the_audit_did_not_take_is_told_again() {
+        let mut guard = Guard::new([7; 32]);
+        let ann = || ("as `ann`".to_owned(), ip("10.0.0.1"));
+        for round in 0..20_u32 {
+            guard.count(("as nobody".to_owned(), Some(IpAddr::V4(round.into()))));
+            guard.count(ann());
+        }
+        let refused = guard.tell(5);
+        assert_eq!(refused.iter().map(|(_, count)| count).sum::<u64>(), 40);
+        // Others go on meanwhile, and one of the lines is taken after all.
+        guard.count(ann());
+        guard.told(Some(&ann()), 20);
+        assert!(guard.tell(6).is_empty(), "not before its time");
+        let again = guard.tell(60_005);
+        assert_eq!(again.iter().map(|(_, count)| count).sum::<u64>(), 21);
+        assert!(again.contains(&(Some(ann()), 1)), "{again:?}");
     }
 }

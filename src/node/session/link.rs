@@ -61,7 +61,7 @@ impl Node {
             links.0.insert(checksum::sha256(&[code.as_bytes()]), link);
         }
         let what = format!("makes a one-time sign-in link for user `{user}`");
-        self.order_in_words(caller, what, Command::Note).await?;
+        self.order_in_words(caller, what, Command::NoteAccess).await?;
         let expires_ms = time::wall_ms().saturating_add(time::millis(ttl));
         Ok(SignInLink { code: Redacted::new(code), expires_ms })
     }

@@ -26,7 +26,7 @@ pub struct FirstState {
 impl From<FirstState> for State {
     fn from(first: FirstState) -> Self {
         let FirstState { birth, buckets, next_bucket, tokens, tokens_by_hash, next_token, users } = first;
-        let (sessions, audit) = (BTreeMap::new(), Log::default());
-        Self { birth, buckets, next_bucket, tokens, tokens_by_hash, next_token, users, sessions, audit }
+        let (sessions, audit, access_audit) = (BTreeMap::new(), Log::default(), Log::default());
+        Self { birth, buckets, next_bucket, tokens, tokens_by_hash, next_token, users, sessions, audit, access_audit }
     }
 }

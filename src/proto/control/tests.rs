@@ -3,8 +3,10 @@
 use crate::base::id::BucketId;
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
+use crate::base::limits::AUDIT_ENTRIES_MAX;
 use crate::base::limits::USER_SESSIONS_MAX;
 use crate::proto::audit::By;
+use crate::proto::audit::Chain;
 use crate::proto::audit::Outcome;
 use crate::proto::audit::Via;
 use crate::proto::bucket::Definition;
@@ -197,8 +199,77 @@ fn who_proved_a_password_that_was_replaced_meanwhile_is_not_let_in() {
     assert_eq!((ann.scopes.as_slice(), ann.made_ms), ([Scope::Data].as_slice(), 7));
     let gone = || Refused::NotFound { what: "user", name: name() };
     assert_eq!(state.apply(sign_in(2)), Err(gone()));
+    let change = |proved: &str, key| Command::ChangePassword {
+        key: [key; 32],
+        session: session(),
+        proved_hash: proved.into(),
+        password_hash: "newer".into(),
+    };
+    let before = state.clone();
+    assert_eq!(state.apply(change("old", 3)), Err(gone()));
+    assert_eq!(state, before);
+    state.apply(Command::AddSession { key: [4; 32], session: session() }).unwrap();
+    assert_eq!(state.apply(change("new", 5)), Ok(Applied::Changed));
+    assert_eq!(state.sessions.keys().collect::<Vec<_>>(), [&[5; 32]], "all others have ended");
+    assert_eq!((state.users["ann"].password_hash.as_str(), state.users["ann"].made_ms), ("newer", 7));
     // And a user that was removed meanwhile does not come back.
     assert_eq!(state.apply(Command::RemoveUser { name: name() }), Ok(Applied::Removed));
     assert_eq!(state.apply(new), Err(gone()));
     assert!(state.users.is_empty());
+}
+
+#[test]
+fn who_gets_another_password_or_scopes_is_there_since_the_same_moment() {
+    let mut state = begun();
+    state.apply(put("ann", user(&[Scope::Admin], "x"))).unwrap();
+    let later = User { made_ms: 99, ..user(&[Scope::Data], "y") };
+    assert_eq!(state.apply(put("ann", later.clone())), Ok(Applied::Changed));
+    assert_eq!(state.users["ann"], User { made_ms: 1, ..later });
+}
+
+#[test]
+fn changes_that_many_may_make_push_out_none_of_those_that_few_may_make() {
+    let mut state = begun();
+    let name = || "ann".to_owned();
+    let token = Token { name: "t".into(), hash: [7; 32], scopes: vec![Scope::Data], made_ms: 1, expires_ms: None };
+    let given = [
+        Command::AddFirstUser { name: name(), user: user(&[Scope::Admin], "x") },
+        put("bob", user(&[Scope::Data], "x")),
+        Command::SetScopes { name: "bob".into(), scopes: vec![Scope::Operate] },
+        Command::SetPassword { name: "bob".into(), password_hash: "y".into() },
+        Command::AddToken(token),
+        Command::NoteAccess,
+        Command::RemoveToken { id: 1 },
+        Command::RemoveUser { name: "bob".into() },
+    ];
+    for command in &given {
+        state.apply(ordered(Via::Session, command.clone())).unwrap();
+    }
+    // What whoever has a password, or none, does again and again: buckets, their own account, guesses.
+    for round in 0..AUDIT_ENTRIES_MAX as u64 / 5 + 20 {
+        let own = Session { user: name(), made_ms: round, expires_ms: round + 9 };
+        let proved = state.users["ann"].password_hash.clone();
+        let flood = [
+            bucket("b", Definition { w: u8::try_from(round % 3).unwrap() + 1, ..Definition::default() }),
+            Command::SignIn { key: [1; 32], session: own.clone(), password_hash: proved.clone() },
+            Command::ChangePassword {
+                key: [2; 32],
+                session: own,
+                proved_hash: proved,
+                password_hash: round.to_string(),
+            },
+            Command::RemoveSession { key: [2; 32] },
+            Command::Note,
+        ];
+        for command in flood {
+            assert_ne!(state.apply(ordered(Via::Session, command)), Ok(Applied::Unchanged));
+        }
+    }
+    let (all, access) = (&state.audit, &state.access_audit);
+    assert!(all.anchor().seq > given.len() as u64, "the first ones are pushed out of the chain of all");
+    assert_eq!((all.verify(), access.verify(), access.anchor().seq), (Ok(()), Ok(()), 0));
+    let kept: Vec<_> = access.entries().map(|entry| (entry.seq, entry.what.clone())).collect();
+    assert_eq!(kept, (1..).zip(given.iter().map(Command::in_words)).collect::<Vec<_>>());
+    assert_eq!(state.audit_chain(Chain::Access), access);
+    assert_eq!(state.audit_chain(Chain::All), all);
 }

@@ -1,4 +1,4 @@
-//! Commands in words, for the audit: names and numbers, never a secret.
+//! Commands as the audit sees them: in words, with names and numbers, never a secret; and whether they concern access.
 
 use crate::proto::control::Command;
 use crate::proto::control::NO_PASSWORD;
@@ -38,9 +38,36 @@ impl Command {
             Self::AddSession { session, .. } | Self::SignIn { session, .. } => {
                 format!("signs in as `{}`", session.user)
             }
+            Self::ChangePassword { .. } => "changes their own password, which ends their other sessions".to_owned(),
             Self::RemoveSession { .. } => "signs out".to_owned(),
-            Self::Note => "notes something".to_owned(),
+            Self::Note | Self::NoteAccess => "notes something".to_owned(),
             Self::Ordered { what, .. } => what.clone(),
+        }
+    }
+
+    /// Whether it changes who gets in and what they may do. What everyone does with their own account is not among it,
+    /// or signing in and out would push out what matters.
+    #[must_use]
+    pub fn concerns_access(&self) -> bool {
+        match self {
+            Self::AddToken(_)
+            | Self::RemoveToken { .. }
+            | Self::PutUser { .. }
+            | Self::RemoveUser { .. }
+            | Self::AddFirstUser { .. }
+            | Self::SetScopes { .. }
+            | Self::SetPassword { .. }
+            | Self::NoteAccess => true,
+            Self::Ordered { command, .. } => command.concerns_access(),
+            Self::Begin(_)
+            | Self::PutBucket { .. }
+            | Self::RemoveBucket { .. }
+            | Self::SetColumns { .. }
+            | Self::AddSession { .. }
+            | Self::SignIn { .. }
+            | Self::ChangePassword { .. }
+            | Self::RemoveSession { .. }
+            | Self::Note => false,
         }
     }
 }

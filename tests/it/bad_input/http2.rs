@@ -64,7 +64,7 @@ fn request<'a>(method: &'a str, path: &'a str, authorization: &'a str) -> Vec<(&
     vec![
         (":method", method),
         (":scheme", "http"),
-        (":authority", "a"),
+        (":authority", "localhost"),
         (":path", path),
         ("authorization", authorization),
     ]

@@ -33,14 +33,14 @@ impl Stops {
     const ALL: [Self; 5] = [Self::Silent, Self::InTheHead, Self::InTheBody, Self::Between, Self::Reading];
 
     fn begins(self, token: &str) -> String {
-        let authorization = format!("host: a\r\nauthorization: Bearer {token}\r\n");
+        let authorization = format!("host: localhost\r\nauthorization: Bearer {token}\r\n");
         match self {
             Self::Silent => String::new(),
             Self::InTheHead => "PUT /v1/kv/l/slow HTTP/1.1\r\nho".to_owned(),
             Self::InTheBody => {
                 format!("PUT /v1/kv/l/slow HTTP/1.1\r\n{authorization}content-length: 1000000\r\n\r\nbegins")
             }
-            Self::Between => "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+            Self::Between => "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
             Self::Reading => format!("GET /v1/kv/good/large HTTP/1.1\r\n{authorization}\r\n"),
         }
     }
@@ -133,7 +133,7 @@ pub async fn c7_exports(bench: &Bench) {
     bench
         .unharmed("C7, exports", async |bench| {
             let ask = format!(
-                "GET /v1/buckets/good/export HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n",
+                "GET /v1/buckets/good/export HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\r\n",
                 bench.token
             );
             let mut readers = Vec::new();

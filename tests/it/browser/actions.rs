@@ -2,6 +2,8 @@
 
 use crate::browser::driver::Browser;
 use crate::browser::house::House;
+use crate::browser::inspect::SIZES;
+use crate::browser::inspect::THEMES;
 
 /// How light the page is, once colours have faded over.
 fn lightness(is: &str) -> String {
@@ -10,6 +12,13 @@ fn lightness(is: &str) -> String {
 
 /// Whether a choice of theme has been sent and answered.
 const SENT: &str = "return performance.getEntriesByType('resource').some((part) => part.name.endsWith('/theme') && part.responseEnd > 0)";
+
+/// What the verdict stands on.
+const GROUND: &str = "return getComputedStyle(document.querySelector('.verdict')).backgroundColor";
+
+/// Pixels between the words on whether figures are live and the button behind them.
+const GAP: &str = "return document.getElementById('pause').getBoundingClientRect().left -\
+    document.getElementById('live-state').getBoundingClientRect().right";
 
 async fn quiet(browser: &Browser) {
     let complaints = browser.complaints().await;
@@ -183,7 +192,9 @@ async fn a_theme_is_chosen_shown_and_kept() {
 async fn live_figures_pause_go_stale_and_come_back() {
     let mut house = house().await;
     house.go("/").await;
+    house.browser.prefers("light").await;
     house.browser.until("live", "return document.getElementById('live-state').innerText.startsWith('Live')").await;
+    let green = house.browser.run(GROUND, &[]).await;
     house.browser.click("#pause").await;
     house.browser.until("paused", "return document.getElementById('live-state').innerText.startsWith('Paused')").await;
     assert_eq!(
@@ -198,12 +209,29 @@ async fn live_figures_pause_go_stale_and_come_back() {
     quiet(&house.browser).await;
     house.stop();
     house.browser.until("stale", "return document.getElementById('live-state').innerText.startsWith('Stale')").await;
-    house.browser.shot("overview-stale").await;
+    // The verdict is no longer today's, and says so; and nothing touches the button.
+    let says = "return document.querySelector('.verdict').innerText";
+    let said = house.browser.run(says, &[]).await;
+    assert!(said.as_str().is_some_and(|said| said.starts_with("No news since ")), "{said}");
+    for theme in THEMES {
+        house.browser.prefers(theme).await;
+        for (width, height) in SIZES {
+            house.browser.size(width, height).await;
+            let gap = house.browser.run(GAP, &[]).await.as_f64().unwrap();
+            assert!(gap >= 4.0, "{gap} px before the button at {width} px");
+            assert_ne!(house.browser.run(GROUND, &[]).await, green, "{theme} at {width} px");
+            house.browser.shot(&format!("overview-stale-{theme}-{width}")).await;
+        }
+    }
+    house.browser.prefers("light").await;
     house.start().await;
     house
         .browser
         .until("live once more", "return document.getElementById('live-state').innerText.startsWith('Live')")
         .await;
+    house.browser.until("green again", &format!("{} === '{}'", GROUND, green.as_str().unwrap())).await;
+    let said = house.browser.run(says, &[]).await;
+    assert!(said.as_str().is_some_and(|said| said.starts_with("All is well")), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

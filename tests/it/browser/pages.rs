@@ -51,6 +51,8 @@ const PAGES: &[(&str, &str)] = &[
     ("certificates", "/settings/certificates"),
     ("configuration", "/settings/configuration"),
     ("audit", "/settings/audit"),
+    ("audit-access", "/settings/audit?chain=access"),
+    ("password", "/settings/password"),
 ];
 
 /// Pages for who is not signed in.

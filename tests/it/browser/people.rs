@@ -173,3 +173,45 @@ async fn a_token_is_shown_once_works_and_is_removed() {
     assert!(posts.iter().any(|post| post == "/settings/tokens"), "{posts:?}");
     assert!(posts.iter().any(|post| post.starts_with("/settings/tokens/") && post.ends_with("/remove")), "{posts:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everyone_changes_their_own_password() {
+    let house = House::empty().await;
+    let browser = &house.browser;
+    let mut inspector = Inspector::new();
+    // Whoever may see nothing of the node gets here too, by the menu.
+    let document = serde_json::json!({ "password": PASSWORD, "scopes": ["device:read"] });
+    let made = house.node.owner().tell(Method::PUT, "/v1/users/kim", &document).await;
+    made.map_err(|failure| failure.message).unwrap();
+    browser.size(1440, 900).await;
+    house.go("/sign-in").await;
+    sign_in(browser, "kim", PASSWORD).await;
+    browser.shows("This is not open to you").await;
+    inspector.shown_refusal(browser, "nothing-open").await;
+    browser.size(1440, 900).await;
+    browser.click("#menu summary").await;
+    browser.click("#menu a:text(Your password)").await;
+    browser.shows("The password of kim").await;
+    inspector.state(browser, "password-of-a-device").await;
+
+    browser.size(1440, 900).await;
+    let fill = async |current: &str| {
+        browser.fill("#current", current).await;
+        browser.fill("#password", "another fine morning").await;
+        browser.fill("#again", "another fine morning").await;
+        browser.click("button:text(Change password)").await;
+    };
+    fill("not it at all").await;
+    browser.shows("The current password is not right").await;
+    inspector.shown_refusal(browser, "password-wrong").await;
+    browser.size(1440, 900).await;
+    fill(PASSWORD).await;
+    browser.shows("Your password is changed").await;
+    inspector.state(browser, "password-changed").await;
+    inspector.done("password");
+    sign_out(browser).await;
+    sign_in(browser, "kim", "another fine morning").await;
+    browser.shows("This is not open to you").await;
+    let posts = browser.posts().await;
+    assert!(posts.iter().any(|post| post == "/settings/password"), "{posts:?}");
+}
