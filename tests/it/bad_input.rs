@@ -83,8 +83,17 @@ impl Bench {
 
     /// Resident bytes of the process that serves.
     pub async fn resident(&self) -> u64 {
+        self.memory("VmRSS:").await
+    }
+
+    /// The most that were resident so far.
+    pub async fn peak(&self) -> u64 {
+        self.memory("VmHWM:").await
+    }
+
+    async fn memory(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.worker().await)).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
@@ -205,6 +214,11 @@ async fn c5_http2_that_is_malformed_is_refused() {
 #[tokio::test]
 async fn c6_a_body_that_is_too_large_is_refused_before_it_is_read() {
     bodies::c6(&Bench::start().await).await;
+}
+
+#[tokio::test]
+async fn c6_a_batch_of_far_too_many_operations_takes_little_more_memory_than_its_bytes() {
+    bodies::c6_batch(&Bench::start().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
