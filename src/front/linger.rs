@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 
 use crate::base::limits::HEAD_READ_TIMEOUT;
 use crate::base::limits::LINGER_TIMEOUT;
+use crate::front::frames::Frames;
 use crate::front::framing::Framing;
 use crate::front::guest::Guest;
 
@@ -43,6 +44,7 @@ pub struct Lingering<S> {
     stream: S,
     speaks: Speaks,
     framing: Framing,
+    frames: Frames,
     guest: Arc<Guest>,
     /// When the head of a request must be there. hyper has one limit for a head and for the rest before it, and none
     /// until it knows which HTTP a connection speaks.
@@ -60,6 +62,7 @@ impl<S> Lingering<S> {
             stream,
             speaks: Speaks::Preface(0),
             framing: Framing::default(),
+            frames: Frames::default(),
             guest,
             head_until,
             stop,
@@ -70,9 +73,12 @@ impl<S> Lingering<S> {
 
     /// Bytes came.
     fn heard(&mut self, new: &mut [u8]) {
+        // Behind the preface, where that ends here.
+        let mut begin = 0;
         if let Speaks::Preface(seen) = self.speaks {
             let rest = H2_PREFACE.get(seen..).unwrap_or_default();
             self.speaks = if new.starts_with(rest) {
+                begin = rest.len();
                 Speaks::Http2
             } else if rest.starts_with(new) {
                 Speaks::Preface(seen + new.len())
@@ -82,8 +88,10 @@ impl<S> Lingering<S> {
                 Speaks::Http1
             };
         }
-        if self.speaks == Speaks::Http1 {
-            self.framing.inspect(new);
+        match self.speaks {
+            Speaks::Preface(_) => {}
+            Speaks::Http1 => self.framing.inspect(new),
+            Speaks::Http2 => self.frames.inspect(new.get_mut(begin..).unwrap_or_default()),
         }
         let head_follows = self.speaks == Speaks::Http1 && self.guest.idle_since().is_some();
         match self.speaks {

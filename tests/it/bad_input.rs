@@ -237,6 +237,11 @@ async fn c8_http2_floods_stop_nobody() {
 }
 
 #[tokio::test]
+async fn c8_http2_pings_are_answered_up_to_a_limit() {
+    http2::c8_pings(&Bench::start().await).await;
+}
+
+#[tokio::test]
 async fn c9_hostile_json_in_a_request_document_is_refused_with_its_place() {
     documents::c9(&Bench::start().await).await;
 }
