@@ -119,9 +119,16 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
     }
 }
 
+/// In front of every filter, so that one that names it wins: its warnings are about what clients send, one for each
+/// frame, and whoever may connect could fill the disk with them.
+const QUIET: &str = "h2=error";
+
 /// Logs to standard error; what is returned changes what.
 fn log_to_stderr(filter: &str) -> SetLog {
-    let parse = |filter: &str| EnvFilter::try_new(filter).unwrap_or_else(|_invalid| EnvFilter::new("info"));
+    let parse = |filter: &str| {
+        let filter = EnvFilter::try_new(format!("{QUIET},{filter}"));
+        filter.unwrap_or_else(|_invalid| EnvFilter::new(format!("{QUIET},info")))
+    };
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())

@@ -1,4 +1,4 @@
-//! Floor 0: ids, limits, time as an input, codecs, randomness, redaction. Knows nothing of the product above it.
+//! Floor 0: ids, limits, time as an input, codecs, randomness, redaction, sharing. Knows nothing of the product above it.
 
 pub mod checksum;
 pub mod codec;
@@ -11,4 +11,5 @@ pub mod memory;
 pub mod open_files;
 pub mod redact;
 pub mod rng;
+pub mod shared;
 pub mod time;

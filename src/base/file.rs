@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 /// Who may see a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privacy {
-    /// Everyone; only its owner and root may change it.
+    /// Everyone; only its owner, root, and a group of one of the two may change it.
     Public,
     /// Its owner, root, and a group that was given it.
     Secret,
@@ -137,16 +137,39 @@ fn check_regular(path: &Path, metadata: &std::fs::Metadata) -> Result<(), FileEr
     Err(FileError::NotRegular { path: path.to_owned(), what })
 }
 
-fn check_mode(path: &Path, metadata: &std::fs::Metadata, privacy: Privacy) -> Result<(), FileError> {
-    let mode = metadata.mode() & 0o7777;
-    let open = |done, wanted| FileError::Open { path: path.to_owned(), done, mode, wanted };
-    match privacy {
-        Privacy::Public if mode & 0o002 != 0 => return Err(open("changed", "644")),
-        Privacy::Secret if mode & 0o004 != 0 => return Err(open("read", "600")),
-        Privacy::Secret if mode & 0o022 != 0 => return Err(open("changed", "600")),
-        Privacy::Public | Privacy::Secret => {}
+/// Whose a file is, and its mode.
+struct Rights {
+    mode: u32,
+    owner: u32,
+    group: u32,
+}
+
+impl Rights {
+    /// Whether nobody but the owner and root is in the group: it is root's, or has the owner's number, as `useradd` makes
+    /// a user's own. With such groups goes the umask 002, under which they may write every new file.
+    fn group_is_private(&self) -> bool {
+        self.group == 0 || self.group == self.owner
     }
-    let (owner, me) = (metadata.uid(), rustix::process::geteuid().as_raw());
+
+    /// What others may do that they must not, and the mode that would do. Who changes a configuration or a certificate
+    /// decides whom the node believes, so a group of several is as good as strangers.
+    fn open_to(&self, privacy: Privacy) -> Option<(&'static str, &'static str)> {
+        let (world_writes, group_writes) = (self.mode & 0o002 != 0, self.mode & 0o020 != 0);
+        match privacy {
+            Privacy::Public if world_writes || (group_writes && !self.group_is_private()) => Some(("changed", "644")),
+            Privacy::Secret if self.mode & 0o004 != 0 => Some(("read", "600")),
+            Privacy::Secret if world_writes || group_writes => Some(("changed", "600")),
+            Privacy::Public | Privacy::Secret => None,
+        }
+    }
+}
+
+fn check_mode(path: &Path, metadata: &std::fs::Metadata, privacy: Privacy) -> Result<(), FileError> {
+    let rights = Rights { mode: metadata.mode() & 0o7777, owner: metadata.uid(), group: metadata.gid() };
+    if let Some((done, wanted)) = rights.open_to(privacy) {
+        return Err(FileError::Open { path: path.to_owned(), done, mode: rights.mode, wanted });
+    }
+    let (owner, me) = (rights.owner, rustix::process::geteuid().as_raw());
     if privacy == Privacy::Secret && owner != 0 && owner != me {
         return Err(FileError::Foreign { path: path.to_owned(), owner, me });
     }
@@ -160,6 +183,7 @@ mod tests {
     use std::path::Path;
 
     use super::Privacy;
+    use super::Rights;
     use super::locate;
     use super::read;
 
@@ -197,6 +221,23 @@ mod tests {
         let readable = with(0o644, Privacy::Secret).unwrap_err();
         assert!(readable.contains("can be read") && readable.contains("0644") && readable.contains("chmod 600"));
         assert!(with(0o620, Privacy::Secret).unwrap_err().contains("can be changed"));
+    }
+
+    #[test]
+    fn a_group_changes_a_public_file_only_where_it_is_its_owners_own_or_roots() {
+        let refused = |mode, owner, group, privacy| Rights { mode, owner, group }.open_to(privacy).is_some();
+        for (owner, group) in [(0, 0), (1000, 1000), (1000, 0)] {
+            assert!(!refused(0o664, owner, group, Privacy::Public), "{owner}:{group}");
+            assert!(refused(0o666, owner, group, Privacy::Public), "{owner}:{group}");
+            assert!(refused(0o660, owner, group, Privacy::Secret), "{owner}:{group}");
+            assert!(!refused(0o640, owner, group, Privacy::Secret), "{owner}:{group}");
+        }
+        for (owner, group) in [(0, 4), (0, 1000), (1000, 100), (998, 1000)] {
+            assert!(refused(0o664, owner, group, Privacy::Public), "{owner}:{group}");
+            assert!(refused(0o660, owner, group, Privacy::Secret), "{owner}:{group}");
+            assert!(!refused(0o644, owner, group, Privacy::Public), "{owner}:{group}");
+            assert!(!refused(0o640, owner, group, Privacy::Secret), "{owner}:{group}");
+        }
     }
 
     #[test]

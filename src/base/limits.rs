@@ -166,6 +166,13 @@ pub const H2_STREAMS_MAX: u32 = 128;
 /// its connection is closed: an honest one that gives up has a few.
 pub const H2_RESETS_MAX: usize = 16;
 
+/// HTTP/2 frames of the kinds PING and SETTINGS that a client may send within [`H2_CONTROL_FRAMES_EVERY`]; past it the
+/// connection ends. Each costs an answer and asks for nothing. An honest client sends one every few seconds, a proxy
+/// one with each request that it takes back, tens a second; a flood a hundred thousand.
+pub const H2_CONTROL_FRAMES_MAX: u32 = 1000;
+/// See [`H2_CONTROL_FRAMES_MAX`].
+pub const H2_CONTROL_FRAMES_EVERY: Duration = Duration::from_secs(10);
+
 /// Bytes that one HTTP/2 stream, and one HTTP/2 connection, may send ahead of being read.
 pub const H2_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// See [`H2_STREAM_WINDOW_BYTES`].

@@ -4,30 +4,24 @@
 //! the journal's proven position moves behind it. Replay skips what the snapshot has already.
 
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 
-use serde::Deserialize;
-use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::base::codec;
-use crate::base::codec::DecodeError;
 use crate::base::limits::CONTROL_SNAPSHOT_BYTES;
 use crate::base::limits::FIRST_SEGMENT_BYTES;
 use crate::control::consensus::Consensus;
 use crate::control::consensus::Proposal;
 use crate::control::consensus::ProposeError;
+use crate::control::sole::snapshot::Snapshot;
 use crate::proto::audit::Entry;
 use crate::proto::control::Applied;
 use crate::proto::control::Command;
 use crate::proto::control::State;
-use crate::proto::control::first::FirstState;
-use crate::proto::control::second::SecondState;
-use crate::store::data_dir;
 use crate::store::disk::FsDisk;
 use crate::store::journal::JournalError;
 use crate::store::journal::Position;
@@ -43,42 +37,18 @@ use crate::store::journal::writer::NotCommitted;
 use crate::store::journal::writer::OnPoison;
 use crate::store::journal::writer::Sequence;
 
+mod snapshot;
+
 #[cfg(test)]
 mod tests;
 
 /// The stored format of commands: a new variant is no new format.
 const VERSION: u8 = 1;
-/// The stored format of snapshots; 1 had neither sessions nor an audit, 2 no chain of its own for access.
-const SNAPSHOT_VERSION: u8 = 3;
-const SECOND_SNAPSHOT_VERSION: u8 = 2;
-const FIRST_SNAPSHOT_VERSION: u8 = 1;
-const SNAPSHOT: &str = "snapshot";
 /// Told apart from other sealed bytes.
 const COMMAND_CONTEXT: &[u8] = b"control command";
-const SNAPSHOT_CONTEXT: &[u8] = b"control snapshot";
 
 /// Commands are small and rare: every segment is as small as a node's first.
 const SIZES: Sizes = Sizes { first_segment: FIRST_SEGMENT_BYTES / 4, segment: FIRST_SEGMENT_BYTES };
-
-#[derive(Serialize, Deserialize)]
-struct Snapshot {
-    /// The first group that is not in it.
-    next_group: u64,
-    state: State,
-}
-
-/// An earlier format.
-#[derive(Deserialize)]
-struct Earlier<S> {
-    next_group: u64,
-    state: S,
-}
-
-impl<S: Into<State>> From<Earlier<S>> for Snapshot {
-    fn from(earlier: Earlier<S>) -> Self {
-        Self { next_group: earlier.next_group, state: earlier.state.into() }
-    }
-}
 
 /// Learns where the journal's groups end.
 struct Behind(Arc<Mutex<Position>>);
@@ -95,9 +65,9 @@ impl writer::Follower for Behind {
 
 /// The only voter.
 pub struct Sole {
-    journal: Journal<FsDisk>,
+    journal: Arc<Journal<FsDisk>>,
     behind: Arc<Mutex<Position>>,
-    snapshot_path: PathBuf,
+    snapshots: snapshot::Writer,
     state: RwLock<Arc<State>>,
     /// One command at a time.
     turn: tokio::sync::Mutex<Turn>,
@@ -123,8 +93,7 @@ impl Sole {
     /// # Errors
     /// [`JournalError`]; a snapshot or command that does not decode is corruption.
     pub fn open(dir: &Path, birth: Option<Birth>, on_poison: OnPoison) -> Result<(Self, Report), JournalError> {
-        let snapshot_path = dir.join(SNAPSHOT);
-        let Snapshot { next_group, mut state } = read_snapshot(&snapshot_path)?;
+        let Snapshot { next_group, mut state } = snapshot::read(dir)?;
         let disk = Arc::new(FsDisk::new(dir.to_owned()));
         let (log, report) = recovery::open(disk, SIZES, birth, &mut |records, behind| {
             // The group before `behind`.
@@ -133,8 +102,9 @@ impl Sole {
         let behind = Arc::new(Mutex::new(log.position()));
         let journal = Journal::spawn("control", log, Behind(Arc::clone(&behind)), on_poison)
             .map_err(JournalError::io("starting a thread"))?;
-        let turn = tokio::sync::Mutex::default();
-        Ok((Self { journal, behind, snapshot_path, state: RwLock::new(Arc::new(state)), turn }, report))
+        let (journal, snapshots) = (Arc::new(journal), snapshot::Writer::new(dir));
+        let (state, turn) = (RwLock::new(Arc::new(state)), tokio::sync::Mutex::default());
+        Ok((Self { journal, behind, snapshots, state, turn }, report))
     }
 
     async fn commit(&self, command: Command) -> Result<Applied, ProposeError> {
@@ -145,12 +115,13 @@ impl Sole {
             Ok(()) | Err(ProposeError::NoSpace) => {}
             Err(error) => return Err(error),
         }
+        let record = codec::seal(VERSION, COMMAND_CONTEXT, &command);
+        // Shares with that state what the command leaves alone.
         let mut next = State::clone(&self.state());
-        let applied = next.apply(command.clone())?;
+        let applied = next.apply(command)?;
         if applied == Applied::Unchanged {
             return Ok(applied);
         }
-        let record = codec::seal(VERSION, COMMAND_CONTEXT, &command);
         let bytes = record.len() as u64;
         let (ack, acked) = oneshot::channel();
         self.journal.submit(record, ack).map_err(|error| {
@@ -179,22 +150,18 @@ impl Sole {
         if let Some(entry) = next.audit.entries().next_back().filter(|entry| entry.seq > told) {
             log(entry);
         }
-        if turn.logged >= CONTROL_SNAPSHOT_BYTES {
+        if turn.logged >= CONTROL_SNAPSHOT_BYTES && self.snapshot(next) {
             turn.logged = 0;
-            self.snapshot(&next);
         }
         Ok(())
     }
 
-    /// Best effort: without it the journal only stays longer.
-    fn snapshot(&self, state: &State) {
+    /// Best effort, and nobody waits for it: without it the journal only stays longer. Whether one was begun.
+    fn snapshot(&self, state: Arc<State>) -> bool {
+        // In its turn, so that this is right behind the command that led to this state.
         let behind = *self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = Snapshot { next_group: behind.group, state: state.clone() };
-        let bytes = codec::seal(SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, &snapshot);
-        match data_dir::write_whole(&self.snapshot_path, &bytes) {
-            Ok(()) => self.journal.prove(behind),
-            Err(error) => tracing::warn!(%error, "the control snapshot could not be written"),
-        }
+        let journal = Arc::clone(&self.journal);
+        self.snapshots.begin(behind.group, state, move || journal.prove(behind))
     }
 }
 
@@ -210,7 +177,7 @@ fn log(entry: &Entry) {
 /// # Errors
 /// As [`Sole::open`].
 pub fn examine(dir: &Path) -> Result<(State, Report), JournalError> {
-    let Snapshot { next_group, mut state } = read_snapshot(&dir.join(SNAPSHOT))?;
+    let Snapshot { next_group, mut state } = snapshot::read(dir)?;
     let (_, report) = recovery::examine(&FsDisk::new(dir.to_owned()), &mut |records, behind| {
         if behind.group <= next_group { Ok(()) } else { replay(&mut state, records) }
     })?;
@@ -225,15 +192,14 @@ pub fn examine(dir: &Path) -> Result<(State, Report), JournalError> {
 pub fn accept_loss(dir: &Path, aside: &Path, birth: Birth) -> Result<Vec<String>, JournalError> {
     let fresh = dir.with_extension("fresh");
     let io = || JournalError::io("setting the damaged control journal aside");
-    if fresh.join(SNAPSHOT).exists() && !dir.join(superblock::NAME).exists() {
+    if fresh.join(snapshot::NAME).exists() && !dir.join(superblock::NAME).exists() {
         // An earlier attempt ended between its two renames.
         std::fs::rename(&fresh, dir).map_err(io())?;
         return Ok(Vec::new());
     }
     let salvaged = salvage::read(&Arc::new(FsDisk::new(dir.to_owned())))?;
-    let snapshot = read_snapshot(&dir.join(SNAPSHOT));
     let (next_group, mut state) =
-        snapshot.map_or_else(|_lost| (1, State::default()), |known| (known.next_group, known.state));
+        snapshot::read(dir).map_or_else(|_lost| (1, State::default()), |known| (known.next_group, known.state));
     let mut lost: Vec<String> = Vec::new();
     for (group, records) in salvaged.groups.range(next_group..) {
         for record in records {
@@ -255,9 +221,7 @@ pub fn accept_loss(dir: &Path, aside: &Path, birth: Birth) -> Result<Vec<String>
     let generation = salvaged.superblock.map_or(birth.generation, |known| known.generation) + 1;
     let disk = Arc::new(FsDisk::new(fresh.clone()));
     let (log, _) = recovery::open(disk, SIZES, Some(Birth { generation, ..birth }), &mut |_, _| Ok(()))?;
-    let snapshot = Snapshot { next_group: log.position().group, state };
-    data_dir::write_whole(&fresh.join(SNAPSHOT), &codec::seal(SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, &snapshot))
-        .map_err(io())?;
+    snapshot::write(&fresh, log.position().group, &state).map_err(io())?;
     log.close()?;
     std::fs::rename(dir, aside).map_err(io())?;
     std::fs::rename(&fresh, dir).map_err(io())?;
@@ -274,31 +238,9 @@ impl Consensus for Sole {
     }
 
     fn close(&self) {
+        // First: what it proves is noted by the journal's close.
+        self.snapshots.close();
         self.journal.close();
-    }
-}
-
-fn read_snapshot(path: &Path) -> Result<Snapshot, JournalError> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Snapshot { next_group: 1, state: State::default() });
-        }
-        Err(source) => return Err(JournalError::Io { doing: "reading the control snapshot", source }),
-    };
-    decode_snapshot(&bytes)
-        .map_err(|error| JournalError::Corrupt { place: SNAPSHOT.to_owned(), reason: error.to_string() })
-}
-
-fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
-    match codec::unseal(SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, bytes) {
-        Err(DecodeError::Version { found: FIRST_SNAPSHOT_VERSION, .. }) => {
-            codec::unseal::<Earlier<FirstState>>(FIRST_SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, bytes).map(Into::into)
-        }
-        Err(DecodeError::Version { found: SECOND_SNAPSHOT_VERSION, .. }) => {
-            codec::unseal::<Earlier<SecondState>>(SECOND_SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, bytes).map(Into::into)
-        }
-        decoded => decoded,
     }
 }
 

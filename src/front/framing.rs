@@ -62,6 +62,12 @@ impl Framing {
         }
     }
 
+    /// Whether something was spoilt.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
     fn skip(&mut self, left: u64, here: usize, more: fn(u64) -> State, then: State) -> usize {
         let used = usize::try_from(left).unwrap_or(usize::MAX).min(here);
         let left = left.saturating_sub(used as u64);

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -31,6 +32,8 @@ pub enum Overstayed {
 /// A connection.
 pub struct Guest {
     state: Mutex<State>,
+    /// How often all that was to be said so far was out.
+    flushes: AtomicU64,
     sent_away: AtomicBool,
     changed: Notify,
 }
@@ -39,6 +42,8 @@ struct State {
     next: u64,
     /// When the last request ended.
     rests_since: Instant,
+    /// As [`Guest::flushes`] was then; none before the first.
+    ended_at: Option<u64>,
     exchanges: BTreeMap<u64, Reader>,
 }
 
@@ -67,8 +72,13 @@ impl Guest {
     /// Came just now, without a request so far.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        let state = State { next: 0, rests_since: now, exchanges: BTreeMap::new() };
-        Self { state: Mutex::new(state), sent_away: AtomicBool::new(false), changed: Notify::new() }
+        let state = State { next: 0, rests_since: now, ended_at: None, exchanges: BTreeMap::new() };
+        Self {
+            state: Mutex::new(state),
+            flushes: AtomicU64::new(0),
+            sent_away: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -91,6 +101,18 @@ impl Guest {
     pub fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
         state.exchanges.is_empty().then_some(state.rests_since)
+    }
+
+    /// All that was to be said so far is out. Called by the connection's one owner only.
+    pub fn flushed(&self) {
+        self.flushes.store(self.flushes.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Whether all answers are out, to the last byte: what is said now answers no request that was begun.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        let state = self.state();
+        state.exchanges.is_empty() && state.ended_at.is_none_or(|then| self.flushes.load(Ordering::Relaxed) > then)
     }
 
     /// Since when a reader has kept us waiting past all patience, if one has.
@@ -183,6 +205,8 @@ impl Drop for Exchange {
         let mut state = self.guest.state();
         state.exchanges.remove(&self.number);
         state.rests_since = now;
+        // Its last bytes may still be on their way to the stream.
+        state.ended_at = Some(self.guest.flushes.load(Ordering::Relaxed));
     }
 }
 
@@ -209,6 +233,19 @@ mod tests {
         assert_eq!(guest.idle_since(), None);
         drop(second);
         assert!(guest.idle_since().is_some_and(|since| since >= now));
+    }
+
+    #[test]
+    fn an_answer_is_out_when_everything_was_flushed_after_its_end() {
+        let guest = Arc::new(Guest::new(time::mono()));
+        assert!(guest.is_answered(), "nothing was asked");
+        let exchange = guest.begin();
+        guest.flushed();
+        assert!(!guest.is_answered());
+        drop(exchange);
+        assert!(!guest.is_answered(), "its last bytes wait");
+        guest.flushed();
+        assert!(guest.is_answered());
     }
 
     #[test]

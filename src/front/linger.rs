@@ -1,7 +1,7 @@
 //! A lingering close: a connection that ends before all of its request was read, as after a refusal of a body that is
 //! too large, first lets the sender read the answer. Closed at once, with bytes unread, the kernel would answer the
-//! sender's next packet with a reset, and the answer would be lost on the way (RFC 9112 §9.6). And a time limit for its
-//! beginning and for every head.
+//! sender's next packet with a reset, and the answer would be lost on the way (RFC 9112 §9.6). A time limit for its
+//! beginning and for every head. And a word to those whose request cannot be read.
 
 use std::future::Future;
 use std::io;
@@ -11,6 +11,8 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
 
+use axum::body::Bytes;
+use bytes::Buf;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
@@ -19,8 +21,10 @@ use tokio::time::Sleep;
 
 use crate::base::limits::HEAD_READ_TIMEOUT;
 use crate::base::limits::LINGER_TIMEOUT;
+use crate::front::frames::Frames;
 use crate::front::framing::Framing;
 use crate::front::guest::Guest;
+use crate::front::unread;
 
 /// Bytes thrown away at a time.
 const WASTE_BYTES: usize = 16 * 1024;
@@ -43,11 +47,14 @@ pub struct Lingering<S> {
     stream: S,
     speaks: Speaks,
     framing: Framing,
+    frames: Frames,
     guest: Arc<Guest>,
     /// When the head of a request must be there. hyper has one limit for a head and for the rest before it, and none
     /// until it knows which HTTP a connection speaks.
     head_until: Option<Pin<Box<Sleep>>>,
     stop: watch::Receiver<bool>,
+    /// What is left to say to a request that cannot be read.
+    refusal: Bytes,
     closed_for_writing: bool,
     until: Option<Pin<Box<Sleep>>>,
 }
@@ -60,9 +67,11 @@ impl<S> Lingering<S> {
             stream,
             speaks: Speaks::Preface(0),
             framing: Framing::default(),
+            frames: Frames::default(),
             guest,
             head_until,
             stop,
+            refusal: Bytes::new(),
             closed_for_writing: false,
             until: None,
         }
@@ -70,9 +79,12 @@ impl<S> Lingering<S> {
 
     /// Bytes came.
     fn heard(&mut self, new: &mut [u8]) {
+        // Behind the preface, where that ends here.
+        let mut begin = 0;
         if let Speaks::Preface(seen) = self.speaks {
             let rest = H2_PREFACE.get(seen..).unwrap_or_default();
             self.speaks = if new.starts_with(rest) {
+                begin = rest.len();
                 Speaks::Http2
             } else if rest.starts_with(new) {
                 Speaks::Preface(seen + new.len())
@@ -82,8 +94,10 @@ impl<S> Lingering<S> {
                 Speaks::Http1
             };
         }
-        if self.speaks == Speaks::Http1 {
-            self.framing.inspect(new);
+        match self.speaks {
+            Speaks::Preface(_) => {}
+            Speaks::Http1 => self.framing.inspect(new),
+            Speaks::Http2 => self.frames.inspect(new.get_mut(begin..).unwrap_or_default()),
         }
         let head_follows = self.speaks == Speaks::Http1 && self.guest.idle_since().is_some();
         match self.speaks {
@@ -124,8 +138,34 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Lingering<S> {
+    /// Takes an answer over that hyper gives by itself, to say it better; hyper says nothing behind it.
+    fn takes_over(&mut self, answer: &[u8]) -> bool {
+        // Not the bytes of a value that look like one.
+        if !unread::may_be_refusal(answer) || self.speaks != Speaks::Http1 || !self.guest.is_answered() {
+            return false;
+        }
+        let explained = unread::explain(answer, self.framing.is_over());
+        explained.map(|explained| self.refusal = explained.into()).is_some()
+    }
+
+    fn poll_refusal(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.refusal.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.refusal))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.refusal.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        if self.takes_over(from) {
+            return Poll::Ready(Ok(from.len()));
+        }
         Pin::new(&mut self.stream).poll_write(context, from)
     }
 
@@ -134,6 +174,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         context: &mut Context<'_>,
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(first) = from.first()
+            && self.takes_over(first)
+        {
+            return Poll::Ready(Ok(first.len()));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(context, from)
     }
 
@@ -142,12 +187,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(self.poll_refusal(context))?;
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_ready() {
+            self.guest.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.closed_for_writing {
+            ready!(this.poll_refusal(context))?;
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
             this.closed_for_writing = true;
         }

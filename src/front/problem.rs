@@ -86,7 +86,7 @@ fn title(status: StatusCode) -> &'static str {
 }
 
 /// Names one refusal in logs and documents.
-fn request_id() -> String {
+pub(super) fn request_id() -> String {
     rng::array::<8>().map_or_else(|_no_entropy| "0".repeat(16), |id| codec::hex(&id))
 }
 

@@ -1,6 +1,7 @@
 //! `/v1/batch`: many reads and writes in one request, each with its own answer. They are independent: one that fails
 //! leaves the others as they are.
 
+use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
@@ -11,7 +12,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use futures_util::future::join_all;
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::de::SeqAccess;
+use serde::de::Visitor;
 use serde_json::Value;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -38,7 +43,55 @@ use crate::proto::scope::Need;
 #[serde(deny_unknown_fields)]
 struct Batch<'a> {
     #[serde(borrow)]
-    ops: Vec<Op<'a>>,
+    ops: Ops<'a>,
+}
+
+/// The operations, as many as are possible. Further ones are counted and not kept: in memory each would take ten times
+/// its bytes.
+struct Ops<'a> {
+    kept: Vec<Op<'a>>,
+    count: usize,
+}
+
+impl<'a> Ops<'a> {
+    fn within_limit(&self) -> Result<&[Op<'a>], Problem> {
+        if self.count > BATCH_OPS_MAX {
+            let detail = format!("{} operations; {BATCH_OPS_MAX} are possible; nothing was changed", self.count);
+            return Err(Problem::unprocessable("too_many_operations", detail));
+        }
+        Ok(&self.kept)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Ops<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(OpsVisitor)
+    }
+}
+
+struct OpsVisitor;
+
+impl<'de> Visitor<'de> for OpsVisitor {
+    type Value = Ops<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut ops: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() < BATCH_OPS_MAX {
+            match ops.next_element()? {
+                Some(op) => kept.push(op),
+                None => return Ok(Ops { count: kept.len(), kept }),
+            }
+        }
+        let mut count = kept.len();
+        while ops.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(Ops { kept, count })
+    }
 }
 
 #[derive(Deserialize)]
@@ -104,12 +157,9 @@ pub async fn batch(
     let (parts, body) = request.into_parts();
     let whole = body::whole(&node, &parts.headers, body, BATCH_BYTES_MAX).await?;
     let batch: Batch = body::from_json(&whole.bytes)?;
-    if batch.ops.len() > BATCH_OPS_MAX {
-        let detail = format!("{} operations; {BATCH_OPS_MAX} are possible; nothing was changed", batch.ops.len());
-        return Err(Problem::unprocessable("too_many_operations", detail));
-    }
+    let ops = batch.ops.within_limit()?;
     let room = AtomicUsize::new(BATCH_ANSWER_BYTES_MAX);
-    let answers = join_all(batch.ops.iter().map(|op| answer(&node, &caller, op, &room))).await;
+    let answers = join_all(ops.iter().map(|op| answer(&node, &caller, op, &room))).await;
     Ok(Json(Answers { results: answers }))
 }
 
@@ -119,7 +169,7 @@ pub async fn batch(
 /// As `POST`, and what each operation would be answered.
 pub fn read_document(bytes: &[u8]) -> Result<(), Problem> {
     let batch: Batch = body::from_json(bytes)?;
-    for op in &batch.ops {
+    for op in batch.ops.within_limit()? {
         let _refused = (key(op).err(), action(op).err());
     }
     Ok(())
@@ -224,4 +274,43 @@ fn put(content_type: String, body: Vec<u8>) -> Result<Action, Problem> {
     }
     check_content_type(&content_type).map_err(DoorError::from)?;
     Ok(Action::Put { content_type, body: Blob(body.into()), ttl_ms: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Batch;
+    use super::read_document;
+    use crate::base::limits::BATCH_OPS_MAX;
+    use crate::front::body;
+
+    fn document(count: usize, last: &str) -> String {
+        format!(r#"{{"ops":[{}{last}]}}"#, r#"{"op":"get","bucket":"b","key":"k"},"#.repeat(count - 1))
+    }
+
+    #[test]
+    fn no_more_operations_are_kept_than_are_possible() {
+        let last = r#"{"op":"get","bucket":"b","key":"last"}"#;
+        for count in [1, BATCH_OPS_MAX, BATCH_OPS_MAX + 1, 100 * BATCH_OPS_MAX] {
+            let text = document(count, last);
+            let batch: Batch = body::from_json(text.as_bytes()).unwrap();
+            assert_eq!((batch.ops.kept.len(), batch.ops.count), (count.min(BATCH_OPS_MAX), count));
+            assert_eq!(batch.ops.within_limit().is_ok(), count <= BATCH_OPS_MAX);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_where_it_is_also_behind_the_limit() {
+        let refused = |text: &str| {
+            let problem = read_document(text.as_bytes()).unwrap_err();
+            (problem.status.as_u16(), problem.code, problem.detail)
+        };
+        let says = |text: &str, status, code, detail: &str| {
+            let (was, its, words) = refused(text);
+            assert!((was, its) == (status, code) && words.contains(detail), "{was} {its} {words}");
+        };
+        says(r#"{"ops":7}"#, 422, "bad_document", "`ops`: invalid type: integer `7`, expected a sequence");
+        says(&document(BATCH_OPS_MAX, r#"{"op":"get"}"#), 422, "bad_document", "missing field `bucket`");
+        says(&document(BATCH_OPS_MAX + 1, r#"{"op":"#), 400, "bad_json", "line 1 column ");
+        says(&document(BATCH_OPS_MAX + 1, "{}"), 422, "too_many_operations", "1001 operations; 1000 are possible");
+    }
 }

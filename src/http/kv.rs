@@ -245,14 +245,15 @@ pub fn read_request(uri: &Uri, headers: &HeaderMap) {
     }
 }
 
-/// One caller's keys are not another's.
+/// One caller's keys are not another's: a user and a token may have one name, so it counts how they came in as well.
 fn idempotency(headers: &HeaderMap, caller: &Caller) -> Result<Option<Vec<u8>>, Problem> {
     let Some(key) = headers.get(&IDEMPOTENCY_KEY) else { return Ok(None) };
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
         let detail = format!("an Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
         return Err(Problem::bad_request("bad_idempotency_key", detail));
     }
-    Ok(Some([caller.name.as_bytes(), b"\0", key.as_bytes()].concat()))
+    // The number that the audit chains too: it never changes.
+    Ok(Some([&[caller.via as u8], caller.name.as_bytes(), b"\0", key.as_bytes()].concat()))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {

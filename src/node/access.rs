@@ -32,7 +32,7 @@ pub const TOKEN_PREFIX: &str = "rf_";
 /// Who asks. Cheap to make and to clone: every request has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// For logs, the audit and the owner of idempotency keys.
+    /// For logs, the audit and, with `via`, the owner of idempotency keys.
     pub name: Arc<str>,
     /// What the caller may do.
     pub scopes: Arc<[Scope]>,

@@ -18,6 +18,7 @@ use crate::base::limits::TOKENS_MAX;
 use crate::base::limits::USER_SESSIONS_MAX;
 use crate::base::limits::USERS_MAX;
 use crate::base::redact::Redacted;
+use crate::base::shared::Shared;
 use crate::proto::audit::By;
 use crate::proto::audit::Chain;
 use crate::proto::audit::Log;
@@ -95,25 +96,26 @@ pub struct Session {
 /// SHA-256 of a session's secret.
 pub type SessionKey = [u8; 32];
 
-/// The whole control state. Every node holds a copy and reads it locally.
+/// The whole control state. Every node holds a copy and reads it locally. Cheap to clone: what a command leaves alone is
+/// shared by the states before and after it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
     /// Set by the first command, never changed.
     pub birth: Option<Birth>,
     /// Buckets by name.
-    pub buckets: BTreeMap<String, Bucket>,
+    pub buckets: Shared<BTreeMap<String, Bucket>>,
     /// The number the next bucket gets: never used twice, so old data cannot show up in a new bucket.
     pub next_bucket: u32,
     /// Tokens by number.
-    pub tokens: BTreeMap<u64, Token>,
+    pub tokens: Shared<BTreeMap<u64, Token>>,
     /// Their numbers by hash: every request looks one up.
-    pub tokens_by_hash: BTreeMap<[u8; 32], u64>,
+    pub tokens_by_hash: Shared<BTreeMap<[u8; 32], u64>>,
     /// The number the next token gets.
     pub next_token: u64,
     /// Users by name.
-    pub users: BTreeMap<String, User>,
+    pub users: Shared<BTreeMap<String, User>>,
     /// Their sessions by the hash of the secret.
-    pub sessions: BTreeMap<SessionKey, Session>,
+    pub sessions: Shared<BTreeMap<SessionKey, Session>>,
     /// Who changed what.
     pub audit: Log,
     /// Of that, what concerns who gets in, once more: a chain and a budget of its own, which nobody but those who give

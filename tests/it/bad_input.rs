@@ -85,8 +85,17 @@ impl Bench {
 
     /// Resident bytes of the process that serves.
     pub async fn resident(&self) -> u64 {
+        self.memory("VmRSS:").await
+    }
+
+    /// The most that were resident so far.
+    pub async fn peak(&self) -> u64 {
+        self.memory("VmHWM:").await
+    }
+
+    async fn memory(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.worker().await)).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
@@ -215,6 +224,11 @@ async fn c6_a_body_that_is_too_large_is_refused_before_it_is_read() {
     bodies::c6(&Bench::start().await).await;
 }
 
+#[tokio::test]
+async fn c6_a_batch_of_far_too_many_operations_takes_little_more_memory_than_its_bytes() {
+    bodies::c6_batch(&Bench::start().await).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c7_five_thousand_slow_clients_stop_nobody() {
     slow::c7(&Bench::start().await).await;
@@ -228,6 +242,11 @@ async fn c7_stalled_exports_hold_no_threads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c8_http2_floods_stop_nobody() {
     http2::c8(&Bench::start().await).await;
+}
+
+#[tokio::test]
+async fn c8_http2_pings_are_answered_up_to_a_limit() {
+    http2::c8_pings(&Bench::start().await).await;
 }
 
 #[tokio::test]

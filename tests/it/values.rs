@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use crate::support::Node;
 use crate::support::Reply;
 use crate::support::call;
+use crate::support::client;
 use crate::support::eventually;
 
 const MIB: usize = 1024 * 1024;
@@ -271,6 +272,38 @@ async fn conditions_hold_or_nothing_is_changed() {
     assert_eq!(put(&client, path, &[("if-match", etag)], "d").await.problem().0, 412);
     stored(&client, path, &[absent], "d").await;
     assert_eq!(get(&client, path).await.text(), "d");
+}
+
+/// The cookie of a new user who may write values.
+async fn cookie(node: &Node, name: &str) -> String {
+    let user = json!({ "scopes": ["data"], "password": "correct horse battery" }).to_string();
+    assert_eq!(call(&node.owner(), "PUT", &format!("/v1/users/{name}"), &[], user).await.status, 201);
+    let link = call(&node.owner(), "POST", "/v1/sign-in-links", &[], json!({ "user": name }).to_string()).await.json();
+    let nobody = client(&node.url().await, None);
+    let signed_in = call(&nobody, "GET", link["path"].as_str().unwrap(), &[], "").await;
+    signed_in.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn who_has_the_same_name_but_comes_another_way_has_idempotency_keys_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = node(&dir).await;
+    // A token may be named as the owner of the node is, or as a user.
+    let same_as_owner = node.client("local owner", &["data"]).await;
+    let same_as_user = node.client("ann", &["data"]).await;
+    let cookie = cookie(&node, "ann").await;
+    let (browser, session) =
+        (client(&node.url().await, None), [("cookie", &*cookie), ("sec-fetch-site", "same-origin")]);
+    let named = [("idempotency-key", "order-1"), ("content-type", "application/json")];
+    for (who, headers, body) in [
+        (&same_as_owner, &[][..], "1"),
+        (&node.owner(), &[], "2"),
+        (&same_as_user, &[], "3"),
+        (&browser, &session, "4"),
+    ] {
+        stored(who, "/v1/kv/l/k", &[&named, headers].concat(), body).await;
+        assert_eq!(get(&same_as_user, "/v1/kv/l/k").await.text(), body);
+    }
 }
 
 #[tokio::test]

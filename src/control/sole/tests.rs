@@ -1,13 +1,15 @@
 //! The sole voter on a real directory, and what earlier releases wrote.
 
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc;
 use std::task::Poll;
+use std::thread;
+use std::time::Duration;
 
-use super::SNAPSHOT_CONTEXT;
-use super::SNAPSHOT_VERSION;
-use super::Snapshot;
 use super::Sole;
-use super::decode_snapshot;
 use super::replay;
+use super::snapshot;
 use crate::base::codec;
 use crate::base::codec::DecodeError;
 use crate::base::id::ClusterId;
@@ -23,9 +25,15 @@ use crate::proto::control::Applied;
 use crate::proto::control::Command;
 use crate::proto::control::Session;
 use crate::proto::control::State;
+use crate::proto::control::Token;
 use crate::proto::control::User;
 use crate::proto::scope::Scope;
 use crate::store::journal::recovery::Birth;
+
+fn open(dir: &Path) -> Sole {
+    let birth = Birth { cluster: ClusterId(5), node: NodeId(1), generation: 0, tag: 9 };
+    Sole::open(dir, Some(birth), Box::new(|error| panic!("{error}"))).unwrap().0
+}
 
 /// As where a client goes away while its command is on its way to the disk.
 async fn give_up_at_the_first_wait(proposal: Proposal<'_>) {
@@ -40,10 +48,8 @@ async fn give_up_at_the_first_wait(proposal: Proposal<'_>) {
 #[tokio::test]
 async fn a_command_whose_client_went_away_counts_for_every_later_one() {
     let dir = tempfile::tempdir().unwrap();
-    let birth = Birth { cluster: ClusterId(5), node: NodeId(1), generation: 0, tag: 9 };
-    let open = || Sole::open(dir.path(), Some(birth), Box::new(|error| panic!("{error}"))).unwrap().0;
     let put = |name: &str| Command::PutBucket { name: name.to_owned(), definition: Definition::default() };
-    let sole = open();
+    let sole = open(dir.path());
     let begin = control::Birth { cluster: ClusterId(5), node: NodeId(1), at_ms: 0, context_secret: [1; 32] };
     sole.propose(Command::Begin(begin)).await.unwrap();
     give_up_at_the_first_wait(sole.propose(put("a"))).await;
@@ -54,15 +60,13 @@ async fn a_command_whose_client_went_away_counts_for_every_later_one() {
     assert_eq!(before.buckets.keys().collect::<Vec<_>>(), ["a"]);
     sole.close();
     drop(sole);
-    assert_eq!(open().state(), before);
+    assert_eq!(open(dir.path()).state(), before);
 }
 
 #[tokio::test]
 async fn the_state_survives_restarts_and_snapshots() {
     let dir = tempfile::tempdir().unwrap();
-    let birth = Birth { cluster: ClusterId(5), node: NodeId(1), generation: 0, tag: 9 };
-    let open = || Sole::open(dir.path(), Some(birth), Box::new(|error| panic!("{error}"))).unwrap().0;
-    let sole = open();
+    let sole = open(dir.path());
     let begin = control::Birth { cluster: ClusterId(5), node: NodeId(1), at_ms: 0, context_secret: [1; 32] };
     sole.propose(Command::Begin(begin)).await.unwrap();
     // Large enough for several snapshots.
@@ -81,9 +85,79 @@ async fn the_state_survives_restarts_and_snapshots() {
     assert!(dir.path().join("snapshot").exists());
     let segments = std::fs::read_dir(dir.path()).unwrap().count();
     assert!(segments < 6, "the past is purged: {segments} files");
-    let sole = open();
+    let sole = open(dir.path());
     assert_eq!(sole.state(), before);
     assert!(sole.propose(Command::RemoveBucket { name: "b".into() }).await.is_err());
+    sole.close();
+}
+
+/// Enough for a snapshot, in one command of which nothing but its own bytes is left.
+fn many_columns(round: u32) -> Command {
+    let columns = (0..1500).map(|i| format!("column {round} {i:040}")).collect();
+    Command::SetColumns { bucket: "a".into(), columns }
+}
+
+/// Proposes commands until the first snapshot is on its way, and some for two more.
+async fn fill(sole: &Sole) {
+    let begin = control::Birth { cluster: ClusterId(5), node: NodeId(1), at_ms: 0, context_secret: [1; 32] };
+    sole.propose(Command::Begin(begin)).await.unwrap();
+    sole.propose(Command::PutBucket { name: "a".into(), definition: Definition::default() }).await.unwrap();
+    for round in 0..30 {
+        assert_eq!(sole.propose(many_columns(round)).await, Ok(Applied::Changed));
+    }
+}
+
+#[test]
+fn commands_go_on_while_a_snapshot_is_on_its_way_to_a_slow_disk_and_a_close_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    // A disk that takes nothing for now: who opens a pipe waits until somebody reads.
+    let slow = path.join("snapshot.new");
+    rustix::fs::mknodat(rustix::fs::CWD, &slow, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let (told, hear) = mpsc::sync_channel(1);
+    let commands = thread::spawn(move || {
+        let sole = open(&path);
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(fill(&sole));
+        told.send(()).unwrap();
+        let before = sole.state();
+        sole.close();
+        told.send(()).unwrap();
+        before
+    });
+    hear.recv_timeout(Duration::from_secs(60)).expect("a command waits for the snapshot of one before it");
+    assert!(hear.recv_timeout(Duration::from_millis(50)).is_err(), "closed over a snapshot that was being written");
+    let written = fs::read(&slow).unwrap();
+    let before = commands.join().unwrap();
+    // It is the state of its moment, and there was no second one beside it.
+    let written = snapshot::decode(&written).unwrap();
+    let known: u32 = written.state.buckets["a"].columns[0].split(' ').nth(1).unwrap().parse().unwrap();
+    assert_eq!(written.next_group, u64::from(known) + 4, "each command is a group, the first two are no columns");
+    assert!(known < 29);
+    // A pipe cannot be synced: it counted for nothing, and nothing is lost.
+    assert!(!dir.path().join("snapshot").exists());
+    let sole = open(dir.path());
+    assert_eq!(sole.state(), before);
+    sole.close();
+}
+
+#[tokio::test]
+async fn a_command_copies_only_what_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let sole = open(dir.path());
+    fill(&sole).await;
+    let user = User { password_hash: "x".into(), scopes: vec![Scope::Admin], made_ms: 1 };
+    sole.propose(Command::PutUser { name: "ann".into(), user }).await.unwrap();
+    let token = Token { name: "t".into(), hash: [2; 32], scopes: vec![], made_ms: 1, expires_ms: None };
+    sole.propose(Command::AddToken(token)).await.unwrap();
+    let before = sole.state();
+    let session = Session { user: "ann".into(), made_ms: 1, expires_ms: 2 };
+    sole.propose(Command::AddSession { key: [4; 32], session }).await.unwrap();
+    let after = sole.state();
+    assert!((before.sessions.len(), after.sessions.len()) == (0, 1), "a reader keeps what it read");
+    assert!(std::ptr::eq(&before.buckets["a"], &after.buckets["a"]));
+    assert!(std::ptr::eq(&before.tokens[&1], &after.tokens[&1]));
+    assert!(std::ptr::eq(&before.tokens_by_hash[&[2; 32]], &after.tokens_by_hash[&[2; 32]]));
+    assert!(std::ptr::eq(&before.users["ann"], &after.users["ann"]));
     sole.close();
 }
 
@@ -126,12 +200,12 @@ fn what_the_first_release_wrote_is_read() {
     assert_eq!(replayed.users["ann"].password_hash, "$argon2id$x");
     assert_eq!((replayed.users.len(), replayed.sessions.len(), replayed.audit.head().seq), (1, 0, 0));
 
-    let snapshot = from_hex(FIRST_SNAPSHOT);
-    let read = decode_snapshot(&snapshot).unwrap();
+    let bytes = from_hex(FIRST_SNAPSHOT);
+    let read = snapshot::decode(&bytes).unwrap();
     assert_eq!((read.next_group, read.state), (12, replayed));
-    let mut flipped = snapshot;
+    let mut flipped = bytes;
     flipped[20] ^= 1;
-    assert_eq!(decode_snapshot(&flipped).err(), Some(DecodeError::Checksum));
+    assert_eq!(snapshot::decode(&flipped).err(), Some(DecodeError::Checksum));
 }
 
 #[test]
@@ -144,12 +218,12 @@ fn a_snapshot_of_today_is_read_and_one_of_tomorrow_is_refused() {
         let order = Command::Ordered { by: by.clone(), what: command.in_words(), command: Box::new(command) };
         state.apply(order).unwrap();
     }
-    let snapshot = Snapshot { next_group: 3, state };
-    let bytes = codec::seal(SNAPSHOT_VERSION, SNAPSHOT_CONTEXT, &snapshot);
-    assert_eq!(decode_snapshot(&bytes).unwrap().state, snapshot.state);
-    assert_eq!(snapshot.state.access_audit.head().seq, 1);
-    let tomorrow = codec::seal(SNAPSHOT_VERSION + 1, SNAPSHOT_CONTEXT, &snapshot);
-    assert!(matches!(decode_snapshot(&tomorrow).err(), Some(DecodeError::Version { .. })));
+    let bytes = snapshot::encode(3, &state);
+    let read = snapshot::decode(&bytes).unwrap();
+    assert_eq!((read.next_group, &read.state), (3, &state));
+    assert_eq!(read.state.access_audit.head().seq, 1);
+    let tomorrow = codec::seal(snapshot::VERSION + 1, snapshot::CONTEXT, &(3_u64, state));
+    assert!(matches!(snapshot::decode(&tomorrow).err(), Some(DecodeError::Version { .. })));
 }
 
 /// What a release before the chain of access wrote behind [`FIRST_COMMANDS`]. Never edited.
@@ -181,7 +255,7 @@ fn what_was_written_before_access_had_a_chain_of_its_own_is_read() {
     let records: Vec<Vec<u8>> = commands.map(|text| from_hex(text)).collect();
     let mut replayed = State::default();
     replay(&mut replayed, &records.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
-    let snapshot = decode_snapshot(&from_hex(SECOND_SNAPSHOT)).unwrap();
+    let snapshot = snapshot::decode(&from_hex(SECOND_SNAPSHOT)).unwrap();
     assert_eq!(snapshot.next_group, 12);
     // A replay knows which command an entry was of; the snapshot does not, and its second chain begins empty.
     let access: Vec<_> = replayed.access_audit.entries().map(|entry| (entry.seq, entry.what.as_str())).collect();

@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_the_audit_did_not_take_is_told_again() {
-        let mut guard = Guard::new([7; 32]);
+        let mut guard = Guard::new(&[7; 32]);
         let ann = || ("as `ann`".to_owned(), ip("10.0.0.1"));
         for round in 0..20_u32 {
             guard.count(("as nobody".to_owned(), Some(IpAddr::V4(round.into()))));

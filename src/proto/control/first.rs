@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::proto::audit::Log;
 use crate::proto::control::Birth;
 use crate::proto::control::Bucket;
 use crate::proto::control::State;
@@ -26,7 +25,15 @@ pub struct FirstState {
 impl From<FirstState> for State {
     fn from(first: FirstState) -> Self {
         let FirstState { birth, buckets, next_bucket, tokens, tokens_by_hash, next_token, users } = first;
-        let (sessions, audit, access_audit) = (BTreeMap::new(), Log::default(), Log::default());
-        Self { birth, buckets, next_bucket, tokens, tokens_by_hash, next_token, users, sessions, audit, access_audit }
+        Self {
+            birth,
+            buckets: buckets.into(),
+            next_bucket,
+            tokens: tokens.into(),
+            tokens_by_hash: tokens_by_hash.into(),
+            next_token,
+            users: users.into(),
+            ..Self::default()
+        }
     }
 }

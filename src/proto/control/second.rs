@@ -33,6 +33,17 @@ impl From<SecondState> for State {
             second;
         // Its entries do not say what they are about: those of access begin with the next one.
         let access_audit = Log::default();
-        Self { birth, buckets, next_bucket, tokens, tokens_by_hash, next_token, users, sessions, audit, access_audit }
+        Self {
+            birth,
+            buckets: buckets.into(),
+            next_bucket,
+            tokens: tokens.into(),
+            tokens_by_hash: tokens_by_hash.into(),
+            next_token,
+            users: users.into(),
+            sessions: sessions.into(),
+            audit,
+            access_audit,
+        }
     }
 }

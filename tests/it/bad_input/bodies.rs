@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 
 use super::Bench;
 use super::MIB;
+use crate::support::call;
 
 /// Routes with a body, and how much each takes.
 const ROUTES: [(&str, &str, u64); 5] = [
@@ -31,6 +32,26 @@ pub async fn c6(bench: &Bench) {
             let grown = bench.resident().await.saturating_sub(before);
             eprintln!("C6: resident memory grew by {} MiB", grown / MIB);
             assert!(grown < 64 * MIB, "{grown}");
+        })
+        .await;
+}
+
+/// The smallest operations, as many as a body can hold: each would take ten times its bytes.
+pub async fn c6_batch(bench: &Bench) {
+    const SMALLEST: &str = r#"{"op":"get","bucket":""},"#;
+    bench
+        .unharmed("C6, a batch", async |bench| {
+            let count = 8 * MIB as usize / SMALLEST.len() - 1;
+            let body = format!(r#"{{"ops":[{}{}]}}"#, SMALLEST.repeat(count - 1), SMALLEST.trim_end_matches(','));
+            let before = bench.peak().await;
+            let reply = call(&bench.client, "POST", "/v1/batch", &[], body).await;
+            let grown = bench.peak().await.saturating_sub(before);
+            eprintln!("C6, a batch: {} MiB more at most", grown / MIB);
+            assert_eq!(reply.problem(), (422, "too_many_operations".to_owned()));
+            let detail = format!("{count} operations; 1000 are possible; nothing was changed");
+            assert_eq!(reply.json()["detail"], detail);
+            // The body itself, and pieces of it on the way.
+            assert!(grown < 32 * MIB, "{grown}");
         })
         .await;
 }

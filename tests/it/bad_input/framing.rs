@@ -1,6 +1,11 @@
 //! C5 on HTTP/1: where one request ends and the next begins is never open to interpretation.
 
+use ringfort::base::limits::ANSWER_PIECE_BYTES;
+use serde_json::Value;
+
+use super::Answered;
 use super::Bench;
+use crate::support::call;
 
 /// Fields and body of a write that must not happen, and the statuses that would be proper.
 fn broken() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
@@ -63,6 +68,35 @@ const NOT_HTTP: [&str; 9] = [
     "GET http://[::1/healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
 ];
 
+/// The last answer is a whole problem document that says what happened.
+fn explained(what: &str, answered: &Answered) {
+    let last = answered.text.rfind("HTTP/1.1 ").map(|at| &answered.text[at..]).unwrap();
+    let (head, body) = last.split_once("\r\n\r\n").unwrap();
+    let head = head.to_lowercase();
+    let field = |name: &str| {
+        let mut values = head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let value = values.next().unwrap_or_else(|| panic!("{what}: no {name}: {last}"));
+        assert_eq!(values.next(), None, "{what}: {name} twice: {last}");
+        value.to_owned()
+    };
+    assert_eq!(field("content-type"), "application/problem+json", "{what}");
+    assert_eq!(field("content-length"), body.len().to_string(), "{what}");
+    assert_eq!(
+        (field("cache-control"), field("x-content-type-options")),
+        ("no-store".into(), "nosniff".into()),
+        "{what}"
+    );
+    let document: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{what}: {error}: {last}"));
+    for member in ["type", "title", "code", "request_id"] {
+        assert!(document[member].as_str().is_some_and(|text| !text.is_empty()), "{what}: no {member}: {document}");
+    }
+    assert!(document["detail"].as_str().unwrap().contains("nothing was changed"), "{what}: {document}");
+    assert_eq!(document["status"].to_string(), head[9..12], "{what}");
+    if ["bad_framing", "bad_head", "head_too_large"].contains(&document["code"].as_str().unwrap()) {
+        assert_eq!(field("connection"), "close", "{what}");
+    }
+}
+
 pub async fn c5(bench: &Bench) {
     bench
         .unharmed("C5", async |bench| {
@@ -78,6 +112,7 @@ pub async fn c5(bench: &Bench) {
                 assert!(answered.closed, "{what}");
                 assert!(answered.statuses().iter().all(|status| proper.contains(status)), "{what}: {answered:?}");
                 assert_eq!(answered.statuses().len(), 1, "{what}: {answered:?}");
+                explained(what, &answered);
                 if rest.ends_with(b"\r\n\r\n") {
                     let answered = bench.raw(&[head.as_bytes(), &rest, hidden.as_bytes()].concat()).await;
                     assert_eq!(answered.statuses().len(), 1, "{what}, and a request behind it: {answered:?}");
@@ -86,11 +121,14 @@ pub async fn c5(bench: &Bench) {
             for text in NOT_HTTP {
                 let answered = bench.raw(text.as_bytes()).await;
                 assert!(answered.closed, "{text:?}");
-                assert!(answered.statuses().iter().all(|status| [400, 505].contains(status)), "{text:?}: {answered:?}");
+                assert_eq!(answered.statuses(), [400], "{text:?}: {answered:?}");
+                explained(text, &answered);
             }
             // What is longer than it says is another request, and not one.
             let longer = "GET /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\nhello, world\r\n\r\n";
-            assert_eq!(bench.raw(longer.as_bytes()).await.statuses(), [200, 400]);
+            let answered = bench.raw(longer.as_bytes()).await;
+            assert_eq!(answered.statuses(), [200, 400]);
+            explained("longer", &answered);
         })
         .await;
     // And what is strict and unusual is served.
@@ -100,4 +138,10 @@ pub async fn c5(bench: &Bench) {
         bench.token
     );
     assert_eq!(bench.raw(unusual.as_bytes()).await.statuses(), [200, 200]);
+    // A value whose pieces look like a refusal that would be explained, each where an answer could begin, is a value.
+    let refusal = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let value = refusal.repeat(ANSWER_PIECE_BYTES / refusal.len() + 1).as_bytes()[..ANSWER_PIECE_BYTES].to_vec();
+    let value = [value.repeat(7), refusal.into()].concat();
+    assert_eq!(call(&bench.client, "PUT", "/v1/kv/good/refusals", &[], value.clone()).await.status, 200);
+    assert!(call(&bench.client, "GET", "/v1/kv/good/refusals", &[], "").await.body == value);
 }

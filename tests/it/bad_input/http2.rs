@@ -13,6 +13,7 @@ use super::Bench;
 use super::MIB;
 use super::WellBehaved;
 use crate::support::call;
+use ringfort::base::limits::H2_CONTROL_FRAMES_MAX;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -23,6 +24,7 @@ const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -161,18 +163,20 @@ enum Flood {
     EmptyContinuations,
     EmptyData,
     Pings,
+    PingAnswers,
     Settings,
     WindowUpdates,
     /// Answers are asked for and there is no room for them, or a byte's.
     ClosedWindows,
 }
 
-const FLOODS: [Flood; 8] = [
+const FLOODS: [Flood; 9] = [
     Flood::RapidReset,
     Flood::Continuations,
     Flood::EmptyContinuations,
     Flood::EmptyData,
     Flood::Pings,
+    Flood::PingAnswers,
     Flood::Settings,
     Flood::WindowUpdates,
     Flood::ClosedWindows,
@@ -193,7 +197,7 @@ impl Flood {
                 }
                 bytes
             }
-            Self::RapidReset | Self::Pings | Self::Settings | Self::WindowUpdates => Vec::new(),
+            Self::RapidReset | Self::Pings | Self::PingAnswers | Self::Settings | Self::WindowUpdates => Vec::new(),
         };
         [preface(), first].concat()
     }
@@ -216,6 +220,7 @@ impl Flood {
                 Self::EmptyContinuations => frame(CONTINUATION, 0, 1, &[]),
                 Self::EmptyData => frame(DATA, 0, 1, &[]),
                 Self::Pings => frame(PING, 0, 0, b"a flood!"),
+                Self::PingAnswers => frame(PING, ACK, 0, b"unasked!"),
                 Self::Settings => frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]),
                 Self::WindowUpdates => frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 0]),
                 Self::ClosedWindows => frame(WINDOW_UPDATE, 0, (number % 128) * 2 + 1, &[0, 0, 0, 1]),
@@ -223,6 +228,11 @@ impl Flood {
             bytes.extend(one);
         }
         bytes
+    }
+
+    /// Whether its connections come to an end while it lasts. Closed windows alone only keep their own answers waiting.
+    fn is_cut(self) -> bool {
+        self != Self::ClosedWindows
     }
 
     /// One connection after another, as fast as they are let.
@@ -250,6 +260,11 @@ impl Flood {
     }
 }
 
+/// Lines of the log, but for those on requests of callers who are known.
+fn lines_that_anybody_causes(bench: &Bench) -> usize {
+    bench.node.log().lines().filter(|line| !line.contains("a request was not served")).count()
+}
+
 pub async fn c8(bench: &Bench) {
     const SOURCES: usize = 3;
     assert_eq!(call(&bench.client, "PUT", "/v1/kv/good/large", &[], vec![7; MIB as usize]).await.status, 200);
@@ -257,7 +272,7 @@ pub async fn c8(bench: &Bench) {
     bench
         .unharmed("C8", async |bench| {
             for flood in FLOODS {
-                let before = bench.resident().await;
+                let (before, logged) = (bench.resident().await, lines_that_anybody_causes(bench));
                 let cut = Arc::new(AtomicUsize::new(0));
                 let pour = || tokio::spawn(flood.pour(bench.address.clone(), authorization.clone(), Arc::clone(&cut)));
                 let sources: Vec<_> = (0..SOURCES).map(|_| pour()).collect();
@@ -265,11 +280,64 @@ pub async fn c8(bench: &Bench) {
                     .await
                     .check(&format!("C8, {flood:?}"));
                 let grown = bench.resident().await.saturating_sub(before);
-                eprintln!("C8, {flood:?}: {} connections cut, {} MiB more", cut.load(Ordering::Relaxed), grown / MIB);
+                let cut = cut.load(Ordering::Relaxed);
+                eprintln!("C8, {flood:?}: {cut} connections cut, {} MiB more", grown / MIB);
+                assert!(cut > 0 || !flood.is_cut(), "{flood:?} is answered for as long as it lasts");
                 sources.iter().for_each(tokio::task::JoinHandle::abort);
+                let logged = lines_that_anybody_causes(bench) - logged;
+                assert!(logged < 100, "{flood:?}: {logged} lines of the log");
                 // The room that all answers together may take, and what belongs to them.
                 assert!(grown < 192 * MIB, "{flood:?}: {grown}");
             }
         })
         .await;
+}
+
+/// One connection, frame by frame.
+struct Line(TcpStream);
+
+impl Line {
+    async fn open(bench: &Bench) -> Self {
+        let mut stream = TcpStream::connect(&bench.address).await.unwrap();
+        stream.write_all(&preface()).await.unwrap();
+        Self(stream)
+    }
+
+    /// The next frame of one of these kinds, with its flags; none where the connection ends before.
+    async fn next(&mut self, kinds: &[u8]) -> Option<(u8, u8)> {
+        loop {
+            let mut head = [0; 9];
+            self.0.read_exact(&mut head).await.ok()?;
+            let len = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            self.0.read_exact(&mut vec![0; len]).await.ok()?;
+            if kinds.contains(&head[3]) {
+                return Some((head[3], head[4]));
+            }
+        }
+    }
+}
+
+/// Pings that wait for their answers are answered up to the limit, requests among them too; then the connection ends.
+pub async fn c8_pings(bench: &Bench) {
+    let mut line = Line::open(bench).await;
+    let mut answered = 0;
+    let end = loop {
+        if line.0.write_all(&frame(PING, 0, 0, b"answer!!")).await.is_err() {
+            break None;
+        }
+        match line.next(&[PING, GOAWAY]).await {
+            Some((PING, ACK)) => answered += 1,
+            other => break other,
+        }
+        assert!(answered < 3 * H2_CONTROL_FRAMES_MAX, "it goes on for ever");
+        if answered == H2_CONTROL_FRAMES_MAX / 2 {
+            let ask = block(&request("GET", "/healthz", "Bearer none"));
+            line.0.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &ask)).await.unwrap();
+            assert!(line.next(&[HEADERS]).await.is_some());
+        }
+    };
+    // The preface has two frames of its own: settings, and the answer to the node's, which is not sent here.
+    assert!(answered >= H2_CONTROL_FRAMES_MAX - 1, "{answered}");
+    assert_eq!(end, Some((GOAWAY, 0)), "said with a reason");
+    assert_eq!(line.next(&[PING]).await, None, "and then it is over");
 }
