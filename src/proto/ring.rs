@@ -5,6 +5,7 @@ use crate::base::checksum;
 use crate::base::id::BucketId;
 use crate::base::id::PartitionId;
 
+pub mod claim;
 pub mod layout;
 pub mod numbers;
 pub mod plan;
