@@ -29,10 +29,9 @@ const FIRST: usize = 3;
 
 /// What a membership costs that was not there before.
 const MOVED: u64 = 1;
-/// What a place beyond a node's share costs: more than all moves together, of which there are less than 2^10.
+/// What a place beyond a node's share costs: more than all moves together, of which there are less than 2^10. Zones cost
+/// nothing, because what they may have is never exceeded.
 const UNFAIR: u64 = 1 << 20;
-/// What a zone costs that gets another owner of a slot while one has fewer: more than all unfairness together.
-const CROWDED: u64 = 1 << 40;
 
 /// Lists for all partitions, as long as there are nodes with a weight, up to nine. `before` are the lists that are to be
 /// kept where possible, in order of the partitions; those that are missing are taken as empty.
@@ -139,19 +138,16 @@ impl Claim {
             let vertex = flow.vertex();
             let wanted = flow.edge(source, vertex, len - list.len(), 0);
             let zones = self.shares.room(len, list);
-            let levels = zones.iter().any(|room| room.level > 0);
             // Each slot looks at the zones and nodes from another one on, or all would take the same ones together.
             for (zone, room) in rotated(&zones, slot) {
                 let inner = flow.vertex();
-                let level = flow.edge(vertex, inner, room.level, 0);
-                let extra = flow.edge(vertex, inner, room.extra, if levels { CROWDED } else { 0 });
-                let cheap = if levels { level } else { extra };
+                let enters = flow.edge(vertex, inner, *room, 0);
                 for (node, to) in rotated(&nodes, slot).filter(|(node, _)| self.shares.zone(*node) == zone) {
                     let Some(cost) = cost(slot, node) else { continue };
                     let membership = flow.edge(inner, *to, 1, cost);
                     memberships.push((slot, node, membership));
                     if let (0, Some(fair)) = (cost, fair.get(node)) {
-                        flow.push(&[wanted, cheap, membership, *fair]);
+                        flow.push(&[wanted, enters, membership, *fair]);
                     }
                 }
             }

@@ -22,15 +22,6 @@ pub(super) struct Shares {
     sizes: Vec<usize>,
 }
 
-/// How many more owners a zone may have in one slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
-    /// So many as every zone has to have that is large enough.
-    pub(super) level: usize,
-    /// And so many beyond, while the zones cannot all be level.
-    pub(super) extra: usize,
-}
-
 impl Shares {
     pub(super) fn new(members: Vec<Member>) -> Self {
         let mut sizes = BTreeMap::<usize, usize>::new();
@@ -51,14 +42,12 @@ impl Shares {
         self.sizes.iter().map(|&size| (size.min(most.saturating_sub(1)), size.min(most))).collect()
     }
 
-    /// What each zone may still take of a slot that is to have `len` owners and has these.
-    pub(super) fn room(&self, len: usize, owners: &[usize]) -> Vec<Room> {
+    /// How many more owners each zone may have in a slot that is to have `len` owners and has these. The most is all that
+    /// has to be watched: place by place zones fill up level by level, and of three places that are taken at once two
+    /// zones that may have two each have at least one.
+    pub(super) fn room(&self, len: usize, owners: &[usize]) -> Vec<usize> {
         let has = |zone| owners.iter().filter(|&&owner| self.zone(owner) == zone).count();
-        let room = |(zone, (least, most)): (usize, (usize, usize))| {
-            let has = has(zone);
-            Room { level: least.saturating_sub(has), extra: most.saturating_sub(has.max(least)) }
-        };
-        self.bounds(len).into_iter().enumerate().map(room).collect()
+        self.bounds(len).into_iter().enumerate().map(|(zone, (_, most))| most.saturating_sub(has(zone))).collect()
     }
 
     /// Each node's share of the first `len` places.
@@ -107,7 +96,6 @@ fn deserves((a, has): (&Member, &usize), (b, other): (&Member, &usize)) -> Order
 #[cfg(test)]
 mod tests {
     use super::Member;
-    use super::Room;
     use super::Shares;
 
     fn shares(members: &[(usize, u64)]) -> Shares {
@@ -127,12 +115,12 @@ mod tests {
 
     #[test]
     fn zones_are_as_even_as_they_are_large() {
-        let room = |level, extra| Room { level, extra };
         let all = shares(&[(0, 1), (1, 1), (1, 1), (1, 1), (2, 1), (2, 1)]);
-        assert_eq!(all.room(3, &[]), [room(0, 1); 3]);
-        assert_eq!(all.room(3, &[0]), [room(0, 0), room(0, 1), room(0, 1)]);
-        assert_eq!(all.room(5, &[0, 1, 4]), [room(0, 0), room(0, 1), room(0, 1)]);
-        assert_eq!(all.room(6, &[]), [room(1, 0), room(2, 1), room(2, 0)]);
-        assert_eq!(shares(&[(0, 1), (0, 1), (1, 1)]).room(3, &[]), [room(1, 1), room(1, 0)]);
+        assert_eq!(all.room(3, &[]), [1, 1, 1]);
+        assert_eq!(all.room(3, &[0]), [0, 1, 1]);
+        assert_eq!(all.room(5, &[0, 1, 4]), [0, 1, 1]);
+        assert_eq!(all.room(6, &[]), [1, 3, 2]);
+        assert_eq!(all.bounds(5), [(1, 1), (1, 2), (1, 2)]);
+        assert_eq!(shares(&[(0, 1), (0, 1), (1, 1)]).room(3, &[]), [2, 1]);
     }
 }
