@@ -11,6 +11,7 @@ pub mod numbers;
 pub mod plan;
 mod slots;
 pub mod sources;
+pub mod survives;
 mod transition;
 
 /// The partition of a key: the top byte of SHA-256 over the bucket's number and the key, so that the keys of one
