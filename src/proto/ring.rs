@@ -1,8 +1,18 @@
-//! Where a key lives. This file owns key → partition; layouts and preference lists come with the cluster.
+//! Where a key lives. This file owns key → partition; the files below it own partition → nodes: which owners count, and
+//! how they change without a read that misses what was acked (docs/adr/0016-ring-and-transitions.md).
 
 use crate::base::checksum;
 use crate::base::id::BucketId;
 use crate::base::id::PartitionId;
+
+pub mod claim;
+pub mod layout;
+pub mod numbers;
+pub mod plan;
+mod slots;
+pub mod sources;
+pub mod survives;
+mod transition;
 
 /// The partition of a key: the top byte of SHA-256 over the bucket's number and the key, so that the keys of one
 /// bucket spread over all owners.
