@@ -26,7 +26,7 @@ pub const KEYED_OPS_MAX: usize = 32;
 
 /// Random operation ids kept with one object: they guard against forwards and retries among nodes of the last seconds.
 /// A hot key would otherwise carry thousands of them into every record.
-pub const RANDOM_OPS_MAX: usize = 8;
+pub const RANDOM_OPS_MAX: usize = 16;
 
 /// How long an `Idempotency-Key` is remembered: longer than any client's retry loop.
 pub const KEYED_OP_TTL: Duration = Duration::from_secs(600);

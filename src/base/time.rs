@@ -1,5 +1,6 @@
 //! Time as an input: the only place that reads a clock. The wall clock may trigger work, it never orders data.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -18,6 +19,16 @@ pub fn wall_ms() -> u64 {
 #[expect(clippy::disallowed_methods, reason = "the one reader of the monotonic clock")]
 pub fn mono() -> Instant {
     Instant::now()
+}
+
+/// A clock that never jumps while the process lives: the wall clock when it was asked first, and the time since. For the
+/// age of what is remembered for a while; milliseconds since about 1970, and since the process asked first.
+#[must_use]
+pub fn steady_ms() -> (u64, u64) {
+    static FIRST: OnceLock<(Instant, u64)> = OnceLock::new();
+    let (began, wall_ms) = FIRST.get_or_init(|| (mono(), wall_ms()));
+    let lived = millis(began.elapsed());
+    (wall_ms.saturating_add(lived), lived)
 }
 
 /// A duration in whole milliseconds, saturating.

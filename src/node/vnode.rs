@@ -19,6 +19,7 @@ use crate::base::time;
 use crate::node::Node;
 use crate::node::error::DoorError;
 use crate::proto::bucket::Kind;
+use crate::proto::causal::Actor;
 use crate::proto::causal::Context;
 use crate::proto::causal::token;
 use crate::proto::control::Bucket;
@@ -208,7 +209,6 @@ impl Node {
             }
             Action::Delete => Action::Delete,
         };
-        let now_ms = time::wall_ms();
         let (op, keyed, lives) = match options.idempotency {
             Some(name) => {
                 let id = checksum::sha256_16(&[place.as_bytes(), b"\0", &name]);
@@ -216,17 +216,16 @@ impl Node {
             }
             None => (self.0.ops.next(), false, OPERATION_BUDGET),
         };
-        let op_until_ms = now_ms.saturating_add(time::millis(lives));
+        let op_until_ms = time::steady_ms().0.saturating_add(time::millis(lives));
         let basis = Basis::Read(read);
         Ok(Update { kind: bucket.definition.kind, action, basis, condition, op, keyed, op_until_ms })
     }
 
     fn begin(&self, place: &IndexKey, update: &Update) -> Result<Begun, DoorError> {
         let actor = self.0.store.actor();
-        let now_ms = time::wall_ms();
         let room = self.room_for(&update.action);
         let (pending, answer) = self.0.store.update(place, |old, counter| {
-            match (apply::apply(old, update, Mint { actor, counter, now_ms }), room) {
+            match (apply::apply(old, update, mint(actor, counter)), room) {
                 // Only now: a retry of what is stored already is answered also on a full disk.
                 (Outcome::Applied { .. }, Err(full)) => Decision::Leave(Err(full)),
                 (Outcome::Applied { object, context, stamp }, Ok(())) => Decision::Store(object, Ok((context, stamp))),
@@ -293,14 +292,14 @@ impl Node {
             condition: Condition::None,
             op: self.0.ops.next(),
             keyed: false,
-            op_until_ms: now_ms.saturating_add(time::millis(OPERATION_BUDGET)),
+            op_until_ms: time::steady_ms().0.saturating_add(time::millis(OPERATION_BUDGET)),
         };
         let room = self.room_for(&update.action);
         let (pending, answer) = self.0.store.update(&place, |old, counter| {
             if old.is_some_and(|old| is_there(old, &update.action, existing, now_ms)) {
                 return Decision::Confirm(Ok(false));
             }
-            match (apply::apply(old, &update, Mint { actor, counter, now_ms }), room) {
+            match (apply::apply(old, &update, mint(actor, counter)), room) {
                 (Outcome::Applied { .. }, Err(full)) => Decision::Leave(Err(full)),
                 (Outcome::Applied { object, .. }, Ok(())) => Decision::Store(object, Ok(true)),
                 (Outcome::Duplicate { .. }, _) => Decision::Confirm(Ok(false)),
@@ -309,6 +308,14 @@ impl Node {
         })?;
         Ok(Row { stored: answer?, pending })
     }
+}
+
+/// The next write of this actor.
+fn mint(actor: Actor, counter: u64) -> Mint {
+    let (steady_ms, lived_ms) = time::steady_ms();
+    // The clock that earlier lives went by may have been another one: what they remembered stays as long as any of it may.
+    let forget_ms = if lived_ms < time::millis(KEYED_OP_TTL) { 0 } else { steady_ms };
+    Mint { actor, counter, now_ms: time::wall_ms(), forget_ms }
 }
 
 /// What became of a row.

@@ -125,6 +125,14 @@ impl Context {
         }
     }
 
+    /// Whether all that the other has seen was seen here. A run is included in a run only: that some writes that stand apart
+    /// are all there is of it, nobody can tell.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        let run = |(actor, counter): &(Actor, u64)| self.runs.counter(*actor) >= *counter;
+        other.apart.iter().all(|dot| self.covers(*dot)) && other.runs.0.iter().all(run)
+    }
+
     /// The same runs, and of the writes apart only those that are asked for.
     #[must_use]
     pub fn narrowed(&self, dots: impl IntoIterator<Item = Dot>) -> Self {

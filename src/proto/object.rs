@@ -22,6 +22,7 @@ use crate::proto::causal::Dot;
 use crate::proto::key::IndexKey;
 
 pub mod apply;
+pub mod merge;
 #[cfg(test)]
 mod tests;
 
@@ -93,7 +94,7 @@ pub struct SeenOp {
     pub stamp: Stamp,
     /// A digest of what it asked for: the same id with another request is a client's mistake.
     pub digest: u64,
-    /// Wall milliseconds until which it is remembered.
+    /// Until when it is remembered, by the steady clock of the node that holds this.
     pub until_ms: u64,
     /// Whether the client named it (`Idempotency-Key`); the answer it got is then kept with it.
     pub answer: Option<Context>,
@@ -145,6 +146,32 @@ impl Object {
             bytes.extend_from_slice(&dot.counter.to_le_bytes());
         }
         format!("\"{}\"", codec::hex(&checksum::sha256_16(&[&bytes])))
+    }
+
+    /// Carries what is remembered for a while from the steady clock of the node that sent this to the own one.
+    pub fn rebase(&mut self, theirs_ms: u64, mine_ms: u64) {
+        for op in &mut self.ops {
+            op.until_ms = op.until_ms.saturating_sub(theirs_ms).saturating_add(mine_ms);
+        }
+    }
+
+    /// Whether a value of this write is here.
+    fn has(&self, dot: Dot) -> bool {
+        self.siblings.iter().any(|sibling| sibling.dot == dot)
+    }
+
+    /// The highest stamp with its write: what stands in an `lww` bucket.
+    #[must_use]
+    pub fn top(&self) -> Option<(Stamp, Dot)> {
+        self.siblings.iter().map(|sibling| (sibling.stamp, sibling.dot)).max()
+    }
+
+    /// Tells two views of a key apart: the same for the same context and values, whatever operations are remembered.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let values: Vec<_> = self.siblings.iter().map(|one| (one.dot, one.stamp, one.expires_ms)).collect();
+        let bytes = postcard::to_stdvec(&(&self.context, values)).unwrap_or_default();
+        xxhash_rust::xxh3::xxh3_64(&bytes)
     }
 
     /// Bytes on disk, sealed for its place.
@@ -213,7 +240,7 @@ pub struct Update {
     pub op: OpId,
     /// Whether the client named it.
     pub keyed: bool,
-    /// Wall milliseconds until which the id is remembered.
+    /// Until when the id is remembered, by the node's steady clock.
     pub op_until_ms: u64,
 }
 
@@ -226,4 +253,7 @@ pub struct Mint {
     pub counter: u64,
     /// The wall clock.
     pub now_ms: u64,
+    /// Operations remembered until then or earlier are forgotten; 0 = none. By a clock of the node that never jumps: a
+    /// wall clock that does would have a retry applied twice.
+    pub forget_ms: u64,
 }

@@ -28,6 +28,7 @@ mod million;
 mod openapi;
 mod routes;
 mod sign_in;
+mod sim;
 mod support;
 mod syncs;
 mod tidy;

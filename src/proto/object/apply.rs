@@ -1,6 +1,7 @@
 //! Read-modify-write of one object.
 
 use crate::base::checksum;
+use crate::base::id::OpId;
 use crate::base::limits::KEYED_OPS_MAX;
 use crate::base::limits::RANDOM_OPS_MAX;
 use crate::base::limits::SIBLINGS_MAX;
@@ -17,6 +18,8 @@ use crate::proto::object::SeenOp;
 use crate::proto::object::Sibling;
 use crate::proto::object::Stamp;
 use crate::proto::object::Update;
+use crate::proto::object::merge::copies;
+use crate::proto::object::merge::keep_latest;
 
 /// What became of an update. Only `Applied` changes anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,10 +73,10 @@ pub fn apply(old: Option<&Object>, update: &Update, mint: Mint) -> Outcome {
     let digest = digest(update);
     let empty = Object::default();
     let old = old.unwrap_or(&empty);
-    if let Some(seen) = old.ops.iter().find(|seen| seen.id == update.op && mint.now_ms < seen.until_ms) {
+    if let Some(seen) = old.ops.iter().find(|seen| seen.id == update.op && mint.forget_ms < seen.until_ms) {
         return repeat(seen, digest);
     }
-    if let Some(refusal) = refuse(old, update, mint.now_ms) {
+    if let Some(refusal) = refuse(old, update, mint) {
         return Outcome::Refused(refusal);
     }
     let dot = Dot { actor: mint.actor, counter: mint.counter };
@@ -95,7 +98,7 @@ pub fn apply(old: Option<&Object>, update: &Update, mint: Mint) -> Outcome {
     let ops = remembered(
         old,
         update,
-        mint.now_ms,
+        mint.forget_ms,
         SeenOp {
             id: update.op,
             dot,
@@ -106,6 +109,26 @@ pub fn apply(old: Option<&Object>, update: &Update, mint: Mint) -> Outcome {
         },
     );
     Outcome::Applied { object: Object { context, siblings, ops }, context: answer, stamp }
+}
+
+/// Mints an `lww` write again above a higher stamp that it met: the same operation under a new dot of the same actor, a
+/// resend (HOUSE decision 9). `None` where this actor has not minted it, or somebody has written since.
+#[must_use]
+pub fn remint(old: &Object, op: OpId, above: Stamp, mint: Mint) -> Option<Outcome> {
+    let seen = old.ops.iter().find(|seen| seen.id == op && seen.dot.actor == mint.actor)?;
+    let sibling = old.siblings.iter().find(|sibling| sibling.dot == seen.dot)?;
+    let dot = Dot { actor: mint.actor, counter: mint.counter };
+    let stamp = Stamp::after(mint.now_ms, Some(above.max(sibling.stamp)));
+    let mut context = old.context.clone();
+    context.add_run(dot);
+    let mut ops = old.ops.clone();
+    for known in ops.iter_mut().filter(|known| known.id == op) {
+        (known.dot, known.stamp) = (dot, stamp);
+        known.answer = known.answer.is_some().then(|| context.clone());
+    }
+    let siblings = vec![Sibling { dot, stamp, ..sibling.clone() }];
+    let answer = context.clone();
+    Some(Outcome::Applied { object: Object { context, siblings, ops }, context: answer, stamp })
 }
 
 /// The answer to an operation seen before.
@@ -121,7 +144,8 @@ fn repeat(seen: &SeenOp, digest: u64) -> Outcome {
     Outcome::Duplicate { context: seen.answer.clone().unwrap_or_else(alone), stamp: seen.stamp }
 }
 
-fn refuse(old: &Object, update: &Update, now_ms: u64) -> Option<Refusal> {
+fn refuse(old: &Object, update: &Update, mint: Mint) -> Option<Refusal> {
+    let now_ms = mint.now_ms;
     let lww = update.kind == Kind::Lww;
     let condition = match &update.condition {
         Condition::None => None,
@@ -134,18 +158,21 @@ fn refuse(old: &Object, update: &Update, now_ms: u64) -> Option<Refusal> {
         }
     };
     let blind = matches!((&update.action, &update.basis), (Action::Delete, Basis::Read(None)));
-    let keyed = old.ops.iter().filter(|seen| seen.answer.is_some() && now_ms < seen.until_ms).count();
+    let keyed = old.ops.iter().filter(|seen| seen.answer.is_some() && mint.forget_ms < seen.until_ms).count();
     condition
         .or_else(|| (blind && !lww).then_some(Refusal::ContextNeeded))
         .or_else(|| (update.keyed && keyed >= KEYED_OPS_MAX).then_some(Refusal::TooManyOps))
 }
 
-/// The old siblings that stay beside the new one: those the writer had not read. None in an `lww` bucket, where the
+/// The old siblings that stay beside the new one: those the writer had not read, under any dot of theirs. None in an `lww` bucket, where the
 /// new stamp is above every old one. Expired values stay as tombstones would: the context covers them anyway.
 fn kept(old: &Object, kind: Kind, read: &Context) -> Vec<Sibling> {
     match kind {
         Kind::Lww => Vec::new(),
-        Kind::Siblings => old.siblings.iter().filter(|sibling| !read.covers(sibling.dot)).cloned().collect(),
+        Kind::Siblings => {
+            let is_read = |sibling: &&Sibling| copies(&old.ops, sibling.dot).iter().any(|dot| read.covers(*dot));
+            old.siblings.iter().filter(|sibling| !is_read(sibling)).cloned().collect()
+        }
     }
 }
 
@@ -170,17 +197,13 @@ fn answer_context(siblings: &[Sibling], all: &Context, read: &Context, dot: Dot)
 }
 
 /// The operations that are still remembered, with the new one.
-fn remembered(old: &Object, update: &Update, now_ms: u64, new: SeenOp) -> Vec<SeenOp> {
-    let fresh = |seen: &&SeenOp| now_ms < seen.until_ms && seen.id != update.op;
-    let mut ops: Vec<SeenOp> = old.ops.iter().filter(fresh).cloned().collect();
+fn remembered(old: &Object, update: &Update, forget_ms: u64, new: SeenOp) -> Vec<SeenOp> {
+    let fresh = |seen: &&SeenOp| forget_ms < seen.until_ms;
+    let kept = |seen: &&SeenOp| seen.id != update.op && old.ops.iter().filter(fresh).any(|other| other.id == seen.id);
+    let mut ops: Vec<SeenOp> = old.ops.iter().filter(kept).cloned().collect();
     // Random ids are bounded too: under a storm of writes to one key the oldest give way. They only guard against
     // forwards of the last seconds, keyed ones are bounded by a refusal instead.
-    let random = ops.iter().filter(|seen| seen.answer.is_none()).count();
-    if random >= RANDOM_OPS_MAX
-        && let Some(oldest) = ops.iter().position(|seen| seen.answer.is_none())
-    {
-        ops.remove(oldest);
-    }
+    keep_latest(&mut ops, RANDOM_OPS_MAX - 1);
     ops.push(new);
     ops
 }

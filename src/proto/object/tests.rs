@@ -7,6 +7,7 @@ use crate::base::id::BucketId;
 use crate::base::id::Incarnation;
 use crate::base::id::NodeId;
 use crate::base::id::OpId;
+use crate::base::limits::RANDOM_OPS_MAX;
 use crate::proto::bucket::Kind;
 use crate::proto::causal::Actor;
 use crate::proto::causal::Context;
@@ -36,7 +37,12 @@ fn put(kind: Kind, text: &str, op: u128) -> Update {
 }
 
 fn mint(node: u64, counter: u64) -> Mint {
-    Mint { actor: Actor { node: NodeId(node), incarnation: Incarnation(node * 7) }, counter, now_ms: 1000 + counter }
+    Mint {
+        actor: Actor { node: NodeId(node), incarnation: Incarnation(node * 7) },
+        counter,
+        now_ms: 1000 + counter,
+        forget_ms: 0,
+    }
 }
 
 fn applied(old: Option<&Object>, update: &Update, mint: Mint) -> (Object, Context) {
@@ -143,7 +149,7 @@ fn an_operation_is_applied_once_and_answers_twice_the_same() {
     assert!(matches!(again, Outcome::Duplicate { context: ref then, .. } if *then == context), "{again:?}");
     let other = Update { keyed: true, ..put(Kind::Siblings, "c", 1) };
     assert_eq!(apply(Some(&two), &other, mint(1, 3)), Outcome::Refused(Refusal::OpReused));
-    let later = Mint { now_ms: 1_000_000, ..mint(1, 3) };
+    let later = Mint { forget_ms: 1_000_000, ..mint(1, 3) };
     assert!(matches!(apply(Some(&two), &other, later), Outcome::Applied { .. }), "forgotten after its time");
 }
 
@@ -155,7 +161,7 @@ fn siblings_and_remembered_operations_are_bounded() {
     }
     let more = put(Kind::Siblings, "x", 99);
     assert_eq!(apply(Some(&object), &more, mint(1, 65)), Outcome::Refused(Refusal::TooManySiblings));
-    assert!(object.ops.len() <= 9, "{}", object.ops.len());
+    assert_eq!(object.ops.len(), RANDOM_OPS_MAX);
     let mut object = Object::default();
     for i in 1..=32 {
         let keyed = Update { keyed: true, basis: Basis::Current, ..put(Kind::Siblings, "x", i.into()) };

@@ -154,6 +154,11 @@ impl List {
         Quorum { owners, need: rule.read }
     }
 
+    fn settlers(&self, numbers: BucketNumbers) -> Quorum<'_> {
+        let rule = self.rule(numbers);
+        Quorum { owners: Cow::Borrowed(rule.owners), need: rule.read.min(rule.write) }
+    }
+
     fn writers(&self, numbers: BucketNumbers) -> Quorum<'_> {
         let rule = self.rule(numbers);
         Quorum { owners: Cow::Borrowed(rule.owners), need: rule.write }
@@ -164,6 +169,12 @@ impl Slot {
     /// What a write needs, all of it: one quorum, or in a transition two. An owner in both counts in both.
     pub fn writes(&self, numbers: BucketNumbers) -> impl Iterator<Item = Quorum<'_>> {
         self.lists().map(move |list| list.writers(numbers))
+    }
+
+    /// Where a value has to be so that no later read misses it, also one that was never acked: a read answers nothing
+    /// else. As many owners as make an ack, of every list; where R is smaller than W only R.
+    pub fn settles(&self, numbers: BucketNumbers) -> impl Iterator<Item = Quorum<'_>> {
+        self.lists().map(move |list| list.settlers(numbers))
     }
 
     /// What a read needs. Fewer owners than it needs may be there: then it cannot be answered for now.

@@ -1,4 +1,7 @@
-//! A whole cluster in one thread under one seed.
+//! A whole cluster in one thread under one seed: the shipped cores over twins of the network, the journal and the index,
+//! under every fault that the house is built for, against a reference that knows only what clients were told.
+//!
+//! The same seed gives the same run. A run in which a fault of its plan never hit has shown nothing and is rejected.
 
 #[path = "../../../src"]
 mod shipped {
@@ -8,3 +11,26 @@ mod shipped {
 
 pub use shipped::base;
 pub use shipped::proto;
+
+mod campaign;
+mod check;
+mod client;
+mod control;
+mod disk;
+mod faults;
+mod io;
+mod net;
+mod node;
+mod queue;
+mod rng;
+mod wire;
+mod words;
+mod world;
+
+pub use campaign::ALL_MUTANTS;
+pub use campaign::Campaign;
+pub use campaign::mutant_named;
+pub use faults::Fault;
+pub use world::Plan;
+pub use world::Report;
+pub use world::run;

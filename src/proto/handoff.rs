@@ -1,0 +1,293 @@
+//! A slot on its way to a node: which old owner is asked for what, until enough of them are merged. What "enough" is says
+//! `ring`; how fast, and where the data lies, is the driver's business.
+//!
+//! The first source gives all of its objects. Of the others only digests are asked for, and then what differs, so that a
+//! slot crosses the line once. Whatever arrives is merged, never put in place of something: writes go on meanwhile.
+//! A source counts as merged when all that came from it is durable here; a node that dies before begins again.
+
+use std::collections::BTreeSet;
+
+use crate::base::id::NodeId;
+
+/// How long a source is left alone after it refused or said nothing.
+pub const RETRY_MS: u64 = 500;
+/// How long a source may take for one page.
+pub const PAGE_MS: u64 = 2_000;
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect<P> {
+    /// Ask for the objects behind this place, one page of them.
+    AskObjects {
+        /// The source.
+        from: NodeId,
+        /// The last place that came; `None` = from the beginning.
+        after: Option<P>,
+    },
+    /// Ask for the digests behind this place, one page of them.
+    AskDigests {
+        /// The source.
+        from: NodeId,
+        /// The last place that came; `None` = from the beginning.
+        after: Option<P>,
+    },
+    /// Ask for these objects, whose digests differ.
+    AskThese {
+        /// The source.
+        from: NodeId,
+        /// In order.
+        places: Vec<P>,
+    },
+    /// Everything of this source is merged and durable: ask `ring` whether that is enough, and call [`Pull::go_on`] or
+    /// stop.
+    Merged {
+        /// The source.
+        from: NodeId,
+    },
+}
+
+/// What a page was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Its objects.
+    Objects,
+    /// Digests.
+    Digests,
+    /// Objects whose digests differed; then the next page of digests.
+    These,
+}
+
+#[derive(Debug)]
+struct Copying<P> {
+    from: NodeId,
+    step: Step,
+    after: Option<P>,
+    /// Nothing comes behind `after`.
+    at_end: bool,
+    /// A question is on its way, until then.
+    until_ms: Option<u64>,
+    /// Objects that came and are not durable here yet.
+    storing: usize,
+}
+
+/// One slot on its way to this node, in one epoch.
+#[derive(Debug)]
+pub struct Pull<P> {
+    sources: Vec<NodeId>,
+    merged: BTreeSet<NodeId>,
+    /// The next of `sources` to try.
+    turn: usize,
+    copying: Option<Copying<P>>,
+    rest_until_ms: u64,
+    todo: Option<Effect<P>>,
+}
+
+impl<P: Clone> Pull<P> {
+    /// From these sources, the best first. `holds` tells that this node is a source itself: it has its own data merged,
+    /// and needs only what differs elsewhere.
+    #[must_use]
+    pub fn new(me: NodeId, sources: Vec<NodeId>, holds: bool) -> Self {
+        let merged = if holds { BTreeSet::from([me]) } else { BTreeSet::new() };
+        let sources = sources.into_iter().filter(|source| *source != me).collect();
+        Self { sources, merged, turn: 0, copying: None, rest_until_ms: 0, todo: None }
+    }
+
+    /// The sources merged so far.
+    #[must_use]
+    pub fn merged(&self) -> &BTreeSet<NodeId> {
+        &self.merged
+    }
+
+    /// Begins with the next source, after a rest where all were tried.
+    pub fn go_on(&mut self, now_ms: u64) {
+        if self.copying.is_some() || now_ms < self.rest_until_ms {
+            return;
+        }
+        let count = self.sources.len();
+        for _ in 0..count {
+            let source = self.sources.get(self.turn % count).copied();
+            self.turn += 1;
+            if let Some(from) = source.filter(|source| !self.merged.contains(source)) {
+                let step = if self.merged.is_empty() { Step::Objects } else { Step::Digests };
+                self.copying = Some(Copying { from, step, after: None, at_end: false, until_ms: None, storing: 0 });
+                self.ask(now_ms);
+                return;
+            }
+        }
+        self.rest_until_ms = now_ms + RETRY_MS;
+    }
+
+    fn ask(&mut self, now_ms: u64) {
+        let Some(copying) = &mut self.copying else { return };
+        let (from, after) = (copying.from, copying.after.clone());
+        copying.until_ms = Some(now_ms + PAGE_MS);
+        self.todo = Some(match copying.step {
+            Step::Objects => Effect::AskObjects { from, after },
+            Step::Digests | Step::These => {
+                copying.step = Step::Digests;
+                Effect::AskDigests { from, after }
+            }
+        });
+    }
+
+    /// Objects came, so many, up to `last`; `more` follow. For [`Effect::AskThese`] both are as with its digests.
+    /// The driver merges them, and says [`Pull::stored`] for each when it is durable.
+    pub fn objects(&mut self, from: NodeId, count: usize, last: Option<P>, more: bool, now_ms: u64) {
+        let Some(copying) = self.copying.as_mut().filter(|copying| copying.from == from) else { return };
+        match copying.step {
+            Step::Objects => {
+                copying.after = last.or(copying.after.take());
+                copying.at_end = !more;
+            }
+            Step::These => {}
+            Step::Digests => return,
+        }
+        copying.storing += count;
+        copying.until_ms = None;
+        self.step_on(now_ms);
+    }
+
+    /// Digests came, up to `last`; `more` follow; those at `differing` are not what is here.
+    pub fn digests(&mut self, from: NodeId, differing: Vec<P>, last: Option<P>, more: bool, now_ms: u64) {
+        let Some(copying) = self.copying.as_mut().filter(|copying| copying.from == from) else { return };
+        if copying.step != Step::Digests {
+            return;
+        }
+        copying.after = last.or(copying.after.take());
+        copying.at_end = !more;
+        if differing.is_empty() {
+            copying.until_ms = None;
+            self.step_on(now_ms);
+        } else {
+            copying.step = Step::These;
+            copying.until_ms = Some(now_ms + PAGE_MS);
+            self.todo = Some(Effect::AskThese { from, places: differing });
+        }
+    }
+
+    /// One object that came is durable here.
+    pub fn stored(&mut self, now_ms: u64) {
+        if let Some(copying) = &mut self.copying {
+            copying.storing = copying.storing.saturating_sub(1);
+        }
+        self.step_on(now_ms);
+    }
+
+    /// Nothing is asked for and all that came is stored: on with the next page, or this source is done.
+    fn step_on(&mut self, now_ms: u64) {
+        let Some(copying) = &mut self.copying else { return };
+        if copying.until_ms.is_some() || copying.storing > 0 {
+            return;
+        }
+        if !copying.at_end {
+            self.ask(now_ms);
+            return;
+        }
+        let from = copying.from;
+        self.merged.insert(from);
+        self.copying = None;
+        self.todo = Some(Effect::Merged { from });
+    }
+
+    /// The source has not adopted the epoch, is not synced itself, or cannot be reached: another one's turn.
+    pub fn refused(&mut self, from: NodeId, now_ms: u64) {
+        if self.copying.as_ref().is_some_and(|copying| copying.from == from) {
+            self.give_up(now_ms);
+        }
+    }
+
+    fn give_up(&mut self, now_ms: u64) {
+        self.copying = None;
+        // After a whole round a rest: the sources may need a moment to adopt.
+        if self.turn.is_multiple_of(self.sources.len().max(1)) {
+            self.rest_until_ms = now_ms + RETRY_MS;
+        }
+        self.go_on(now_ms);
+    }
+
+    /// What to do now.
+    pub fn poll_effect(&mut self) -> Option<Effect<P>> {
+        self.todo.take()
+    }
+
+    /// When to call [`Pull::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> u64 {
+        match &self.copying {
+            // Waiting for the own disk only.
+            Some(Copying { until_ms: None, .. }) => u64::MAX,
+            Some(Copying { until_ms: Some(until), .. }) => *until,
+            None => self.rest_until_ms,
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now_ms: u64) {
+        match &self.copying {
+            Some(copying) if copying.until_ms.is_some_and(|until| now_ms >= until) => self.give_up(now_ms),
+            Some(_) => {}
+            None => self.go_on(now_ms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Effect;
+    use super::PAGE_MS;
+    use super::Pull;
+    use super::RETRY_MS;
+    use crate::base::id::NodeId;
+
+    const ME: NodeId = NodeId(9);
+    const A: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
+
+    #[test]
+    fn the_first_source_gives_everything_and_the_second_what_differs() {
+        let mut pull = Pull::<u8>::new(ME, vec![A, B], false);
+        pull.go_on(0);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: A, after: None }));
+        pull.objects(A, 2, Some(7), true, 1);
+        assert_eq!(pull.poll_effect(), None, "not before what came is stored");
+        pull.stored(2);
+        pull.stored(3);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: A, after: Some(7) }));
+        pull.objects(A, 0, None, false, 4);
+        assert_eq!(pull.poll_effect(), Some(Effect::Merged { from: A }));
+        pull.go_on(5);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: B, after: None }));
+        pull.digests(B, vec![3, 5], Some(6), true, 6);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskThese { from: B, places: vec![3, 5] }));
+        pull.objects(B, 2, None, false, 7);
+        pull.stored(8);
+        pull.stored(9);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: B, after: Some(6) }));
+        pull.digests(B, vec![], None, false, 10);
+        assert_eq!(pull.poll_effect(), Some(Effect::Merged { from: B }));
+        assert_eq!(pull.merged().iter().collect::<Vec<_>>(), [&A, &B]);
+    }
+
+    #[test]
+    fn a_source_that_refuses_or_is_silent_makes_way_and_is_asked_again_after_a_rest() {
+        let mut pull = Pull::<u8>::new(ME, vec![A, B], false);
+        pull.go_on(0);
+        let _asked = pull.poll_effect();
+        pull.refused(A, 1);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: B, after: None }));
+        pull.handle_timeout(1 + PAGE_MS);
+        assert_eq!(pull.poll_effect(), None);
+        assert_eq!(pull.poll_timeout(), 1 + PAGE_MS + RETRY_MS);
+        pull.objects(B, 1, Some(1), false, 2 + PAGE_MS);
+        assert_eq!(pull.poll_effect(), None, "it was given up");
+        pull.handle_timeout(1 + PAGE_MS + RETRY_MS);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: A, after: None }));
+    }
+
+    #[test]
+    fn a_node_that_holds_the_slot_asks_for_differences_only() {
+        let mut pull = Pull::<u8>::new(A, vec![A, B], true);
+        pull.go_on(0);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: B, after: None }));
+    }
+}

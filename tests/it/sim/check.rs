@@ -1,0 +1,233 @@
+//! The reference: what clients were told, and what that rules out. It knows nothing of owners, quorums or layouts; only
+//! which operation became which dots, which of them a writer had seen, and the order of answers and questions.
+//!
+//! Held for every read and for the end of every run (HOUSE promises 1 and 2):
+//! - a read that begins after an answer includes what was answered, a write as well as a read;
+//! - what a read's context covers and its values leave out was replaced by somebody who had seen it;
+//! - what was gone before a read began is not in it: deleted data does not come back, no operation takes effect twice;
+//! - what was answered with `failed` is nowhere;
+//! - a dot is one operation's for ever;
+//! - in an `lww` bucket nothing that was acked before another write began wins over it.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::base::codec::Blob;
+use crate::base::id::OpId;
+use crate::proto::bucket::Kind;
+use crate::proto::causal::Context;
+use crate::proto::causal::Dot;
+use crate::proto::object::Content;
+use crate::proto::object::Object;
+use crate::queue::Us;
+use crate::words;
+
+/// A promise that was broken, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+/// One write as its client sees it.
+#[derive(Debug, Clone)]
+struct Write {
+    began: Us,
+    /// What it says it has seen: this and what it covers is replaced.
+    basis: Context,
+    /// Everything there: of an `lww` bucket.
+    acked: Option<Us>,
+    failed: bool,
+    /// The dots that it became: more than one where two owners took it.
+    dots: Vec<Dot>,
+    /// Since when it must not be seen any more.
+    gone: Option<Us>,
+    /// Whether somebody who had seen it has written since.
+    may_go: bool,
+}
+
+/// One key.
+#[derive(Debug)]
+struct Key {
+    kind: Kind,
+    writes: BTreeMap<OpId, Write>,
+    by_dot: BTreeMap<Dot, OpId>,
+    /// What every read from now on has to include.
+    floor: Context,
+    /// Writes that nobody who had seen them has replaced, so that they must be among a read's values.
+    stay: BTreeSet<OpId>,
+}
+
+/// A read that was begun.
+#[derive(Debug, Clone)]
+pub struct Began {
+    at: Us,
+    floor: Context,
+}
+
+/// All keys.
+#[derive(Debug)]
+pub struct Reference {
+    keys: Vec<Key>,
+    /// Answers checked so far.
+    pub checked: u64,
+}
+
+impl Reference {
+    /// Nothing was written.
+    pub fn new(kinds: &[Kind]) -> Self {
+        let key = |kind: &Kind| Key {
+            kind: *kind,
+            writes: BTreeMap::new(),
+            by_dot: BTreeMap::new(),
+            floor: Context::new(),
+            stay: BTreeSet::new(),
+        };
+        Self { keys: kinds.iter().map(key).collect(), checked: 0 }
+    }
+
+    /// A client sends a write, or sends it again.
+    pub fn write_begins(&mut self, at: Us, place: usize, op: OpId, basis: &Context) {
+        let key = &mut self.keys[place];
+        if key.writes.contains_key(&op) {
+            return;
+        }
+        let write = Write {
+            began: at,
+            basis: basis.clone(),
+            acked: None,
+            failed: false,
+            dots: Vec::new(),
+            gone: None,
+            may_go: false,
+        };
+        for other in key.writes.values_mut().filter(|other| other.dots.iter().any(|dot| basis.covers(*dot))) {
+            other.may_go = true;
+        }
+        let writes = &key.writes;
+        key.stay.retain(|op| !writes[op].may_go);
+        key.writes.insert(op, write);
+    }
+
+    /// An owner mints a dot for an operation.
+    pub fn minted(&mut self, place: usize, op: OpId, dot: Dot) -> Result<(), Violation> {
+        let key = &mut self.keys[place];
+        if let Some(other) = key.by_dot.insert(dot, op)
+            && other != op
+        {
+            return Err(Violation(format!("{dot:?} was minted for {other:?} and again for {op:?}")));
+        }
+        let Some(write) = key.writes.get_mut(&op) else { return Ok(()) };
+        if !write.dots.contains(&dot) {
+            write.dots.push(dot);
+        }
+        let seen = key.writes.values().any(|other| other.basis.covers(dot));
+        if seen {
+            return Err(Violation(format!("{dot:?} of {op:?} was seen before it was minted")));
+        }
+        if key.kind == Kind::Siblings && !key.writes[&op].may_go {
+            key.stay.insert(op);
+        }
+        Ok(())
+    }
+
+    /// A client is told `ok`: `answered` is the context it got.
+    pub fn write_acked(&mut self, at: Us, place: usize, op: OpId) -> Result<(), Violation> {
+        self.checked += 1;
+        let key = &mut self.keys[place];
+        let Some(write) = key.writes.get_mut(&op) else { return Ok(()) };
+        if write.failed {
+            return Err(Violation(format!("{op:?} was answered `failed` and then `ok`")));
+        }
+        if write.dots.is_empty() {
+            return Err(Violation(format!("{op:?} was acked, but no owner minted it")));
+        }
+        write.acked.get_or_insert(at);
+        let (began, basis) = (write.began, write.basis.clone());
+        for dot in &write.dots.clone() {
+            // Of several dots only one may have been kept, but a context that includes the operation covers it then.
+            if write.dots.len() == 1 {
+                key.floor.add(*dot);
+            }
+        }
+        let lww = key.kind == Kind::Lww;
+        for (other, write) in &mut key.writes {
+            let replaced = write.dots.iter().any(|dot| basis.covers(*dot));
+            let earlier = lww && write.acked.is_some_and(|acked| acked < began);
+            if *other != op && (replaced || earlier) {
+                write.gone.get_or_insert(at);
+            }
+        }
+        Ok(())
+    }
+
+    /// A client is told `failed`.
+    pub fn write_failed(&mut self, place: usize, op: OpId) -> Result<(), Violation> {
+        self.checked += 1;
+        let key = &mut self.keys[place];
+        let Some(write) = key.writes.get_mut(&op) else { return Ok(()) };
+        if !write.dots.is_empty() {
+            return Err(Violation(format!("{op:?} was answered `failed`, but an owner took it as {:?}", write.dots)));
+        }
+        write.failed = true;
+        Ok(())
+    }
+
+    /// A client sends a read.
+    pub fn read_begins(&self, at: Us, place: usize) -> Began {
+        Began { at, floor: self.keys[place].floor.clone() }
+    }
+
+    /// A client gets what it read.
+    pub fn read_ends(&mut self, at: Us, place: usize, began: &Began, found: Option<&Object>) -> Result<(), Violation> {
+        self.checked += 1;
+        let key = &mut self.keys[place];
+        let empty = Object::default();
+        let found = found.unwrap_or(&empty);
+        if !found.context.includes(&began.floor) {
+            let lacks = |dot: &&Dot| began.floor.covers(**dot) && !found.context.covers(**dot);
+            let missing: Vec<_> = key.by_dot.keys().filter(lacks).copied().collect();
+            let (missing, found) = (words::dots(&missing), words::object(Some(found)));
+            return Err(Violation(format!(
+                "a read lacks what was answered before it began: {missing}; it found {found}"
+            )));
+        }
+        let mut seen = BTreeSet::new();
+        for sibling in &found.siblings {
+            let Some(op) = key.by_dot.get(&sibling.dot) else {
+                return Err(Violation(format!("a read found {}, which nobody wrote", words::dot(sibling.dot))));
+            };
+            if let Content::Value { body, .. } = &sibling.content
+                && body_of(*op) != *body
+            {
+                return Err(Violation(format!("a read found another value than {op:?} wrote")));
+            }
+            let write = &key.writes[op];
+            if write.failed {
+                return Err(Violation(format!("a read found {op:?}, which was answered `failed`")));
+            }
+            if let Some(gone) = write.gone.filter(|gone| *gone < began.at) {
+                return Err(Violation(format!("a read begun at {} found {op:?}, gone since {gone}", began.at)));
+            }
+            if !seen.insert(*op) {
+                return Err(Violation(format!("{op:?} took effect twice")));
+            }
+        }
+        for op in &key.stay {
+            let write = &key.writes[op];
+            if !seen.contains(op) && write.dots.iter().any(|dot| found.context.covers(*dot)) {
+                let (dots, found) = (words::dots(&write.dots), words::object(Some(found)));
+                return Err(Violation(format!("a read dropped {op:?} {dots} silently; it found {found}")));
+            }
+        }
+        for (op, write) in &mut key.writes {
+            if !seen.contains(op) && write.dots.iter().any(|dot| found.context.covers(*dot)) {
+                write.gone.get_or_insert(at);
+            }
+        }
+        key.floor.merge(&found.context);
+        Ok(())
+    }
+}
+
+/// What an operation writes: itself, so that a value tells where it comes from.
+pub fn body_of(op: OpId) -> Blob {
+    Blob(op.0.to_le_bytes().to_vec().into())
+}

@@ -1,0 +1,131 @@
+//! The twin of journal and index: records become durable in groups, in order, some time after they were submitted; a
+//! crash loses every group that was not synced, or has just written the last one unseen.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::base::id::NodeId;
+use crate::base::id::PartitionId;
+use crate::proto::object::Object;
+
+/// A key of this world by its number.
+pub type Place = u16;
+
+/// What is written.
+#[derive(Debug, Clone)]
+pub enum Record {
+    /// A place holds this now.
+    Object(Place, Arc<Object>),
+    /// A layout version was adopted.
+    Adopted(u64),
+    /// A slot was merged from enough owners to count in the list that came in this version.
+    Synced(PartitionId, u64),
+    /// An owner was silent: it has to be told of this place.
+    Hint(NodeId, Place),
+    /// It was told.
+    HintDone(NodeId, Place),
+    /// A place is empty.
+    Forgotten(Place),
+    /// Nothing: when it is durable, so is what was before.
+    Barrier,
+}
+
+/// What records lead to.
+#[derive(Debug, Clone, Default)]
+pub struct Content {
+    /// By place.
+    pub objects: Vec<Option<Arc<Object>>>,
+    /// The newest layout version that was adopted.
+    pub adopted: u64,
+    /// Slots merged, and for which list.
+    pub synced: BTreeMap<PartitionId, u64>,
+    /// Who has to be told of what.
+    pub hints: BTreeSet<(NodeId, Place)>,
+}
+
+impl Content {
+    fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Object(place, object) => self.objects[usize::from(*place)] = Some(Arc::clone(object)),
+            Record::Adopted(version) => self.adopted = self.adopted.max(*version),
+            Record::Synced(partition, since) => drop(self.synced.insert(*partition, *since)),
+            Record::Hint(to, place) => drop(self.hints.insert((*to, *place))),
+            Record::HintDone(to, place) => drop(self.hints.remove(&(*to, *place))),
+            Record::Forgotten(place) => self.objects[usize::from(*place)] = None,
+            Record::Barrier => {}
+        }
+    }
+}
+
+/// The disk of one machine.
+pub struct Disk {
+    /// What a power cut leaves.
+    pub durable: Content,
+    /// What the running process goes by.
+    pub newest: Content,
+    writing: Vec<Record>,
+    waiting: Vec<Record>,
+    /// Records submitted.
+    submitted: u64,
+    /// Of these durable.
+    synced: u64,
+}
+
+impl Disk {
+    /// An empty disk in a world of so many places.
+    pub fn new(places: usize) -> Self {
+        let empty = Content { objects: vec![None; places], ..Content::default() };
+        Self {
+            durable: empty.clone(),
+            newest: empty,
+            writing: Vec::new(),
+            waiting: Vec::new(),
+            submitted: 0,
+            synced: 0,
+        }
+    }
+
+    /// Hands a record to the journal; returns its number.
+    pub fn submit(&mut self, record: Record) -> u64 {
+        self.newest.apply(&record);
+        self.waiting.push(record);
+        self.submitted += 1;
+        self.submitted
+    }
+
+    /// The number of the last record that is durable.
+    pub fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    /// Begins to sync the next group; false where one is under way or nothing waits.
+    pub fn begin(&mut self) -> bool {
+        if !self.writing.is_empty() || self.waiting.is_empty() {
+            return false;
+        }
+        std::mem::swap(&mut self.writing, &mut self.waiting);
+        true
+    }
+
+    /// The group under way is durable.
+    pub fn end(&mut self) {
+        self.synced += self.writing.len() as u64;
+        for record in self.writing.drain(..) {
+            self.durable.apply(&record);
+        }
+    }
+
+    /// The process dies. The group under way may have reached the disk all the same. Returns how many records are lost.
+    pub fn crash(&mut self, last_group_written: bool) -> u64 {
+        if last_group_written {
+            self.end();
+        }
+        let lost = self.submitted - self.synced;
+        self.writing.clear();
+        self.waiting.clear();
+        self.newest = self.durable.clone();
+        self.synced = self.submitted;
+        lost
+    }
+}

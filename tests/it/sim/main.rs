@@ -1,0 +1,46 @@
+//! `cargo run -p ringfort-sim -- [--seed N | --seeds COUNT [--from N]] [--mutant NAME] [--trace]`: one seed to look at,
+//! or many.
+
+use std::process::ExitCode;
+
+use ringfort_sim::Campaign;
+use ringfort_sim::Plan;
+use ringfort_sim::mutant_named;
+
+fn main() -> ExitCode {
+    let (mut seed, mut count, mut from, mut mutant, mut traced) = (None, 200, 0, None, false);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--trace" {
+            traced = true;
+            continue;
+        }
+        let value = arguments.next().unwrap_or_default();
+        let number = value.parse::<u64>().ok();
+        let known = match argument.as_str() {
+            "--seed" => number.map(|number| seed = Some(number)),
+            "--seeds" => number.map(|number| count = number),
+            "--from" => number.map(|number| from = number),
+            "--mutant" => mutant_named(&value).map(|named| mutant = Some(named)),
+            _ => None,
+        };
+        if known.is_none() {
+            eprintln!("--seed N | --seeds COUNT [--from N], with --mutant NAME, --trace");
+            return ExitCode::from(64);
+        }
+    }
+    if let Some(seed) = seed {
+        let report = ringfort_sim::run(&Plan { seed, faults: None, traced, mutant });
+        report.trace.iter().for_each(|line| println!("{line}"));
+        println!("{}", report.in_words());
+        return verdict(report.violation.is_none());
+    }
+    let campaign = Campaign::run(from, count, mutant);
+    println!("{}", campaign.in_words());
+    verdict(campaign.violation.is_none())
+}
+
+/// 3 = a check failed, as everywhere in the product.
+fn verdict(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::from(3) }
+}

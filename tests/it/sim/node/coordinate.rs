@@ -1,0 +1,554 @@
+//! A node as a coordinator: a device's request becomes a core, and the core's effects become questions to owners.
+
+use std::sync::Arc;
+
+use crate::base::id::NodeId;
+use crate::base::id::PartitionId;
+use crate::base::limits::OPERATION_BUDGET;
+use crate::check::body_of;
+use crate::control::View;
+use crate::disk::Place;
+use crate::disk::Record;
+use crate::io::Event;
+use crate::io::Io;
+use crate::node::Node;
+use crate::node::Then;
+use crate::proto::bucket::Kind;
+use crate::proto::causal::Context;
+use crate::proto::causal::Dot;
+use crate::proto::forward;
+use crate::proto::forward::Forward;
+use crate::proto::object::Action;
+use crate::proto::object::Basis;
+use crate::proto::object::Condition;
+use crate::proto::object::Mint;
+use crate::proto::object::Object;
+use crate::proto::object::Stamp;
+use crate::proto::object::Update;
+use crate::proto::object::apply;
+use crate::proto::object::apply::Outcome;
+use crate::proto::quorum::Quorum;
+use crate::proto::quorum::read;
+use crate::proto::quorum::read::Read;
+use crate::proto::quorum::write;
+use crate::proto::quorum::write::Write;
+use crate::proto::ring::layout;
+use crate::queue::Us;
+use crate::wire::Ask;
+use crate::wire::Ended;
+use crate::wire::Tell;
+use crate::wire::Wanted;
+use crate::wire::Why;
+use crate::wire::Word;
+use crate::words;
+
+/// How long a request may take here.
+const BUDGET: Us = 2_000_000;
+
+/// Who waits for a request.
+#[derive(Debug, Clone)]
+pub enum ReplyTo {
+    /// A device.
+    Client {
+        /// Which.
+        client: usize,
+        /// Its turn.
+        turn: u64,
+    },
+    /// A node that forwarded it.
+    Node {
+        /// Which.
+        node: NodeId,
+        /// Its job.
+        job: u64,
+    },
+    /// A write that waits for what its device has seen to be here.
+    Write {
+        /// What is to be written.
+        wanted: Box<Wanted>,
+        /// Until when.
+        deadline: Us,
+        /// Who waits for that.
+        reply: Box<ReplyTo>,
+    },
+    /// Nobody.
+    Nobody,
+}
+
+/// What a job is about.
+#[derive(Debug)]
+pub enum Work {
+    /// A write that this node minted.
+    Write {
+        /// The core.
+        core: Box<Write>,
+        /// The key.
+        place: Place,
+        /// What was asked for, to mint it again above a higher stamp.
+        wanted: Box<Wanted>,
+    },
+    /// A read.
+    Read {
+        /// The core.
+        core: Box<Read>,
+        /// The key.
+        place: Place,
+    },
+    /// A write that an owner does.
+    Forward {
+        /// The core.
+        core: Forward,
+        /// What.
+        wanted: Box<Wanted>,
+        /// Until when.
+        deadline: Us,
+    },
+    /// An owner is told what it missed.
+    Hint {
+        /// Who.
+        to: NodeId,
+        /// The key.
+        place: Place,
+    },
+    /// A question about a slot on its way.
+    Question {
+        /// Which.
+        partition: PartitionId,
+    },
+}
+
+/// Something under way.
+#[derive(Debug)]
+pub struct Job {
+    work: Work,
+    reply: ReplyTo,
+    /// The epoch in which it asks.
+    epoch: u64,
+    /// When its timer is set for.
+    pub timer_at: Us,
+}
+
+impl Job {
+    /// Nobody waits for it.
+    pub fn new(work: Work) -> Self {
+        Self { work, reply: ReplyTo::Nobody, epoch: 0, timer_at: Us::MAX }
+    }
+
+    /// When it wants to be called, in milliseconds.
+    pub fn timeout(&self) -> Option<u64> {
+        match &self.work {
+            Work::Write { core, .. } => core.poll_timeout(),
+            Work::Read { core, .. } => core.poll_timeout(),
+            Work::Forward { core, .. } => core.poll_timeout(),
+            Work::Hint { .. } | Work::Question { .. } => None,
+        }
+    }
+
+    /// Whether it delivers a hint.
+    pub fn is_hint(&self) -> bool {
+        matches!(self.work, Work::Hint { .. })
+    }
+}
+
+/// A rule of the layout for a core.
+fn rule(rule: layout::Quorum<'_>) -> Quorum {
+    Quorum { owners: rule.owners.into_owned(), need: rule.need }
+}
+
+impl Node {
+    /// A device, or a node that may not mint, wants something written.
+    pub(super) fn write(&mut self, io: &mut Io, reply: ReplyTo, wanted: Wanted, budget: Option<Us>) {
+        let view = self.view(io);
+        let bucket = &view.buckets[io.bucket_of[usize::from(wanted.place)]];
+        let slot = Self::slot(&view, io.partition_of[usize::from(wanted.place)]);
+        let deadline = io.queue.now() + budget.unwrap_or(BUDGET);
+        let owns = slot.is_owner(self.id, bucket.numbers);
+        match (&reply, owns) {
+            (ReplyTo::Node { node, job }, true) => self.tell(io, *node, *job, Tell::Received),
+            (ReplyTo::Node { node, job }, false) => return self.tell(io, *node, *job, Tell::Refused(Why::NotOwner)),
+            (ReplyTo::Client { .. } | ReplyTo::Write { .. } | ReplyTo::Nobody, true) => {}
+            (ReplyTo::Client { .. } | ReplyTo::Write { .. } | ReplyTo::Nobody, false) => {
+                let owners = self.nearest(io, slot.write_owners(bucket.numbers).collect());
+                let core = Forward::new(owners, io.now_ms(), deadline / 1000);
+                let epoch = slot.epoch;
+                let work = Work::Forward { core, wanted: Box::new(wanted), deadline };
+                let job = self.new_job(io, Job { reply, epoch, ..Job::new(work) });
+                return self.drive(io, job);
+            }
+        }
+        let here = self.disk.newest.objects[usize::from(wanted.place)].as_ref();
+        let seen = wanted.basis.as_ref();
+        if seen.is_some_and(|seen| here.is_none_or(|here| !here.context.includes(seen))) {
+            // The device has seen what has not come here: the one thing it replaces might be here under another dot.
+            let place = wanted.place;
+            let reply = ReplyTo::Write { wanted: Box::new(wanted), deadline, reply: Box::new(reply) };
+            return self.begin_read(io, reply, place, false, deadline);
+        }
+        self.mint(io, reply, &wanted, deadline, &view);
+    }
+
+    /// What a write waited for is read, or cannot be.
+    fn write_on(
+        &mut self,
+        io: &mut Io,
+        wanted: &Wanted,
+        deadline: Us,
+        reply: ReplyTo,
+        found: Result<Option<Arc<Object>>, String>,
+    ) {
+        let view = self.view(io);
+        let bucket = &view.buckets[io.bucket_of[usize::from(wanted.place)]];
+        let slot = Self::slot(&view, io.partition_of[usize::from(wanted.place)]);
+        let found = match found {
+            Ok(found) if slot.is_owner(self.id, bucket.numbers) => found,
+            Ok(_) => return self.reply(io, &reply, Ended::Failed("no owner any more".to_owned())),
+            Err(why) => return self.reply(io, &reply, Ended::Failed(why)),
+        };
+        if let Some(object) = found {
+            self.merge_here(io, wanted.place, &object, bucket.kind);
+        }
+        self.mint(io, reply, wanted, deadline, &view);
+    }
+
+    fn update_of(&self, io: &Io, wanted: &Wanted, view: &View) -> Update {
+        let action = if wanted.delete {
+            Action::Delete
+        } else {
+            Action::Put { content_type: String::new(), body: body_of(wanted.op), ttl_ms: None }
+        };
+        let budget = u64::try_from(OPERATION_BUDGET.as_millis()).unwrap_or(u64::MAX);
+        Update {
+            kind: view.buckets[io.bucket_of[usize::from(wanted.place)]].kind,
+            action,
+            basis: Basis::Read(wanted.basis.clone()),
+            condition: Condition::None,
+            op: wanted.op,
+            keyed: wanted.keyed,
+            op_until_ms: self.steady_ms(io) + budget,
+        }
+    }
+
+    fn next_mint(&self, io: &Io, place: Place) -> Mint {
+        let partition = io.partition_of[usize::from(place)];
+        let counter = self.minted.get(&partition).copied().unwrap_or(0) + 1;
+        Mint { actor: self.actor, counter, now_ms: self.wall_ms(io), forget_ms: self.forget_ms(io) }
+    }
+
+    /// The serial owner of a partition: read, decide, hand to the journal, all at once.
+    fn mint(&mut self, io: &mut Io, reply: ReplyTo, wanted: &Wanted, deadline: Us, view: &Arc<View>) {
+        let place = wanted.place;
+        let old = self.disk.newest.objects[usize::from(place)].clone();
+        let update = self.update_of(io, wanted, view);
+        let mint = self.next_mint(io, place);
+        let (object, dot, stamp, fresh) = match apply::apply(old.as_deref(), &update, mint) {
+            Outcome::Applied { object, stamp, .. } => {
+                let dot = Dot { actor: mint.actor, counter: mint.counter };
+                (Arc::new(object), dot, stamp, true)
+            }
+            Outcome::Duplicate { .. } => {
+                let Some(old) = old else { return };
+                let Some(seen) = old.ops.iter().find(|seen| seen.id == wanted.op).cloned() else { return };
+                (old, seen.dot, seen.stamp, false)
+            }
+            Outcome::Refused(refusal) => {
+                return self.reply(io, &reply, Ended::Failed(refusal.to_string()));
+            }
+        };
+        let record = if fresh { Record::Object(place, Arc::clone(&object)) } else { Record::Barrier };
+        let bucket = &view.buckets[io.bucket_of[usize::from(place)]];
+        let slot = Self::slot(view, io.partition_of[usize::from(place)]);
+        let wins = (update.kind == Kind::Lww).then_some((stamp, dot));
+        let rules = slot.writes(bucket.numbers).map(rule).collect();
+        let core = Write::new(self.id, rules, object, wins, io.now_ms(), deadline / 1000);
+        let work = Work::Write { core: Box::new(core), place, wanted: Box::new(wanted.clone()) };
+        let id = self.new_job(io, Job { reply, epoch: slot.epoch, ..Job::new(work) });
+        if fresh {
+            self.count(io, wanted, mint);
+        }
+        self.submit(io, record, Some(Then::OwnHeld { job: id }));
+        self.drive(io, id);
+    }
+
+    fn count(&mut self, io: &mut Io, wanted: &Wanted, mint: Mint) {
+        let partition = io.partition_of[usize::from(wanted.place)];
+        self.minted.insert(partition, mint.counter);
+        let dot = Dot { actor: mint.actor, counter: mint.counter };
+        io.trace(|| format!("n{} mints {} for {:?} of k{}", self.id, words::dot(dot), wanted.op, wanted.place));
+        let checked = io.reference.minted(usize::from(wanted.place), wanted.op, dot);
+        io.check(checked);
+    }
+
+    /// The own copy of a write is durable.
+    pub(super) fn own_held(&mut self, io: &mut Io, job: u64) {
+        self.feed(io, job, self.id, &Tell::Held(None));
+    }
+
+    /// A device wants to read.
+    pub(super) fn read(&mut self, io: &mut Io, reply: ReplyTo, place: Place, all: bool) {
+        let deadline = io.queue.now() + BUDGET;
+        self.begin_read(io, reply, place, all, deadline);
+    }
+
+    fn begin_read(&mut self, io: &mut Io, reply: ReplyTo, place: Place, all: bool, deadline: Us) {
+        let view = self.view(io);
+        let bucket = &view.buckets[io.bucket_of[usize::from(place)]];
+        let slot = Self::slot(&view, io.partition_of[usize::from(place)]);
+        let mut read = rule(slot.reads(bucket.numbers));
+        read.owners = self.nearest(io, read.owners);
+        if all {
+            read.need = read.owners.len();
+        }
+        let settle = slot.settles(bucket.numbers).map(rule).collect();
+        let core = Read::new(bucket.kind, read, settle, io.now_ms(), deadline / 1000);
+        let work = Work::Read { core: Box::new(core), place };
+        let job = self.new_job(io, Job { reply, epoch: slot.epoch, ..Job::new(work) });
+        self.drive(io, job);
+    }
+
+    /// An answer of an owner.
+    pub(super) fn told(&mut self, io: &mut Io, from: NodeId, job: u64, tell: Tell) {
+        match self.jobs.get(&job).map(|job| &job.work) {
+            Some(Work::Question { partition }) => {
+                let partition = *partition;
+                self.jobs.remove(&job);
+                self.told_of_slot(io, from, job, partition, tell);
+            }
+            Some(Work::Hint { to, place }) => {
+                let (to, place) = (*to, *place);
+                self.jobs.remove(&job);
+                if matches!(tell, Tell::Held(_)) {
+                    self.submit(io, Record::HintDone(to, place), None);
+                }
+            }
+            Some(_) => self.feed(io, job, from, &tell),
+            None => {}
+        }
+    }
+
+    /// A node is not there.
+    pub(super) fn unreachable(&mut self, io: &mut Io, from: NodeId, job: u64) {
+        self.told(io, from, job, Tell::Refused(Why::NotYet));
+    }
+
+    /// Hands an answer to the core of a job.
+    fn feed(&mut self, io: &mut Io, id: u64, from: NodeId, tell: &Tell) {
+        let now_ms = io.now_ms();
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        match &mut job.work {
+            Work::Write { core, .. } => match tell {
+                Tell::Held(top) => core.handle(from, write::Input::Held { top: *top }, now_ms),
+                Tell::Refused(Why::Stale) => core.handle(from, write::Input::Stale, now_ms),
+                Tell::Refused(_) => core.handle(from, write::Input::Refused, now_ms),
+                _ => {}
+            },
+            Work::Read { core, .. } => match tell {
+                Tell::Held(_) => core.handle(from, read::Input::Held, now_ms),
+                Tell::Digest(digest) => {
+                    let context = digest.as_ref().map(|(context, _)| context.clone());
+                    core.handle(from, read::Input::Digest(context), now_ms);
+                }
+                Tell::Object(object) => core.handle(from, read::Input::Object(object.clone()), now_ms),
+                Tell::Refused(Why::Stale) => core.handle(from, read::Input::Stale, now_ms),
+                Tell::Refused(_) => core.handle(from, read::Input::Refused, now_ms),
+                _ => {}
+            },
+            Work::Forward { core, .. } => match tell {
+                Tell::Received => core.handle(from, forward::Input::Received, now_ms),
+                Tell::Refused(_) => core.handle(from, forward::Input::NotDone, now_ms),
+                Tell::Ended(Ended::Failed(_)) => core.handle(from, forward::Input::Failed, now_ms),
+                Tell::Ended(ended) => {
+                    let ended = ended.clone();
+                    let Some(job) = self.jobs.remove(&id) else { return };
+                    return self.reply(io, &job.reply, ended);
+                }
+                _ => {}
+            },
+            Work::Hint { .. } | Work::Question { .. } => {}
+        }
+        self.drive(io, id);
+    }
+
+    /// A job's time may be over.
+    pub fn timer(&mut self, io: &mut Io, id: u64) {
+        let now_ms = io.now_ms();
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.timer_at = Us::MAX;
+        match &mut job.work {
+            Work::Write { core, .. } => core.handle_timeout(now_ms),
+            Work::Read { core, .. } => core.handle_timeout(now_ms),
+            Work::Forward { core, .. } => core.handle_timeout(now_ms),
+            Work::Hint { .. } | Work::Question { .. } => {}
+        }
+        self.drive(io, id);
+    }
+
+    /// Does what the core of a job wants done.
+    fn drive(&mut self, io: &mut Io, id: u64) {
+        loop {
+            let Some(job) = self.jobs.get_mut(&id) else { return };
+            let more = match &mut job.work {
+                Work::Write { core, place, .. } => {
+                    let (effect, place) = (core.poll_effect(), *place);
+                    effect.map(|effect| self.do_write(io, id, place, effect))
+                }
+                Work::Read { core, place } => {
+                    let (effect, place) = (core.poll_effect(), *place);
+                    effect.map(|effect| self.do_read(io, id, place, effect))
+                }
+                Work::Forward { core, .. } => core.poll_effect().map(|effect| self.do_forward(io, id, effect)),
+                Work::Hint { .. } | Work::Question { .. } => None,
+            };
+            if more.is_none() {
+                break;
+            }
+        }
+        let done = match self.jobs.get(&id).map(|job| &job.work) {
+            Some(Work::Write { core, .. }) => core.is_done(),
+            Some(Work::Read { core, .. }) => core.is_done(),
+            _ => false,
+        };
+        if done {
+            self.jobs.remove(&id);
+        } else {
+            self.set_timer(io, id);
+        }
+    }
+
+    fn do_write(&mut self, io: &mut Io, id: u64, place: Place, effect: write::Effect) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let (epoch, reply) = (job.epoch, job.reply.clone());
+        match effect {
+            write::Effect::Send { to, object } => self.ask(io, to, id, epoch, Ask::Merge(place, object)),
+            write::Effect::Hint { to } => self.submit(io, Record::Hint(to, place), None),
+            write::Effect::Remint { above } => self.remint(io, id, place, above),
+            write::Effect::Refresh => self.refresh_write(io, id, place),
+            write::Effect::Answer(write::Answer::Ok { acked_by }) => {
+                io.trace(|| format!("n{} acks k{place}: {acked_by:?}", self.id));
+                let context = self.context_for_writer(id);
+                self.reply(io, &reply, Ended::Ok(context));
+            }
+            write::Effect::Answer(write::Answer::Unknown { acked_by }) => {
+                let why = format!("only {acked_by:?} hold it");
+                self.reply(io, &reply, Ended::Unknown(why));
+            }
+        }
+    }
+
+    /// What a device may say it has seen, after its write: what it had seen before and its own write.
+    fn context_for_writer(&self, id: u64) -> Context {
+        let Some(Work::Write { core, wanted, .. }) = self.jobs.get(&id).map(|job| &job.work) else {
+            return Context::new();
+        };
+        let mut context = wanted.basis.clone().unwrap_or_default();
+        if let Some(seen) = core.object().ops.iter().find(|seen| seen.id == wanted.op) {
+            match &seen.answer {
+                Some(answer) => context.merge(answer),
+                None => context.add(seen.dot),
+            }
+        }
+        context
+    }
+
+    fn remint(&mut self, io: &mut Io, id: u64, place: Place, above: Stamp) {
+        let Some(Work::Write { wanted, .. }) = self.jobs.get(&id).map(|job| &job.work) else { return };
+        let wanted = wanted.clone();
+        let mint = self.next_mint(io, place);
+        let Some(old) = self.disk.newest.objects[usize::from(place)].clone() else { return };
+        let Some(Outcome::Applied { object, stamp, .. }) = apply::remint(&old, wanted.op, above, mint) else { return };
+        self.count(io, &wanted, mint);
+        let dot = Dot { actor: mint.actor, counter: mint.counter };
+        let object = Arc::new(object);
+        if let Some(Work::Write { core, .. }) = self.jobs.get_mut(&id).map(|job| &mut job.work) {
+            core.resend(Arc::clone(&object), (stamp, dot), io.now_ms());
+        }
+        self.submit(io, Record::Object(place, object), Some(Then::OwnHeld { job: id }));
+    }
+
+    /// The rules of the newest epoch that this node knows.
+    fn refresh_write(&mut self, io: &mut Io, id: u64, place: Place) {
+        let view = self.view(io);
+        let bucket = &view.buckets[io.bucket_of[usize::from(place)]];
+        let slot = Self::slot(&view, io.partition_of[usize::from(place)]);
+        let now_ms = io.now_ms();
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.epoch = slot.epoch;
+            if let Work::Write { core, .. } = &mut job.work {
+                core.restart(slot.writes(bucket.numbers).map(rule).collect(), now_ms);
+            }
+        }
+    }
+
+    fn do_read(&mut self, io: &mut Io, id: u64, place: Place, effect: read::Effect) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let (epoch, reply) = (job.epoch, job.reply.clone());
+        match effect {
+            read::Effect::AskObject { to } => self.ask(io, to, id, epoch, Ask::Object(place)),
+            read::Effect::AskDigest { to } => self.ask(io, to, id, epoch, Ask::Digest(place)),
+            read::Effect::WriteBack { to, object } => self.ask(io, to, id, epoch, Ask::Merge(place, object)),
+            read::Effect::Refresh => {
+                let deadline = job.timeout().map_or(0, |ms| ms.saturating_mul(1000));
+                self.jobs.remove(&id);
+                self.begin_read(io, reply, place, false, deadline);
+            }
+            read::Effect::Answer(read::Answer::Found(found)) => self.found(io, &reply, Ok(found)),
+            read::Effect::Answer(answer) => self.found(io, &reply, Err(format!("{answer:?}"))),
+        }
+    }
+
+    fn do_forward(&mut self, io: &mut Io, id: u64, effect: forward::Effect) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let Work::Forward { wanted, deadline, .. } = &job.work else { return };
+        let left = deadline.saturating_sub(io.queue.now());
+        match effect {
+            forward::Effect::Ask(to) => {
+                let (epoch, wanted) = (job.epoch, wanted.clone());
+                self.ask(io, to, id, epoch, Ask::Forward(wanted, left));
+            }
+            forward::Effect::GiveUp { perhaps_done } => {
+                let Some(job) = self.jobs.remove(&id) else { return };
+                let why = "no owner answered".to_owned();
+                let ended = if perhaps_done { Ended::Unknown(why) } else { Ended::Failed(why) };
+                self.reply(io, &job.reply, ended);
+            }
+        }
+    }
+
+    fn reply(&mut self, io: &mut Io, reply: &ReplyTo, ended: Ended) {
+        match reply {
+            ReplyTo::Node { node, job } => self.tell(io, *node, *job, Tell::Ended(ended)),
+            ReplyTo::Client { client, turn } => self.answer_client(io, *client, Word::Became { turn: *turn, ended }),
+            ReplyTo::Write { .. } | ReplyTo::Nobody => {}
+        }
+    }
+
+    fn found(&mut self, io: &mut Io, reply: &ReplyTo, found: Result<Option<Arc<Object>>, String>) {
+        match reply {
+            ReplyTo::Client { client, turn } => self.answer_client(io, *client, Word::Found { turn: *turn, found }),
+            ReplyTo::Write { wanted, deadline, reply } => {
+                self.write_on(io, wanted, *deadline, ReplyTo::clone(reply), found);
+            }
+            ReplyTo::Node { .. } | ReplyTo::Nobody => {}
+        }
+    }
+
+    fn answer_client(&mut self, io: &mut Io, client: usize, word: Word) {
+        if self.lives_on(io) {
+            let (to, delay) = (io.lives.len() + client, io.rng.within(50, 500));
+            io.queue.after(delay, Event::Word { to, life: 0, word });
+        }
+    }
+
+    /// An owner that was silent is told what it missed.
+    pub(super) fn deliver_hint(&mut self, io: &mut Io, view: &View, to: NodeId, place: Place) {
+        let slot = Self::slot(view, io.partition_of[usize::from(place)]);
+        let bucket = &view.buckets[io.bucket_of[usize::from(place)]];
+        let object = self.disk.durable.objects[usize::from(place)].clone();
+        let owns = slot.is_owner(to, bucket.numbers);
+        let Some(object) = object.filter(|_| owns) else {
+            return self.submit(io, Record::HintDone(to, place), None);
+        };
+        let epoch = slot.epoch;
+        let job = self.new_job(io, Job::new(Work::Hint { to, place }));
+        self.ask(io, to, job, epoch, Ask::Merge(place, object));
+    }
+}

@@ -1,0 +1,161 @@
+//! A node that becomes an owner: it merges its slots from the old ones; and one that is no owner any more forgets.
+
+use std::collections::BTreeMap;
+
+use crate::base::id::NodeId;
+use crate::base::id::PartitionId;
+use crate::control::View;
+use crate::disk::Place;
+use crate::disk::Record;
+use crate::io::Io;
+use crate::node::Job;
+use crate::node::Node;
+use crate::node::Then;
+use crate::node::coordinate::Work;
+use crate::proto::handoff::Effect;
+use crate::proto::handoff::Pull;
+use crate::proto::mutant::Mutant;
+use crate::proto::object::Object;
+use crate::proto::ring::sources::Sources;
+use crate::wire::Ask;
+use crate::wire::Tell;
+
+/// A slot on its way here.
+#[derive(Debug)]
+pub struct Pulling {
+    sources: Sources,
+    pull: Pull<Place>,
+    /// The job of the question whose answer counts.
+    question: u64,
+}
+
+/// The slots on their way.
+pub type Pulls = BTreeMap<PartitionId, Pulling>;
+
+impl Node {
+    /// Begins to merge the slots that this node is to own, and gives up those that it is not to own any more.
+    pub(super) fn pull_slots(&mut self, io: &mut Io, view: &View) {
+        let numbers = view.numbers();
+        for (partition, slot) in view.layout.slots() {
+            let done = self.disk.newest.synced.get(&partition).copied().unwrap_or(0);
+            let Some(sources) = slot.sources(self.id, &numbers).into_iter().find(|sources| sources.since > done) else {
+                self.pulls.remove(&partition);
+                continue;
+            };
+            if self.pulls.get(&partition).is_some_and(|pulling| pulling.sources == sources) {
+                self.pull_on(io, partition, Pull::handle_timeout);
+                continue;
+            }
+            if !io.partition_of.contains(&partition) {
+                // Nothing can be in it.
+                self.submit(io, Record::Synced(partition, sources.since), None);
+                continue;
+            }
+            let from = self.nearest(io, sources.from());
+            let pull = Pull::new(self.id, from, slot.now.is_synced(self.id));
+            self.pulls.insert(partition, Pulling { sources, pull, question: 0 });
+            if !self.see_whether_enough(io, partition) {
+                self.pull_on(io, partition, |pull, now_ms| pull.go_on(now_ms));
+            }
+        }
+    }
+
+    /// Tells a pull something, and does what it wants done.
+    fn pull_on(&mut self, io: &mut Io, partition: PartitionId, tell: impl FnOnce(&mut Pull<Place>, u64)) {
+        let now_ms = io.now_ms();
+        let Some(pulling) = self.pulls.get_mut(&partition) else { return };
+        tell(&mut pulling.pull, now_ms);
+        while let Some(pulling) = self.pulls.get_mut(&partition)
+            && let Some(effect) = pulling.pull.poll_effect()
+        {
+            let epoch = pulling.sources.epoch;
+            let (from, ask) = match effect {
+                Effect::AskObjects { from, after } => (from, Ask::PageOfObjects(partition, after)),
+                Effect::AskDigests { from, after } => (from, Ask::PageOfDigests(partition, after)),
+                Effect::AskThese { from, places } => (from, Ask::These(partition, places)),
+                Effect::Merged { .. } => {
+                    if !self.see_whether_enough(io, partition)
+                        && let Some(pulling) = self.pulls.get_mut(&partition)
+                    {
+                        pulling.pull.go_on(now_ms);
+                    }
+                    continue;
+                }
+            };
+            let job = self.new_job(io, Job::new(Work::Question { partition }));
+            if let Some(pulling) = self.pulls.get_mut(&partition) {
+                pulling.question = job;
+            }
+            self.ask(io, from, job, epoch, ask);
+        }
+    }
+
+    fn see_whether_enough(&mut self, io: &mut Io, partition: PartitionId) -> bool {
+        let Some(pulling) = self.pulls.get(&partition) else { return false };
+        if !pulling.sources.enough(pulling.pull.merged()) {
+            return false;
+        }
+        let since = pulling.sources.since;
+        self.pulls.remove(&partition);
+        io.trace(|| format!("n{} has merged {partition:?} for the list of version {since}", self.id));
+        self.submit(io, Record::Synced(partition, since), None);
+        true
+    }
+
+    /// An answer to a question about a slot.
+    pub(super) fn told_of_slot(&mut self, io: &mut Io, from: NodeId, job: u64, partition: PartitionId, tell: Tell) {
+        if self.pulls.get(&partition).is_none_or(|pulling| pulling.question != job) {
+            return;
+        }
+        match tell {
+            Tell::Objects(objects, more) => {
+                let (count, last) = (objects.len(), objects.last().map(|(place, _)| *place));
+                self.pull_on(io, partition, |pull, now_ms| pull.objects(from, count, last, more, now_ms));
+                let view = self.view(io);
+                for (place, object) in objects {
+                    let kind = view.buckets[io.bucket_of[usize::from(place)]].kind;
+                    self.merge_for(io, place, &object, kind, Then::Pulled { partition, question: job });
+                }
+            }
+            Tell::Digests(digests, more) => {
+                let last = digests.last().map(|(place, _)| *place);
+                let mine =
+                    |place: Place| self.disk.durable.objects[usize::from(place)].as_deref().map(Object::fingerprint);
+                let differs = |(place, theirs): &(Place, u64)| mine(*place) != Some(*theirs);
+                let differing = digests.iter().filter(|digest| differs(digest)).map(|(place, _)| *place).collect();
+                self.pull_on(io, partition, |pull, now_ms| pull.digests(from, differing, last, more, now_ms));
+            }
+            _ => self.pull_on(io, partition, |pull, now_ms| pull.refused(from, now_ms)),
+        }
+    }
+
+    /// An object of a slot is stored.
+    pub(super) fn pulled(&mut self, io: &mut Io, partition: PartitionId, question: u64) {
+        if self.pulls.get(&partition).is_some_and(|pulling| pulling.question == question) {
+            self.pull_on(io, partition, Pull::stored);
+        }
+    }
+
+    /// Removes what this node has no business with any more.
+    pub(super) fn forget(&mut self, io: &mut Io, view: &View) {
+        let mut forgot = false;
+        for number in 0..io.bucket_of.len() {
+            let (partition, bucket) = (io.partition_of[number], &view.buckets[io.bucket_of[number]]);
+            if self.disk.newest.objects[number].is_none() {
+                continue;
+            }
+            let slot = Self::slot(view, partition);
+            let early = Mutant::ForgetBeforeTheReceiverIsDurable.is_on()
+                && !slot.target().owners.contains(&self.id)
+                && slot.next.is_some();
+            if early || view.layout.may_forget(self.id, partition, bucket.numbers) {
+                io.trace(|| format!("n{} forgets k{number}", self.id));
+                self.submit(io, Record::Forgotten(Place::try_from(number).unwrap_or_default()), None);
+                forgot = true;
+            }
+        }
+        if forgot {
+            self.begin_incarnation();
+        }
+    }
+}
