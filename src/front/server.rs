@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -114,6 +115,10 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn bind_control(path: &Path) -> io::Result<UnixListener> {
+    if let Some(dir) = path.parent().filter(|dir| !dir.exists()) {
+        // Started by hand instead of by a service manager, which makes it. The socket in it is the owner's alone.
+        std::fs::DirBuilder::new().mode(0o755).create(dir)?;
+    }
     match std::fs::symlink_metadata(path) {
         // A socket that nobody listens on was left by a process that is gone; anything else is not ours to remove.
         Ok(there) if there.file_type().is_socket() => match std::os::unix::net::UnixStream::connect(path) {
@@ -334,7 +339,9 @@ mod tests {
     #[tokio::test]
     async fn only_a_socket_that_nobody_listens_on_makes_room() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ctl.sock");
+        let path = dir.path().join("run/ctl.sock");
+        assert!(bind_control(&path).is_ok(), "its directory is made");
+        std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "somebody's work").unwrap();
         assert!(bind_control(&path).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's work");

@@ -25,9 +25,21 @@ pub fn merge(a: &Object, b: &Object, kind: Kind) -> Object {
     let mut context = a.context.clone();
     context.merge(&b.context);
     let ops = operations(a, b);
+    let mut siblings = match kind {
+        Kind::Lww => last(a, b, &ops).cloned().into_iter().collect(),
+        Kind::Siblings => concurrent(a, b, &ops),
+    };
+    if Mutant::MergeDropsASibling.is_on() {
+        siblings.truncate(1);
+    }
+    Object { context, siblings, ops }
+}
+
+/// The values that neither side has seen replaced.
+fn concurrent(a: &Object, b: &Object, ops: &[SeenOp]) -> Vec<Sibling> {
     let mut siblings: Vec<Sibling> = Vec::with_capacity(a.siblings.len() + b.siblings.len());
     for sibling in a.siblings.iter().chain(&b.siblings) {
-        let dots = copies(&ops, sibling.dot);
+        let dots = copies(ops, sibling.dot);
         let lower = siblings.iter_mut().find(|known| dots.contains(&known.dot));
         match lower {
             _ if is_replaced(a, &dots) || is_replaced(b, &dots) => {}
@@ -37,11 +49,21 @@ pub fn merge(a: &Object, b: &Object, kind: Kind) -> Object {
         }
     }
     siblings.sort_by_key(|sibling| sibling.dot);
-    if kind == Kind::Lww || Mutant::MergeDropsASibling.is_on() {
-        let highest = siblings.iter().max_by_key(|sibling| (sibling.stamp, sibling.dot)).cloned();
-        siblings = highest.into_iter().collect();
-    }
-    Object { context, siblings, ops }
+    siblings
+}
+
+/// The value that stands in an `lww` bucket: the one with the higher stamp, whatever contexts say, for stamps never
+/// contradict them. But a copy that another owner applied again, later and so with a higher stamp, does not win over what
+/// has replaced the operation since.
+fn last<'o>(a: &'o Object, b: &'o Object, ops: &[SeenOp]) -> Option<&'o Sibling> {
+    let stamp = |sibling: &&Sibling| (sibling.stamp, sibling.dot);
+    let (Some(x), Some(y)) = (a.siblings.iter().max_by_key(stamp), b.siblings.iter().max_by_key(stamp)) else {
+        return a.siblings.iter().chain(&b.siblings).max_by_key(stamp);
+    };
+    let (high, low, other) = if stamp(&x) >= stamp(&y) { (x, y, b) } else { (y, x, a) };
+    let dots = copies(ops, high.dot);
+    let again = dots.len() > 1 && (dots.contains(&low.dot) || is_replaced(other, &dots));
+    Some(if again { low } else { high })
 }
 
 /// Whether an operation with these dots took effect here and was replaced by somebody who had seen it.
