@@ -73,8 +73,8 @@ pub struct List {
 pub struct Next {
     /// The list.
     pub list: List,
-    /// Whether reads ask it: the phase `ReadNext`, else `Both`.
-    pub reads: bool,
+    /// The version since which reads ask it: the phase `ReadNext`. None: `Both`.
+    pub reads: Option<u64>,
 }
 
 /// Owners that may be counted, in order of preference, and how many of them must agree.
@@ -144,6 +144,10 @@ impl List {
         }
     }
 
+    pub(super) fn unsync(&mut self, node: NodeId) {
+        self.synced.retain(|synced| *synced != node);
+    }
+
     fn readers(&self, numbers: BucketNumbers) -> Quorum<'_> {
         let rule = self.rule(numbers);
         let owners = if self.synced.len() == self.owners.len() {
@@ -207,7 +211,7 @@ impl Slot {
     #[must_use]
     pub fn read_from(&self) -> &List {
         match &self.next {
-            Some(next) if next.reads => &next.list,
+            Some(next) if next.reads.is_some() => &next.list,
             Some(_) | None => &self.now,
         }
     }

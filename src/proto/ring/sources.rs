@@ -9,10 +9,15 @@ use crate::proto::ring::numbers::BucketNumbers;
 use crate::proto::ring::numbers::distinct;
 
 /// What makes a node synced in one list of a slot.
+///
+/// Only what was merged from an owner while it was among these counts, and only for the same two lists: an owner merged
+/// for a list that was to come may have become synced in it only later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
     /// The list, for the report.
     pub since: u64,
+    /// The list of those to merge.
+    pub from_list: u64,
     /// They must have adopted the slot's present epoch before they are asked.
     pub epoch: u64,
     /// Each bucket's: so many of these. Those that are the same are there once.
@@ -62,9 +67,9 @@ impl Slot {
         self.lists().filter(missing).map(|list| self.sources_for(list, node, &numbers)).collect()
     }
 
-    /// What a node has to merge that lost what it had acked, a wiped or damaged one, before it answers again: n-W+1 owners
-    /// *beside it*. One is not enough for it, as for somebody new: a write since the list came may have been on it and on
-    /// W-1 others. It keeps silent by itself until then; the layout says nothing of it.
+    /// What a node has to merge that lost what it had acked, before it answers again and is like any other: n-W+1 owners
+    /// *beside it*, once the layout knows ([`lost`](crate::proto::ring::layout::Layout::lost)). One is not enough for it,
+    /// as for somebody new: a write since the list came may have been on it and on W-1 others.
     #[must_use]
     pub fn refill(&self, node: NodeId, numbers: &[BucketNumbers]) -> Sources {
         let numbers = distinct(numbers);
@@ -74,7 +79,8 @@ impl Slot {
             need.of.retain(|&owner| owner != node);
             need
         });
-        self.sources_with(self.target(), needs.collect())
+        let list = if self.now.owners.contains(&node) { &self.now } else { self.target() };
+        self.sources_with(list, needs.collect())
     }
 
     fn sources_for(&self, list: &List, node: NodeId, numbers: &[BucketNumbers]) -> Sources {
@@ -90,6 +96,6 @@ impl Slot {
     }
 
     fn sources_with(&self, list: &List, needs: BTreeSet<Need>) -> Sources {
-        Sources { since: list.since, epoch: self.epoch, needs: needs.into_iter().collect() }
+        Sources { since: list.since, from_list: self.now.since, epoch: self.epoch, needs: needs.into_iter().collect() }
     }
 }

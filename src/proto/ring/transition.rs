@@ -18,6 +18,8 @@ use crate::proto::ring::numbers::distinct;
 use crate::proto::ring::plan::Plan;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 /// Why owners or numbers do not change; the layout is as before.
@@ -109,6 +111,9 @@ impl Layout {
 
     /// Takes what a node says of itself: the version that it has adopted, and the lists (by partition and
     /// [`since`](List::since)) in which it is synced now. Moves phases on where that suffices; says whether one did.
+    ///
+    /// Of a slot whose epoch it does not know yet it is not believed: it may have lost since what it speaks of. It says
+    /// so again once it does.
     pub fn report(
         &mut self,
         node: NodeId,
@@ -121,9 +126,11 @@ impl Layout {
         }
         let known = self.adopted.entry(node).or_default();
         *known = adopted.max(*known);
-        let adopted = *known;
-        for &(partition, since) in synced.iter().filter(|(_, since)| *since <= adopted) {
-            self.slots.at_mut(partition).synced(node, since);
+        for &(partition, since) in synced {
+            let slot = self.slots.at_mut(partition);
+            if slot.epoch <= adopted {
+                slot.synced(node, since);
+            }
         }
         self.advance(numbers)
     }
@@ -157,18 +164,33 @@ impl Layout {
         self.adopted.retain(|node, _| self.nodes.contains_key(node) || self.leaving.contains_key(node));
     }
 
-    /// Goes on without nodes that are gone for ever (`--accept-loss`), in those slots that cannot without them: they are
-    /// struck from the present list, and the next one takes over what all the others hold. Where nobody is left, the
-    /// next list begins with what its owners have. Returns those slots: acked writes may be missing in them.
+    /// A node has lost what it had acked, or cannot tell: it counts for nothing until it has merged what
+    /// [`refill`](Slot::refill) says and reports it. The epochs of its slots rise, so that nobody counts an ack from
+    /// before towards a write that those it merges get only later.
+    pub fn lost(&mut self, node: NodeId) {
+        self.version += 1;
+        self.adopted.remove(&node);
+        for (_, slot) in self.slots.iter_mut() {
+            if slot.lists().any(|list| list.owners.contains(&node)) {
+                slot.epoch = self.version;
+                slot.unsync(node);
+            }
+        }
+    }
+
+    /// Goes on without nodes that are gone for ever (`--accept-loss`). They count for nothing any more; in slots that
+    /// cannot go on so, they are struck from the present list, and the next one takes over what all the others hold. Where
+    /// none of the present list is left, those of the next take their place. Returns these slots: acked writes may be
+    /// missing in them.
+    ///
+    /// A slot where all of both lists are gone stays as it is: it needs another plan first.
     pub fn force(&mut self, gone: &BTreeSet<NodeId>, numbers: &[BucketNumbers]) -> Vec<PartitionId> {
-        let given = numbers;
-        let numbers = distinct(numbers);
         let version = self.version + 1;
+        let rules = distinct(numbers);
         let mut forced = Vec::new();
         for (partition, slot) in self.slots.iter_mut() {
-            let adopted = |node: NodeId, epoch| self.adopted.get(&node).is_some_and(|adopted| *adopted >= epoch);
-            if slot.is_stuck(gone, &numbers, adopted) {
-                slot.strike(gone, version, &numbers);
+            gone.iter().for_each(|node| slot.unsync(*node));
+            if slot.is_stuck(gone, &rules) && slot.strike(gone, version, &rules) {
                 forced.push(partition);
             }
         }
@@ -176,8 +198,8 @@ impl Layout {
             self.version = version;
             self.planned = version;
             self.tidy();
-            self.advance(given);
         }
+        self.advance(numbers);
         forced
     }
 }
@@ -195,7 +217,7 @@ impl Slot {
                 next.list.reorder(owners, numbers);
                 return Ok(());
             }
-            if next.reads {
+            if next.reads.is_some() {
                 return Err(Reading);
             }
         }
@@ -210,11 +232,11 @@ impl Slot {
     }
 
     fn begin(&mut self, owners: Vec<NodeId>, version: u64) -> Result<(), Reading> {
-        if self.next.as_ref().is_some_and(|next| next.reads) {
+        if self.next.as_ref().is_some_and(|next| next.reads.is_some()) {
             return Err(Reading);
         }
         self.epoch = version;
-        self.next = Some(Next { list: List::new(version, owners), reads: false });
+        self.next = Some(Next { list: List::new(version, owners), reads: None });
         Ok(())
     }
 
@@ -227,58 +249,72 @@ impl Slot {
 
     fn advance(&mut self, version: u64, numbers: &[BucketNumbers], adopted: impl Fn(NodeId, u64) -> bool) -> bool {
         let Some(next) = &mut self.next else { return false };
-        if !next.reads {
-            next.reads = numbers.iter().all(|&numbers| next.list.can_be_read(numbers));
-            if next.reads {
-                self.epoch = version;
-            }
-            return next.reads;
-        }
-        let epoch = self.epoch;
-        let unread = |&numbers| self.now.is_unreadable(numbers, |node| adopted(node, epoch));
-        if !numbers.iter().all(unread) {
+        if !numbers.iter().all(|&numbers| next.list.can_be_read(numbers)) {
             return false;
         }
-        if let Some(next) = self.next.take() {
-            self.now = next.list;
-            self.epoch = version;
-        }
-        true
-    }
-
-    /// Whether the transition cannot end without those who are gone.
-    fn is_stuck(
-        &self,
-        gone: &BTreeSet<NodeId>,
-        numbers: &[BucketNumbers],
-        adopted: impl Fn(NodeId, u64) -> bool,
-    ) -> bool {
-        let Some(next) = &self.next else { return false };
-        if next.reads {
-            let refuses = |node| !gone.contains(&node) || adopted(node, self.epoch);
-            return !numbers.iter().all(|&numbers| self.now.is_unreadable(numbers, refuses));
-        }
-        let read = numbers.iter().all(|&numbers| next.list.can_be_read(numbers));
-        !read && numbers.iter().any(|&numbers| !self.now.can_be_merged(numbers, gone))
-    }
-
-    fn strike(&mut self, gone: &BTreeSet<NodeId>, version: u64, numbers: &[BucketNumbers]) {
-        let Some(next) = &mut self.next else { return };
-        self.now.strike(gone, numbers);
-        if self.now.owners.is_empty() {
-            next.list.synced.retain(|node| !gone.contains(node));
-            if next.list.synced.is_empty() {
-                next.list.synced = next.list.owners.iter().copied().filter(|node| !gone.contains(node)).collect();
-                next.list.synced.sort_unstable();
+        if let Some(reads) = next.reads {
+            if !numbers.iter().all(|&numbers| self.now.is_unreadable(numbers, |node| adopted(node, reads))) {
+                return false;
             }
             self.now = next.list.clone();
             self.next = None;
+        } else {
+            next.reads = Some(version);
         }
-        // Whoever adopted the phase that reads the next list has refused since what the present one could answer; the
-        // epoch of that stays, so that they need not say it again.
-        if self.next.as_ref().is_none_or(|next| !next.reads) {
-            self.epoch = version;
+        self.epoch = version;
+        true
+    }
+
+    fn unsync(&mut self, node: NodeId) {
+        self.now.unsync(node);
+        if let Some(next) = &mut self.next {
+            next.list.unsync(node);
         }
+    }
+
+    /// Whether it cannot go on without those who are gone; they are not synced.
+    fn is_stuck(&self, gone: &BTreeSet<NodeId>, numbers: &[BucketNumbers]) -> bool {
+        match &self.next {
+            None => !numbers.iter().all(|&numbers| self.now.has_synced(numbers)),
+            Some(next) if numbers.iter().all(|&numbers| next.list.can_be_read(numbers)) => false,
+            Some(next) => next.is_read_in_vain(gone, numbers) || !self.now.can_be_merged(gone, numbers),
+        }
+    }
+
+    /// Goes on without those who are gone; says whether it can.
+    fn strike(&mut self, gone: &BTreeSet<NodeId>, version: u64, numbers: &[BucketNumbers]) -> bool {
+        let mut next = match &self.next {
+            Some(next) => next.clone(),
+            None => Next { list: List::new(version, self.now.owners.clone()), reads: None },
+        };
+        if next.is_read_in_vain(gone, numbers) {
+            // What was acked is on W of the present list too, so there is a way back, and then another plan.
+            next.reads = None;
+        }
+        if !self.now.can_be_merged(gone, numbers) {
+            let mut left = self.now.struck(gone, numbers);
+            if left.owners.is_empty() {
+                // What was acked since the transition began is on some of the next: each has to merge all of them.
+                left = List { since: version, ..next.list.struck(gone, numbers) };
+                next.reads = None;
+            }
+            if left.owners.is_empty() {
+                return false;
+            }
+            self.now = left;
+        }
+        self.next = Some(next);
+        self.epoch = version;
+        true
+    }
+}
+
+impl Next {
+    /// Whether reads ask it and too few are left of it that could answer, ever.
+    fn is_read_in_vain(&self, gone: &BTreeSet<NodeId>, numbers: &[BucketNumbers]) -> bool {
+        let left = |owners: &[NodeId]| owners.iter().filter(|node| !gone.contains(node)).count();
+        let rules = numbers.iter().map(|&numbers| self.list.rule(numbers));
+        self.reads.is_some() && rules.into_iter().any(|rule| left(rule.owners) < rule.read)
     }
 }
 
@@ -324,22 +360,29 @@ impl List {
         answering < rule.least_read
     }
 
-    /// Whether those who are not gone have, together, whatever was acked, and can tell.
-    fn can_be_merged(&self, numbers: BucketNumbers, gone: &BTreeSet<NodeId>) -> bool {
-        let rule = self.rule(numbers);
-        let left = rule.owners.iter().filter(|node| !gone.contains(node));
-        // One synced owner makes the others synced.
-        left.clone().count() >= rule.merge && left.into_iter().any(|&node| self.is_synced(node))
+    /// Whether those who are not gone have, together, whatever was acked, and can tell: one synced owner makes the others
+    /// synced.
+    fn can_be_merged(&self, gone: &BTreeSet<NodeId>, numbers: &[BucketNumbers]) -> bool {
+        numbers.iter().all(|&numbers| {
+            let rule = self.rule(numbers);
+            let left = rule.owners.iter().filter(|node| !gone.contains(node)).count();
+            left >= rule.merge && self.has_synced(numbers)
+        })
     }
 
-    fn strike(&mut self, gone: &BTreeSet<NodeId>, numbers: &[BucketNumbers]) {
-        self.owners.truncate(self.counted(numbers));
-        self.owners.retain(|node| !gone.contains(node));
-        self.synced.retain(|node| self.owners.contains(node));
-        if self.synced.is_empty() {
-            self.synced.clone_from(&self.owners);
-            self.synced.sort_unstable();
+    fn has_synced(&self, numbers: BucketNumbers) -> bool {
+        self.rule(numbers).owners.iter().any(|node| self.is_synced(*node))
+    }
+
+    /// What is left of it. Where nobody is synced all count as if they were: there is nothing better.
+    fn struck(&self, gone: &BTreeSet<NodeId>, numbers: &[BucketNumbers]) -> Self {
+        let counted = self.owners.iter().copied().take(self.counted(numbers));
+        let owners: Vec<_> = counted.filter(|node| !gone.contains(node)).collect();
+        let mut synced: Vec<_> = owners.iter().copied().filter(|&node| self.is_synced(node)).collect();
+        if synced.is_empty() {
+            synced.clone_from(&owners);
+            synced.sort_unstable();
         }
-        self.struck = true;
+        Self { since: self.since, owners, synced, struck: true }
     }
 }

@@ -57,7 +57,7 @@ fn a_bucket_counts_within_its_first_n_and_reads_only_the_synced() {
 
 #[test]
 fn in_a_transition_writes_need_both_lists_and_reads_one() {
-    let next = Next { list: list(6, &[4, 2, 3], &[2, 4]), reads: false };
+    let next = Next { list: list(6, &[4, 2, 3], &[2, 4]), reads: None };
     let mut slot = Slot { epoch: 6, now: list(4, &[1, 2, 3], &[1, 2, 3]), next: Some(next) };
     let bucket = BucketNumbers {
         now: Numbers { n: 2, r: 1, w: 2 },
@@ -66,7 +66,7 @@ fn in_a_transition_writes_need_both_lists_and_reads_one() {
     let both = [(nodes(&[1, 2, 3]), 2), (nodes(&[4, 2]), 2)];
     assert_eq!((writes(&slot, bucket), reads(&slot, bucket)), (both.to_vec(), (nodes(&[1, 2, 3]), 2)));
     assert_eq!(slot.write_owners(bucket).collect::<Vec<_>>(), nodes(&[1, 2, 3, 4]));
-    slot.next.as_mut().unwrap().reads = true;
+    slot.next.as_mut().unwrap().reads = Some(7);
     assert_eq!((writes(&slot, bucket), reads(&slot, bucket)), (both.to_vec(), (nodes(&[4, 2]), 1)));
     let owners: Vec<u64> = (1..=5).filter(|&id| slot.is_owner(NodeId(id), bucket)).collect();
     assert_eq!(owners, [1, 2, 3, 4]);

@@ -23,11 +23,15 @@ fn first() -> Layout {
 
 /// Everybody adopts and syncs until nothing is left to do.
 fn finish(layout: &mut Layout, numbers: &[BucketNumbers]) {
-    while !layout.is_at_rest() {
+    loop {
+        let before = layout.clone();
         let synced: Vec<_> = layout.slots().map(|(partition, slot)| (partition, slot.target().since)).collect();
-        let (version, nodes) = (layout.version, layout.nodes.keys().chain(layout.leaving.keys()).copied());
-        for node in nodes.collect::<Vec<_>>() {
-            layout.report(node, version, &synced, numbers);
+        let nodes: Vec<_> = layout.nodes.keys().chain(layout.leaving.keys()).copied().collect();
+        for node in nodes {
+            layout.report(node, before.version, &synced, numbers);
+        }
+        if *layout == before {
+            return assert!(layout.is_at_rest());
         }
     }
 }

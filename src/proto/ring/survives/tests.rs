@@ -85,7 +85,7 @@ fn both_lists_of_a_transition_count_and_the_cause_has_a_name() {
     let mut six = layout(&[1, 2, 3]);
     let buckets = [numbers(2, 2, 1), numbers(3, 2, 2), numbers(3, 2, 2)];
     let slot = six.slots.at_mut(PartitionId(200));
-    slot.next = Some(Next { list: list(7, &[4, 5, 6], &[]), reads: false });
+    slot.next = Some(Next { list: list(7, &[4, 5, 6], &[]), reads: None });
     assert_eq!(
         left(strict(&six, &ALL, &buckets[1..])),
         (Some(1), Some(1)),
@@ -93,7 +93,7 @@ fn both_lists_of_a_transition_count_and_the_cause_has_a_name() {
     );
     let cause = strict(&six, &[1, 2, 3, 4, 5], &buckets[1..]).machines.cause;
     assert_eq!((cause.partition, cause.bucket, cause.list), (PartitionId(200), 0, Part::Written));
-    six.slots.at_mut(PartitionId(200)).next = Some(Next { list: list(7, &[4, 5, 6], &[4, 5]), reads: true });
+    six.slots.at_mut(PartitionId(200)).next = Some(Next { list: list(7, &[4, 5, 6], &[4, 5]), reads: Some(8) });
     let least = strict(&six, &ALL, &buckets[1..]).machines;
     assert_eq!((least.left, least.cause.partition, least.cause.list), (Some(0), PartitionId(200), Part::Read));
     let least = strict(&six, &ALL, &buckets).machines;
