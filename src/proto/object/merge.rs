@@ -26,7 +26,12 @@ pub fn merge(a: &Object, b: &Object, kind: Kind) -> Object {
     context.merge(&b.context);
     let ops = operations(a, b);
     let mut siblings = match kind {
-        Kind::Lww => last(a, b, &ops).cloned().into_iter().collect(),
+        // Stamps never contradict contexts, and nothing else is as simple to agree on. So a copy that another owner applies
+        // late counts as a write of then: whoever cannot have that declares a bucket of siblings.
+        Kind::Lww => {
+            let both = a.siblings.iter().chain(&b.siblings);
+            both.max_by_key(|sibling| (sibling.stamp, sibling.dot)).cloned().into_iter().collect()
+        }
         Kind::Siblings => concurrent(a, b, &ops),
     };
     if Mutant::MergeDropsASibling.is_on() {
@@ -50,20 +55,6 @@ fn concurrent(a: &Object, b: &Object, ops: &[SeenOp]) -> Vec<Sibling> {
     }
     siblings.sort_by_key(|sibling| sibling.dot);
     siblings
-}
-
-/// The value that stands in an `lww` bucket: the one with the higher stamp, whatever contexts say, for stamps never
-/// contradict them. But a copy that another owner applied again, later and so with a higher stamp, does not win over what
-/// has replaced the operation since.
-fn last<'o>(a: &'o Object, b: &'o Object, ops: &[SeenOp]) -> Option<&'o Sibling> {
-    let stamp = |sibling: &&Sibling| (sibling.stamp, sibling.dot);
-    let (Some(x), Some(y)) = (a.siblings.iter().max_by_key(stamp), b.siblings.iter().max_by_key(stamp)) else {
-        return a.siblings.iter().chain(&b.siblings).max_by_key(stamp);
-    };
-    let (high, low, other) = if stamp(&x) >= stamp(&y) { (x, y, b) } else { (y, x, a) };
-    let dots = copies(ops, high.dot);
-    let again = dots.len() > 1 && (dots.contains(&low.dot) || is_replaced(other, &dots));
-    Some(if again { low } else { high })
 }
 
 /// Whether an operation with these dots took effect here and was replaced by somebody who had seen it.
