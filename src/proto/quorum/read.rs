@@ -22,6 +22,9 @@ use crate::proto::object::merge::merge;
 use crate::proto::quorum::Quorum;
 use crate::proto::quorum::owners_of;
 
+#[cfg(test)]
+mod tests;
+
 /// How long the first owner may take for its object before another is asked as well: a few times what a healthy one
 /// takes, so that hedges are rare.
 pub const HEDGE_MS: u64 = 30;
@@ -310,7 +313,9 @@ impl Read {
     pub fn handle_timeout(&mut self, now_ms: u64) {
         if !self.answered && now_ms >= self.hedge_at_ms {
             self.hedge_at_ms = now_ms + HEDGE_MS;
-            self.ask_object();
+            if now_ms < self.deadline_ms && !self.answered_by().any(|owner| matches!(owner.known, Known::Object(_))) {
+                self.ask_object();
+            }
         }
         if !self.answered && now_ms >= self.deadline_ms {
             let (answered, need) = (self.answered_by().count(), self.read.need);

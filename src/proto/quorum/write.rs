@@ -18,6 +18,9 @@ use crate::proto::object::Stamp;
 use crate::proto::quorum::Quorum;
 use crate::proto::quorum::owners_of;
 
+#[cfg(test)]
+mod tests;
+
 /// An owner that has said nothing for so long is given a hint and asked no more: longer than a slow sync.
 const SILENT_MS: u64 = 1_000;
 
