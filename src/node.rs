@@ -15,6 +15,7 @@ use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
 use crate::base::redact::Redacted;
 use crate::control::consensus::Consensus;
+use crate::net::interfaces;
 use crate::proto::control::Bucket;
 use crate::proto::control::State;
 use crate::store::identity::Identity;
@@ -111,7 +112,7 @@ impl Node {
 
     /// Notes where this node is reached; the first word counts.
     pub fn listens_at(&self, addresses: Vec<String>) {
-        let _already_known = self.0.addresses.set(addresses);
+        let _already_known = self.0.addresses.set(addresses.iter().map(|listen| to_open(listen)).collect());
     }
 
     /// Where this node is reached, as URLs; the one to show first.
@@ -142,4 +143,13 @@ impl Node {
         self.0.store.close();
         self.0.consensus.close();
     }
+}
+
+/// What to type into a browser: an address of this machine, where the node listens on all of them.
+fn to_open(listen: &str) -> String {
+    let mine = interfaces::addresses();
+    let four = mine.iter().find(|ip| ip.is_ipv4()).map(|ip| listen.replace("//0.0.0.0:", &format!("//{ip}:")));
+    let listen = four.unwrap_or_else(|| listen.to_owned());
+    let six = mine.iter().find(|ip| ip.is_ipv6()).map(|ip| listen.replace("//[::]:", &format!("//[{ip}]:")));
+    six.unwrap_or(listen)
 }

@@ -34,6 +34,10 @@ pub const KEYED_OP_TTL: Duration = Duration::from_secs(600);
 /// Bytes in an `Idempotency-Key`: two UUIDs and a prefix.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 
+/// How long after its start a node takes every operation that it finds noted for remembered: whoever was answered by the
+/// life before has tried again by then.
+pub const MEMORY_GRACE: Duration = Duration::from_secs(30);
+
 /// The whole time one request may take on this node; also how long its random operation id stays known.
 pub const OPERATION_BUDGET: Duration = Duration::from_secs(10);
 
@@ -168,8 +172,9 @@ pub const H2_RESETS_MAX: usize = 16;
 
 /// HTTP/2 frames of the kinds PING and SETTINGS that a client may send within [`H2_CONTROL_FRAMES_EVERY`]; past it the
 /// connection ends. Each costs an answer and asks for nothing. An honest client sends one every few seconds, a proxy
-/// one with each request that it takes back, tens a second; a flood a hundred thousand.
-pub const H2_CONTROL_FRAMES_MAX: u32 = 1000;
+/// one with each request that it takes back: all streams of a connection every second are some 1,300; a flood is a
+/// hundred thousand.
+pub const H2_CONTROL_FRAMES_MAX: u32 = 4000;
 /// See [`H2_CONTROL_FRAMES_MAX`].
 pub const H2_CONTROL_FRAMES_EVERY: Duration = Duration::from_secs(10);
 

@@ -115,7 +115,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn bind_control(path: &Path) -> io::Result<UnixListener> {
-    if let Some(dir) = path.parent().filter(|dir| !dir.exists()) {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.exists()) {
         // Started by hand instead of by a service manager, which makes it. The socket in it is the owner's alone.
         std::fs::DirBuilder::new().mode(0o755).create(dir)?;
     }

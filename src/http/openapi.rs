@@ -100,10 +100,13 @@ fn response(text: &str, content: Content) -> Value {
 
 /// What any route of this need may be refused with.
 fn refusals(need: Need) -> Vec<(u16, &'static str, Content)> {
-    // Refused before there is a request that could be answered in full.
     let mut refusals = vec![
         (421, "Over plain HTTP: the host that is named is not this node; nothing was done", Content::Problem),
-        (431, "The head is larger than 16 KiB or has more than 100 fields", Content::Nothing),
+        (
+            431,
+            "The head is larger than 16 KiB or has more than 100 fields; over HTTP/2 without a body",
+            Content::Problem,
+        ),
     ];
     if need != Need::Nothing {
         refusals.push((401, "A token is needed, or this one is not valid", Content::Problem));
@@ -169,7 +172,7 @@ mod tests {
             assert!(responses.keys().any(|status| status.starts_with('2')), "{name} never succeeds");
             for (status, response) in responses {
                 assert!(!response["description"].as_str().unwrap().is_empty(), "{name} {status}");
-                let bare = ["204", "304", "431"].contains(&status.as_str());
+                let bare = ["204", "304"].contains(&status.as_str());
                 let content = response["content"].as_object();
                 assert_eq!(content.is_none(), bare, "{name} {status} has no content type");
                 for (media, content) in content.into_iter().flatten() {

@@ -13,6 +13,7 @@ use crate::base::id::NodeId;
 use crate::base::id::OpId;
 use crate::base::id::PartitionId;
 use crate::base::limits::KEYED_OP_TTL;
+use crate::base::limits::MEMORY_GRACE;
 use crate::base::limits::OPERATION_BUDGET;
 use crate::base::rng;
 use crate::base::time;
@@ -28,6 +29,7 @@ use crate::proto::key::Key;
 use crate::proto::object::Action;
 use crate::proto::object::Basis;
 use crate::proto::object::Condition;
+use crate::proto::object::Memory;
 use crate::proto::object::Mint;
 use crate::proto::object::Object;
 use crate::proto::object::Stamp;
@@ -312,10 +314,9 @@ impl Node {
 
 /// The next write of this actor.
 fn mint(actor: Actor, counter: u64) -> Mint {
-    let (steady_ms, lived_ms) = time::steady_ms();
-    // The clock that earlier lives went by may have been another one: what they remembered stays as long as any of it may.
-    let forget_ms = if lived_ms < time::millis(KEYED_OP_TTL) { 0 } else { steady_ms };
-    Mint { actor, counter, now_ms: time::wall_ms(), forget_ms }
+    let (now_ms, lived_ms) = time::steady_ms();
+    let memory = Memory { now_ms, just_begun: lived_ms < time::millis(MEMORY_GRACE) };
+    Mint { actor, counter, now_ms: time::wall_ms(), memory }
 }
 
 /// What became of a row.

@@ -21,6 +21,8 @@ pub enum Effect<P> {
     AskObjects {
         /// The source.
         from: NodeId,
+        /// Comes back with the answer: what answers an earlier question is not for this one.
+        question: u64,
         /// The last place that came; `None` = from the beginning.
         after: Option<P>,
     },
@@ -28,6 +30,8 @@ pub enum Effect<P> {
     AskDigests {
         /// The source.
         from: NodeId,
+        /// As with [`Effect::AskObjects`].
+        question: u64,
         /// The last place that came; `None` = from the beginning.
         after: Option<P>,
     },
@@ -35,6 +39,8 @@ pub enum Effect<P> {
     AskThese {
         /// The source.
         from: NodeId,
+        /// As with [`Effect::AskObjects`].
+        question: u64,
         /// In order.
         places: Vec<P>,
     },
@@ -79,6 +85,8 @@ pub struct Pull<P> {
     turn: usize,
     copying: Option<Copying<P>>,
     rest_until_ms: u64,
+    /// Questions so far: the last one is the only one whose answer counts.
+    question: u64,
     todo: Option<Effect<P>>,
 }
 
@@ -89,7 +97,7 @@ impl<P: Clone> Pull<P> {
     pub fn new(me: NodeId, sources: Vec<NodeId>, holds: bool) -> Self {
         let merged = if holds { BTreeSet::from([me]) } else { BTreeSet::new() };
         let sources = sources.into_iter().filter(|source| *source != me).collect();
-        Self { sources, merged, turn: 0, copying: None, rest_until_ms: 0, todo: None }
+        Self { sources, merged, turn: 0, copying: None, rest_until_ms: 0, question: 0, todo: None }
     }
 
     /// The sources merged so far.
@@ -119,21 +127,22 @@ impl<P: Clone> Pull<P> {
 
     fn ask(&mut self, now_ms: u64) {
         let Some(copying) = &mut self.copying else { return };
-        let (from, after) = (copying.from, copying.after.clone());
+        self.question += 1;
+        let (from, after, question) = (copying.from, copying.after.clone(), self.question);
         copying.until_ms = Some(now_ms + PAGE_MS);
         self.todo = Some(match copying.step {
-            Step::Objects => Effect::AskObjects { from, after },
+            Step::Objects => Effect::AskObjects { from, question, after },
             Step::Digests | Step::These => {
                 copying.step = Step::Digests;
-                Effect::AskDigests { from, after }
+                Effect::AskDigests { from, question, after }
             }
         });
     }
 
     /// Objects came, so many, up to `last`; `more` follow. For [`Effect::AskThese`] both are as with its digests.
-    /// The driver merges them, and says [`Pull::stored`] for each when it is durable.
-    pub fn objects(&mut self, from: NodeId, count: usize, last: Option<P>, more: bool, now_ms: u64) {
-        let Some(copying) = self.copying.as_mut().filter(|copying| copying.from == from) else { return };
+    /// The driver merges them, and says [`Pull::stored`] with the same question for each when it is durable.
+    pub fn objects(&mut self, question: u64, count: usize, last: Option<P>, more: bool, now_ms: u64) {
+        let Some(copying) = self.copying.as_mut().filter(|_| question == self.question) else { return };
         match copying.step {
             Step::Objects => {
                 copying.after = last.or(copying.after.take());
@@ -148,8 +157,8 @@ impl<P: Clone> Pull<P> {
     }
 
     /// Digests came, up to `last`; `more` follow; those at `differing` are not what is here.
-    pub fn digests(&mut self, from: NodeId, differing: Vec<P>, last: Option<P>, more: bool, now_ms: u64) {
-        let Some(copying) = self.copying.as_mut().filter(|copying| copying.from == from) else { return };
+    pub fn digests(&mut self, question: u64, differing: Vec<P>, last: Option<P>, more: bool, now_ms: u64) {
+        let Some(copying) = self.copying.as_mut().filter(|_| question == self.question) else { return };
         if copying.step != Step::Digests {
             return;
         }
@@ -161,12 +170,17 @@ impl<P: Clone> Pull<P> {
         } else {
             copying.step = Step::These;
             copying.until_ms = Some(now_ms + PAGE_MS);
-            self.todo = Some(Effect::AskThese { from, places: differing });
+            self.question += 1;
+            let (from, question) = (copying.from, self.question);
+            self.todo = Some(Effect::AskThese { from, question, places: differing });
         }
     }
 
     /// One object that came is durable here.
-    pub fn stored(&mut self, now_ms: u64) {
+    pub fn stored(&mut self, question: u64, now_ms: u64) {
+        if question != self.question {
+            return;
+        }
         if let Some(copying) = &mut self.copying {
             copying.storing = copying.storing.saturating_sub(1);
         }
@@ -190,13 +204,15 @@ impl<P: Clone> Pull<P> {
     }
 
     /// The source has not adopted the epoch, is not synced itself, or cannot be reached: another one's turn.
-    pub fn refused(&mut self, from: NodeId, now_ms: u64) {
-        if self.copying.as_ref().is_some_and(|copying| copying.from == from) {
+    pub fn refused(&mut self, question: u64, now_ms: u64) {
+        if self.copying.is_some() && question == self.question {
             self.give_up(now_ms);
         }
     }
 
     fn give_up(&mut self, now_ms: u64) {
+        // What is still being stored of it counts for nobody.
+        self.question += 1;
         self.copying = None;
         // After a whole round a rest: the sources may need a moment to adopt.
         if self.turn.is_multiple_of(self.sources.len().max(1)) {
@@ -247,23 +263,23 @@ mod tests {
     fn the_first_source_gives_everything_and_the_second_what_differs() {
         let mut pull = Pull::<u8>::new(ME, vec![A, B], false);
         pull.go_on(0);
-        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: A, after: None }));
-        pull.objects(A, 2, Some(7), true, 1);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: A, question: 1, after: None }));
+        pull.objects(1, 2, Some(7), true, 1);
         assert_eq!(pull.poll_effect(), None, "not before what came is stored");
-        pull.stored(2);
-        pull.stored(3);
-        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: A, after: Some(7) }));
-        pull.objects(A, 0, None, false, 4);
+        pull.stored(1, 2);
+        pull.stored(1, 3);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: A, question: 2, after: Some(7) }));
+        pull.objects(2, 0, None, false, 4);
         assert_eq!(pull.poll_effect(), Some(Effect::Merged { from: A }));
         pull.go_on(5);
-        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: B, after: None }));
-        pull.digests(B, vec![3, 5], Some(6), true, 6);
-        assert_eq!(pull.poll_effect(), Some(Effect::AskThese { from: B, places: vec![3, 5] }));
-        pull.objects(B, 2, None, false, 7);
-        pull.stored(8);
-        pull.stored(9);
-        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: B, after: Some(6) }));
-        pull.digests(B, vec![], None, false, 10);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: B, question: 3, after: None }));
+        pull.digests(3, vec![3, 5], Some(6), true, 6);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskThese { from: B, question: 4, places: vec![3, 5] }));
+        pull.objects(4, 2, None, false, 7);
+        pull.stored(4, 8);
+        pull.stored(4, 9);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: B, question: 5, after: Some(6) }));
+        pull.digests(5, vec![], None, false, 10);
         assert_eq!(pull.poll_effect(), Some(Effect::Merged { from: B }));
         assert_eq!(pull.merged().iter().collect::<Vec<_>>(), [&A, &B]);
     }
@@ -273,21 +289,37 @@ mod tests {
         let mut pull = Pull::<u8>::new(ME, vec![A, B], false);
         pull.go_on(0);
         let _asked = pull.poll_effect();
-        pull.refused(A, 1);
-        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: B, after: None }));
+        pull.refused(1, 1);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: B, question: 3, after: None }));
         pull.handle_timeout(1 + PAGE_MS);
         assert_eq!(pull.poll_effect(), None);
         assert_eq!(pull.poll_timeout(), 1 + PAGE_MS + RETRY_MS);
-        pull.objects(B, 1, Some(1), false, 2 + PAGE_MS);
+        pull.objects(3, 1, Some(1), false, 2 + PAGE_MS);
         assert_eq!(pull.poll_effect(), None, "it was given up");
         pull.handle_timeout(1 + PAGE_MS + RETRY_MS);
-        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: A, after: None }));
+        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: A, question: 5, after: None }));
+    }
+
+    #[test]
+    fn what_is_stored_of_one_source_is_not_counted_for_another() {
+        let mut pull = Pull::<u8>::new(ME, vec![A, B], false);
+        pull.go_on(0);
+        let _asked = pull.poll_effect();
+        pull.objects(1, 1, Some(1), true, 1);
+        pull.refused(1, 2);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: B, question: 3, after: None }));
+        pull.objects(3, 1, Some(1), false, 3);
+        pull.stored(1, 4);
+        assert_eq!(pull.poll_effect(), None, "that was the first source's");
+        pull.objects(3, 0, None, false, 4);
+        pull.stored(3, 5);
+        assert_eq!(pull.poll_effect(), Some(Effect::Merged { from: B }));
     }
 
     #[test]
     fn a_node_that_holds_the_slot_asks_for_differences_only() {
         let mut pull = Pull::<u8>::new(A, vec![A, B], true);
         pull.go_on(0);
-        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: B, after: None }));
+        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: B, question: 1, after: None }));
     }
 }

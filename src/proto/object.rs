@@ -1,5 +1,5 @@
-//! An object: what one key holds, and read-modify-write of it as a pure function ([`apply`]). Who calls it in which
-//! order is the business of `node::vnode`, what is on disk that of `store`. The merge of replicas comes with them.
+//! An object: what one key holds, read-modify-write of it as a pure function ([`apply`]), and the merge of two replicas'
+//! views ([`merge`]). Who calls them in which order is the business of `node::vnode`, what is on disk that of `store`.
 //!
 //! Invariants: every sibling's dot is covered by the object's context; no two siblings share a dot; an `lww` object has
 //! one sibling at most.
@@ -15,6 +15,8 @@ use crate::base::codec::Blob;
 use crate::base::codec::DecodeError;
 use crate::base::id::OpId;
 use crate::base::limits::CONTENT_TYPE_BYTES_MAX;
+use crate::base::limits::KEYED_OP_TTL;
+use crate::base::time;
 use crate::proto::bucket::Kind;
 use crate::proto::causal::Actor;
 use crate::proto::causal::Context;
@@ -94,7 +96,7 @@ pub struct SeenOp {
     pub stamp: Stamp,
     /// A digest of what it asked for: the same id with another request is a client's mistake.
     pub digest: u64,
-    /// Until when it is remembered, by the steady clock of the node that holds this.
+    /// Until when it is remembered, by the steady clock of the node that holds this: see [`Object::rebase`].
     pub until_ms: u64,
     /// Whether the client named it (`Idempotency-Key`); the answer it got is then kept with it.
     pub answer: Option<Context>,
@@ -253,7 +255,33 @@ pub struct Mint {
     pub counter: u64,
     /// The wall clock.
     pub now_ms: u64,
-    /// Operations remembered until then or earlier are forgotten; 0 = none. By a clock of the node that never jumps: a
-    /// wall clock that does would have a retry applied twice.
-    pub forget_ms: u64,
+    /// Which operations are remembered.
+    pub memory: Memory,
+}
+
+/// Which operations are remembered, by a clock of the node that never jumps while it lives: a wall clock that does would
+/// have a retry applied twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// The present by that clock, in milliseconds.
+    pub now_ms: u64,
+    /// The node has just begun a life, and the clock of the last one may have been another: what is there is taken for
+    /// remembered, so that no retry is applied again. It counts towards no limit.
+    pub just_begun: bool,
+}
+
+impl Memory {
+    /// Whether an operation is within its time. One that says it is for longer than any may be was noted by a clock that
+    /// was far ahead.
+    #[must_use]
+    pub fn is_fresh(self, seen: &SeenOp) -> bool {
+        let most = self.now_ms.saturating_add(time::millis(KEYED_OP_TTL));
+        self.now_ms < seen.until_ms && seen.until_ms <= most
+    }
+
+    /// Whether an operation must not be applied again.
+    #[must_use]
+    pub fn holds(self, seen: &SeenOp) -> bool {
+        self.just_begun || self.is_fresh(seen)
+    }
 }

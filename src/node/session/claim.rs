@@ -5,7 +5,6 @@ use std::sync::PoisonError;
 
 use crate::base::checksum;
 use crate::base::redact::Redacted;
-use crate::net::interfaces;
 use crate::node::Node;
 use crate::node::access;
 use crate::node::error::DoorError;
@@ -45,15 +44,6 @@ fn normal_hash(code: &str) -> [u8; 32] {
     checksum::sha256(&[symbols.to_uppercase().as_bytes()])
 }
 
-/// What to type into a browser: an address of this machine, where the node listens on all of them.
-fn to_open(listen: &str) -> String {
-    let mine = interfaces::addresses();
-    let four = mine.iter().find(|ip| ip.is_ipv4()).map(|ip| listen.replace("//0.0.0.0:", &format!("//{ip}:")));
-    let listen = four.unwrap_or_else(|| listen.to_owned());
-    let six = mine.iter().find(|ip| ip.is_ipv6()).map(|ip| listen.replace("//[::]:", &format!("//[{ip}]:")));
-    six.unwrap_or(listen)
-}
-
 impl Node {
     /// Whether no user exists yet.
     #[must_use]
@@ -78,7 +68,7 @@ impl Node {
     pub fn announce_claim(&self) {
         match self.claim_code() {
             Ok(Some(code)) => {
-                let page = self.addresses().first().map(|listen| format!("{}/", to_open(listen))).unwrap_or_default();
+                let page = self.addresses().first().map(|address| format!("{address}/")).unwrap_or_default();
                 tracing::info!(code = code.reveal(), page, "no user is here yet: open the page and enter the code");
             }
             Ok(None) => {}

@@ -12,6 +12,7 @@ use crate::proto::object::Action;
 use crate::proto::object::Basis;
 use crate::proto::object::Condition;
 use crate::proto::object::Content;
+use crate::proto::object::Memory;
 use crate::proto::object::Mint;
 use crate::proto::object::Object;
 use crate::proto::object::SeenOp;
@@ -73,7 +74,7 @@ pub fn apply(old: Option<&Object>, update: &Update, mint: Mint) -> Outcome {
     let digest = digest(update);
     let empty = Object::default();
     let old = old.unwrap_or(&empty);
-    if let Some(seen) = old.ops.iter().find(|seen| seen.id == update.op && mint.forget_ms < seen.until_ms) {
+    if let Some(seen) = old.ops.iter().find(|seen| seen.id == update.op && mint.memory.holds(seen)) {
         return repeat(seen, digest);
     }
     if let Some(refusal) = refuse(old, update, mint) {
@@ -98,7 +99,7 @@ pub fn apply(old: Option<&Object>, update: &Update, mint: Mint) -> Outcome {
     let ops = remembered(
         old,
         update,
-        mint.forget_ms,
+        mint.memory,
         SeenOp {
             id: update.op,
             dot,
@@ -158,7 +159,7 @@ fn refuse(old: &Object, update: &Update, mint: Mint) -> Option<Refusal> {
         }
     };
     let blind = matches!((&update.action, &update.basis), (Action::Delete, Basis::Read(None)));
-    let keyed = old.ops.iter().filter(|seen| seen.answer.is_some() && mint.forget_ms < seen.until_ms).count();
+    let keyed = old.ops.iter().filter(|seen| seen.answer.is_some() && mint.memory.is_fresh(seen)).count();
     condition
         .or_else(|| (blind && !lww).then_some(Refusal::ContextNeeded))
         .or_else(|| (update.keyed && keyed >= KEYED_OPS_MAX).then_some(Refusal::TooManyOps))
@@ -197,8 +198,8 @@ fn answer_context(siblings: &[Sibling], all: &Context, read: &Context, dot: Dot)
 }
 
 /// The operations that are still remembered, with the new one.
-fn remembered(old: &Object, update: &Update, forget_ms: u64, new: SeenOp) -> Vec<SeenOp> {
-    let fresh = |seen: &&SeenOp| forget_ms < seen.until_ms;
+fn remembered(old: &Object, update: &Update, memory: Memory, new: SeenOp) -> Vec<SeenOp> {
+    let fresh = |seen: &&SeenOp| memory.holds(seen);
     let kept = |seen: &&SeenOp| seen.id != update.op && old.ops.iter().filter(fresh).any(|other| other.id == seen.id);
     let mut ops: Vec<SeenOp> = old.ops.iter().filter(kept).cloned().collect();
     // Random ids are bounded too: under a storm of writes to one key the oldest give way. They only guard against

@@ -17,6 +17,7 @@ use crate::proto::object::Action;
 use crate::proto::object::Basis;
 use crate::proto::object::Condition;
 use crate::proto::object::Content;
+use crate::proto::object::Memory;
 use crate::proto::object::Mint;
 use crate::proto::object::Object;
 use crate::proto::object::Update;
@@ -36,12 +37,15 @@ fn put(kind: Kind, text: &str, op: u128) -> Update {
     }
 }
 
+/// The operations of these tests are remembered until 1,000,000.
+const MEMORY: Memory = Memory { now_ms: 900_000, just_begun: false };
+
 fn mint(node: u64, counter: u64) -> Mint {
     Mint {
         actor: Actor { node: NodeId(node), incarnation: Incarnation(node * 7) },
         counter,
         now_ms: 1000 + counter,
-        forget_ms: 0,
+        memory: MEMORY,
     }
 }
 
@@ -149,7 +153,7 @@ fn an_operation_is_applied_once_and_answers_twice_the_same() {
     assert!(matches!(again, Outcome::Duplicate { context: ref then, .. } if *then == context), "{again:?}");
     let other = Update { keyed: true, ..put(Kind::Siblings, "c", 1) };
     assert_eq!(apply(Some(&two), &other, mint(1, 3)), Outcome::Refused(Refusal::OpReused));
-    let later = Mint { forget_ms: 1_000_000, ..mint(1, 3) };
+    let later = Mint { memory: Memory { now_ms: 1_000_000, ..MEMORY }, ..mint(1, 3) };
     assert!(matches!(apply(Some(&two), &other, later), Outcome::Applied { .. }), "forgotten after its time");
 }
 

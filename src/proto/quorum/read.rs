@@ -39,7 +39,10 @@ pub enum Input {
     /// What it holds.
     Object(Option<Arc<Object>>),
     /// What was written back is merged and durable there.
-    Held,
+    Held {
+        /// Of the [`Effect::WriteBack`] that it answers.
+        round: u32,
+    },
     /// It did nothing, because the read speaks of an older epoch: begin again under the newer rules.
     Stale,
     /// It cannot answer, or its machine says that it is not there.
@@ -65,6 +68,8 @@ pub enum Effect {
         to: NodeId,
         /// What was read.
         object: Arc<Object>,
+        /// How much that is: comes back with the answer.
+        round: u32,
     },
     /// Begin again with a new core, under the rules of the newer epoch.
     Refresh,
@@ -101,6 +106,19 @@ enum Known {
     Gone,
 }
 
+impl Known {
+    fn says_less_than(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Gone, Self::Object(_)) => true,
+            (Self::Digest(new) | Self::Object(new), Self::Object(Some(old))) => {
+                !new.as_ref().is_some_and(|new| new.includes(old))
+            }
+            (Self::Digest(_), Self::Object(None)) => true,
+            _ => false,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Owner {
     id: NodeId,
@@ -120,9 +138,13 @@ pub struct Read {
     owners: Vec<Owner>,
     /// The merge of all objects so far.
     merged: Option<Arc<Object>>,
+    /// How often that has grown.
+    round: u32,
     hedge_at_ms: u64,
     deadline_ms: u64,
     answered: bool,
+    /// Until when it stays open after the answer.
+    open_until_ms: u64,
     todo: VecDeque<Effect>,
 }
 
@@ -144,35 +166,37 @@ impl Read {
             settle,
             owners: all.into_iter().map(owner).collect(),
             merged: None,
+            round: 0,
             hedge_at_ms: now_ms + HEDGE_MS,
             deadline_ms,
             answered: false,
+            open_until_ms: 0,
             todo: VecDeque::new(),
         };
-        this.ask_object();
+        let _first = this.ask_object();
         for at in 0..this.owners.len() {
             if let Some(owner) = this.owners.get(at).filter(|owner| !owner.asked_object) {
                 this.todo.push_back(Effect::AskDigest { to: owner.id });
             }
         }
-        this.decide();
+        this.decide(now_ms);
         this
     }
 
-    /// Asks the next owner of the read for its object.
-    fn ask_object(&mut self) {
+    /// Asks the next owner of the read for its object; false where nobody is left.
+    fn ask_object(&mut self) -> bool {
         let next = self.owners.iter_mut().find(|owner| {
             let open = matches!(owner.known, Known::Nothing | Known::Digest(_));
             open && !owner.asked_object && self.read.owners.contains(&owner.id)
         });
-        if let Some(owner) = next {
-            owner.asked_object = true;
-            self.todo.push_back(Effect::AskObject { to: owner.id });
-        }
+        let Some(owner) = next else { return false };
+        owner.asked_object = true;
+        self.todo.push_back(Effect::AskObject { to: owner.id });
+        true
     }
 
     /// An owner answers.
-    pub fn handle(&mut self, from: NodeId, input: Input, _now_ms: u64) {
+    pub fn handle(&mut self, from: NodeId, input: Input, now_ms: u64) {
         let Some(at) = self.owners.iter().position(|owner| owner.id == from) else { return };
         let known = match input {
             Input::Digest(context) => Known::Digest(context),
@@ -181,7 +205,9 @@ impl Read {
                 self.take(object);
                 Known::Object(context)
             }
-            Input::Held => Known::Object(self.owners.get(at).and_then(|owner| owner.written_back.clone())),
+            // Of less than what was sent last it says too little.
+            Input::Held { round } if round != self.round => return,
+            Input::Held { .. } => Known::Object(self.owners.get(at).and_then(|owner| owner.written_back.clone())),
             Input::Stale if self.answered => Known::Gone,
             Input::Stale => {
                 self.answered = true;
@@ -191,21 +217,23 @@ impl Read {
             Input::Refused => Known::Gone,
         };
         if let Some(owner) = self.owners.get_mut(at) {
-            let loses = matches!((&owner.known, &known), (Known::Object(_), Known::Digest(_)));
-            if !loses {
+            // What an owner has said it holds it still does, whatever an older answer says.
+            if !known.says_less_than(&owner.known) {
                 owner.known = known;
             }
         }
-        self.decide();
+        self.decide(now_ms);
     }
 
     fn take(&mut self, object: Option<Arc<Object>>) {
         let Some(object) = object else { return };
-        self.merged = Some(match self.merged.take() {
+        let grown = match &self.merged {
             None => object,
-            Some(merged) if merged.context.includes(&object.context) => merged,
-            Some(merged) => Arc::new(merge(&merged, &object, self.kind)),
-        });
+            Some(merged) if merged.context.includes(&object.context) => return,
+            Some(merged) => Arc::new(merge(merged, &object, self.kind)),
+        };
+        self.merged = Some(grown);
+        self.round += 1;
     }
 
     /// The owners of the read that have answered.
@@ -214,7 +242,7 @@ impl Read {
         self.owners.iter().filter(said).filter(|owner| self.read.owners.contains(&owner.id))
     }
 
-    fn decide(&mut self) {
+    fn decide(&mut self, now_ms: u64) {
         if self.answered {
             return self.repair();
         }
@@ -224,7 +252,7 @@ impl Read {
             let open = self.owners.iter().filter(|owner| owner.known == Known::Nothing);
             let open = open.filter(|owner| self.read.owners.contains(&owner.id)).count();
             if answered + open < need {
-                self.answer(Answer::NoQuorum { answered, need });
+                self.answer(Answer::NoQuorum { answered, need }, now_ms);
             }
             return;
         }
@@ -233,13 +261,13 @@ impl Read {
         }
         let holders = self.holders();
         if Mutant::NoWriteBack.is_on() || self.settle.iter().all(|rule| rule.is_met(&holders, 0)) {
-            self.answer(Answer::Found(self.merged.clone()));
+            self.answer(Answer::Found(self.merged.clone()), now_ms);
             return self.repair();
         }
         let silent: Vec<_> =
             self.owners.iter().filter(|owner| owner.known == Known::Gone).map(|owner| owner.id).collect();
         if !self.settle.iter().all(|rule| rule.can_be_met(&silent)) {
-            return self.answer(Answer::NotSettled);
+            return self.answer(Answer::NotSettled, now_ms);
         }
         self.write_back(|_| true);
     }
@@ -280,7 +308,7 @@ impl Read {
             let sent = owner.written_back.as_ref() == Some(&merged.context);
             if !sent && owner.known != Known::Gone && !holders.contains(&owner.id) && whom(owner) {
                 owner.written_back = Some(merged.context.clone());
-                self.todo.push_back(Effect::WriteBack { to: owner.id, object: Arc::clone(merged) });
+                self.todo.push_back(Effect::WriteBack { to: owner.id, object: Arc::clone(merged), round: self.round });
             }
         }
     }
@@ -290,8 +318,9 @@ impl Read {
         self.write_back(|owner| matches!(owner.known, Known::Digest(_) | Known::Object(_)));
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn answer(&mut self, answer: Answer, now_ms: u64) {
         self.answered = true;
+        self.open_until_ms = now_ms + LINGER_MS;
         self.todo.push_back(Effect::Answer(answer));
     }
 
@@ -306,23 +335,22 @@ impl Read {
         if self.is_done() {
             return None;
         }
-        Some(if self.answered { self.deadline_ms + LINGER_MS } else { self.deadline_ms.min(self.hedge_at_ms) })
+        Some(if self.answered { self.open_until_ms } else { self.deadline_ms.min(self.hedge_at_ms) })
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now_ms: u64) {
         if !self.answered && now_ms >= self.hedge_at_ms {
-            self.hedge_at_ms = now_ms + HEDGE_MS;
-            if now_ms < self.deadline_ms && !self.answered_by().any(|owner| matches!(owner.known, Known::Object(_))) {
-                self.ask_object();
-            }
+            let has_object = self.answered_by().any(|owner| matches!(owner.known, Known::Object(_)));
+            let more = now_ms < self.deadline_ms && !has_object && self.ask_object();
+            self.hedge_at_ms = if more { now_ms + HEDGE_MS } else { u64::MAX };
         }
         if !self.answered && now_ms >= self.deadline_ms {
             let (answered, need) = (self.answered_by().count(), self.read.need);
             let why = if answered < need { Answer::NoQuorum { answered, need } } else { Answer::NotSettled };
-            self.answer(why);
+            self.answer(why, now_ms);
         }
-        if now_ms >= self.deadline_ms + LINGER_MS {
+        if self.answered && now_ms >= self.open_until_ms {
             for owner in self.owners.iter_mut().filter(|owner| owner.known == Known::Nothing) {
                 owner.known = Known::Gone;
             }

@@ -29,6 +29,8 @@ const SILENT_MS: u64 = 1_000;
 pub enum Input {
     /// It is merged and durable there. In an `lww` bucket this write or another stands there now.
     Held {
+        /// Of the [`Effect::Send`] that it answers; [`Write::round`] for the own journal.
+        round: u32,
         /// What stands there, where that matters.
         top: Option<(Stamp, Dot)>,
     },
@@ -47,6 +49,8 @@ pub enum Effect {
         to: NodeId,
         /// The whole object with the write in it.
         object: Arc<Object>,
+        /// Which minting this is: comes back with the answer.
+        round: u32,
     },
     /// Mint it again above this stamp, and call [`Write::resend`].
     Remint {
@@ -97,6 +101,8 @@ pub struct Write {
     object: Arc<Object>,
     /// The write, where an owner may say that another one stands there.
     wins: Option<(Stamp, Dot)>,
+    /// How often it was minted again: what was said of an earlier minting says nothing of this one.
+    round: u32,
     /// A higher stamp that was met.
     above: Option<Stamp>,
     /// Owners that hold it.
@@ -127,6 +133,7 @@ impl Write {
             rules,
             object,
             wins,
+            round: 0,
             above: None,
             held: Vec::new(),
             asked: Vec::new(),
@@ -147,14 +154,15 @@ impl Write {
         let held = &self.held;
         self.asked = owners.into_iter().filter(|owner| !held.contains(owner)).collect();
         for to in self.asked.iter().filter(|to| **to != self.me) {
-            self.todo.push_back(Effect::Send { to: *to, object: Arc::clone(&self.object) });
+            self.todo.push_back(Effect::Send { to: *to, object: Arc::clone(&self.object), round: self.round });
         }
     }
 
     /// An owner answers; this node itself does so when its own journal is durable.
     pub fn handle(&mut self, from: NodeId, input: Input, _now_ms: u64) {
         match input {
-            Input::Held { top } => {
+            Input::Held { round, .. } if round != self.round => return,
+            Input::Held { top, .. } => {
                 match self.standing(from, top) {
                     Standing::Here if !self.held.contains(&from) => self.held.push(from),
                     Standing::Here => {}
@@ -166,7 +174,8 @@ impl Write {
             }
             Input::Stale => {
                 self.stale = true;
-                self.asked.retain(|asked| *asked != from);
+                // After the answer nobody asks it again: it is told later.
+                if self.answered { self.miss(from) } else { self.asked.retain(|asked| *asked != from) }
             }
             Input::Refused => self.miss(from),
         }
@@ -225,17 +234,30 @@ impl Write {
     pub fn resend(&mut self, object: Arc<Object>, wins: (Stamp, Dot), now_ms: u64) {
         self.object = object;
         self.wins = Some(wins);
+        self.round += 1;
         self.above = None;
         self.held.clear();
         self.send(now_ms);
     }
 
-    /// The rules of a newer epoch. Whoever holds it already still does.
+    /// The rules of a newer epoch. Of those that held it only this node still does for sure: another may have lost its
+    /// disk in between, which is an epoch too. So the others are asked once more.
     pub fn restart(&mut self, rules: Vec<Quorum>, now_ms: u64) {
+        if self.answered {
+            return;
+        }
         self.rules = rules;
         self.stale = false;
+        let me = self.me;
+        self.held.retain(|owner| *owner == me);
         self.send(now_ms);
         self.decide();
+    }
+
+    /// The present minting, for the own journal's answer.
+    #[must_use]
+    pub fn round(&self) -> u32 {
+        self.round
     }
 
     /// What is sent.
@@ -269,7 +291,9 @@ impl Write {
             self.silent_at_ms = now_ms + SILENT_MS;
         }
         if !self.answered && now_ms >= self.deadline_ms {
-            self.asked.retain(|asked| *asked == self.me);
+            for owner in self.asked.clone() {
+                self.miss(owner);
+            }
             self.answer(Answer::Unknown { acked_by: self.held.clone() });
         }
         self.decide();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::id::Incarnation;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
-use crate::base::limits::OPERATION_BUDGET;
+use crate::base::limits::MEMORY_GRACE;
 use crate::control::Change;
 use crate::control::View;
 use crate::disk::Disk;
@@ -22,6 +22,7 @@ use crate::io::node_of;
 use crate::net::Host;
 use crate::proto::causal::Actor;
 use crate::proto::mutant::Mutant;
+use crate::proto::object::Memory;
 use crate::proto::ring::layout::Slot;
 use crate::queue::Us;
 use crate::wire::Ask;
@@ -52,11 +53,15 @@ pub enum Then {
         job: u64,
         /// The key.
         place: Place,
+        /// The number that it gave.
+        round: u32,
     },
     /// The own copy of a write counts.
     OwnHeld {
         /// The job.
         job: u64,
+        /// Which minting it was.
+        round: u32,
     },
     /// An object of a slot on its way is stored.
     Pulled {
@@ -186,10 +191,10 @@ impl Node {
         self.steady_at_start_ms + (io.now_ms() - self.started_ms)
     }
 
-    /// What is remembered until then is forgotten; nothing, while the process has not lived for as long as anything is.
-    fn forget_ms(&self, io: &Io) -> u64 {
-        let kept = OPERATION_BUDGET.as_millis() as u64;
-        if io.now_ms() - self.started_ms < kept { 0 } else { self.steady_ms(io) }
+    /// Which operations are remembered.
+    fn memory(&self, io: &Io) -> Memory {
+        let just_begun = io.now_ms() - self.started_ms < MEMORY_GRACE.as_millis() as u64;
+        Memory { now_ms: self.steady_ms(io), just_begun }
     }
 
     /// Whether the process is still there for one more effect.
@@ -257,8 +262,8 @@ impl Node {
 
     fn durable(&mut self, io: &mut Io, then: Then) {
         match then {
-            Then::Held { to, job, place } => self.tell_held(io, to, job, place),
-            Then::OwnHeld { job } => self.own_held(io, job),
+            Then::Held { to, job, place, round } => self.tell_held(io, to, job, place, round),
+            Then::OwnHeld { job, round } => self.own_held(io, job, round),
             Then::Pulled { partition, question } => self.pulled(io, partition, question),
         }
     }
@@ -278,6 +283,7 @@ impl Node {
         if index > self.view && index < io.log.len() {
             self.view = index;
             self.adopt(io);
+            self.refresh_writes(io);
         }
     }
 
@@ -293,7 +299,7 @@ impl Node {
     pub fn word(&mut self, io: &mut Io, word: Word) {
         match word {
             Word::Ask { from, job, epoch, view, steady_ms, mut ask } => {
-                if let Ask::Merge(_, object) = &mut ask {
+                if let Ask::Merge(_, object, _) = &mut ask {
                     Arc::make_mut(object).rebase(steady_ms, self.steady_ms(io));
                 }
                 // A question from the future brings the layout that it speaks of.

@@ -31,8 +31,8 @@ pub struct Wanted {
 /// A question of one node to another.
 #[derive(Debug, Clone)]
 pub enum Ask {
-    /// Merge this into what you hold.
-    Merge(Place, Arc<Object>),
+    /// Merge this into what you hold; the number comes back with the answer.
+    Merge(Place, Arc<Object>, u32),
     /// What do you hold, in short?
     Digest(Place),
     /// What do you hold?
@@ -73,7 +73,7 @@ pub enum Ended {
 #[derive(Debug, Clone)]
 pub enum Tell {
     /// Merged and durable; in an lww bucket this is what stands there now.
-    Held(Option<(Stamp, Dot)>),
+    Held(Option<(Stamp, Dot)>, u32),
     /// In short.
     Digest(Option<(Context, Option<(Stamp, Dot)>)>),
     /// What is held.

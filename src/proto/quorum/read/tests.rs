@@ -1,3 +1,5 @@
+//! The decisions of a read, one by one.
+
 use std::sync::Arc;
 
 use super::Answer;
@@ -73,7 +75,7 @@ fn one_owner_is_asked_for_the_object_the_others_in_short_and_r_that_agree_are_en
     assert_eq!(effects(&mut read), [found(&value)]);
     // Whoever is behind is brought up to date afterwards.
     read.handle(NodeId(2), Input::Digest(None), 3);
-    assert_eq!(effects(&mut read), [Effect::WriteBack { to: NodeId(2), object: value }]);
+    assert_eq!(effects(&mut read), [Effect::WriteBack { to: NodeId(2), object: value, round: 1 }]);
     assert!(read.is_done());
 }
 
@@ -94,9 +96,9 @@ fn a_value_that_only_one_owner_has_is_written_back_before_it_is_told() {
     read.handle(NodeId(2), digest(&value), 1);
     assert_eq!(effects(&mut read), [Effect::AskObject { to: NodeId(2) }]);
     read.handle(NodeId(2), object(&value), 2);
-    let back = |to| Effect::WriteBack { to: NodeId(to), object: Arc::clone(&value) };
+    let back = |to| Effect::WriteBack { to: NodeId(to), object: Arc::clone(&value), round: 1 };
     assert_eq!(effects(&mut read), [back(1), back(3)]);
-    read.handle(NodeId(1), Input::Held, 3);
+    read.handle(NodeId(1), Input::Held { round: 1 }, 3);
     assert_eq!(effects(&mut read), [found(&value)]);
 }
 
@@ -110,8 +112,14 @@ fn concurrent_values_are_merged_and_settled_together() {
     read.handle(NodeId(2), object(&two), 2);
     let sent = effects(&mut read);
     assert_eq!(sent.len(), 3, "nobody has both: {sent:?}");
-    read.handle(NodeId(3), Input::Held, 3);
-    read.handle(NodeId(1), Input::Held, 3);
+    // That they hold the one value says nothing of both.
+    read.handle(NodeId(3), Input::Held { round: 1 }, 3);
+    read.handle(NodeId(1), Input::Held { round: 1 }, 3);
+    assert_eq!(effects(&mut read), []);
+    read.handle(NodeId(3), Input::Held { round: 2 }, 3);
+    read.handle(NodeId(1), Input::Held { round: 2 }, 3);
+    // An older answer that comes late takes nothing back.
+    read.handle(NodeId(1), digest(&one), 3);
     let last = effects(&mut read);
     let Some(Effect::Answer(Answer::Found(Some(both)))) = last.first() else { panic!("{last:?}") };
     assert_eq!(both.siblings.len(), 2);
@@ -127,7 +135,7 @@ fn while_owners_change_a_value_is_told_only_when_the_next_list_has_it_too() {
     let sent = effects(&mut read);
     assert!(!sent.contains(&found(&value)), "two of the old list agree, but no read of the next one would see it");
     read.handle(NodeId(4), digest(&value), 2);
-    read.handle(NodeId(5), Input::Held, 2);
+    read.handle(NodeId(5), Input::Held { round: 1 }, 2);
     assert_eq!(effects(&mut read), [found(&value)]);
 }
 
@@ -162,7 +170,7 @@ fn too_few_owners_and_a_value_that_cannot_be_settled_are_said_honestly() {
     read.handle(NodeId(3), Input::Refused, 1);
     read.handle(NodeId(1), object(&value), 1);
     read.handle(NodeId(2), Input::Digest(None), 1);
-    assert_eq!(effects(&mut read), [Effect::WriteBack { to: NodeId(2), object: Arc::clone(&value) }]);
+    assert_eq!(effects(&mut read), [Effect::WriteBack { to: NodeId(2), object: Arc::clone(&value), round: 1 }]);
     read.handle_timeout(DEADLINE);
     assert_eq!(effects(&mut read), [Effect::Answer(Answer::NotSettled)]);
 }

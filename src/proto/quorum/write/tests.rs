@@ -1,3 +1,5 @@
+//! The decisions of a write, one by one, and that no order of answers acks too early.
+
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -44,7 +46,7 @@ fn asked(effects: &[Effect]) -> Vec<u64> {
     effects.iter().filter_map(to).collect()
 }
 
-const HELD: Input = Input::Held { top: None };
+const HELD: Input = Input::Held { round: 0, top: None };
 
 #[test]
 fn everyone_is_asked_at_once_and_w_of_them_are_enough() {
@@ -109,23 +111,60 @@ fn a_stale_write_begins_again_under_the_newer_rules_and_keeps_what_is_held() {
 }
 
 #[test]
+fn an_owner_that_held_it_in_an_older_epoch_is_asked_again() {
+    let mut write = begun(vec![rule(1..=3, 2)], None);
+    let _asked = effects(&mut write);
+    write.handle(NodeId(3), HELD, 1);
+    write.handle(NodeId(2), Input::Stale, 1);
+    let _refresh = effects(&mut write);
+    // The newer epoch may be that of the third, which has lost its disk.
+    write.restart(vec![rule(1..=3, 2)], 2);
+    assert_eq!(asked(&effects(&mut write)), [2, 3]);
+    write.handle(NodeId(1), HELD, 3);
+    assert_eq!(effects(&mut write), [], "this node alone");
+}
+
+#[test]
+fn whoever_was_asked_and_does_not_hold_it_gets_a_hint() {
+    // Stale after the answer, and asked again shortly before the deadline.
+    let mut write = begun(vec![rule(1..=3, 2)], None);
+    let _asked = effects(&mut write);
+    write.handle(NodeId(1), HELD, 1);
+    write.handle(NodeId(2), HELD, 1);
+    let _answered = effects(&mut write);
+    write.handle(NodeId(3), Input::Stale, 2);
+    assert_eq!(effects(&mut write), [Effect::Hint { to: NodeId(3) }]);
+    let mut write = begun(vec![rule(1..=3, 3)], None);
+    let _asked = effects(&mut write);
+    write.handle(NodeId(3), Input::Stale, DEADLINE - 1);
+    let _refresh = effects(&mut write);
+    write.restart(vec![rule(1..=3, 3)], DEADLINE - 1);
+    let _asked = effects(&mut write);
+    write.handle_timeout(DEADLINE);
+    let hints = effects(&mut write).into_iter().filter(|effect| matches!(effect, Effect::Hint { .. })).count();
+    assert_eq!(hints, 2);
+}
+
+#[test]
 fn an_lww_write_that_meets_a_higher_stamp_is_minted_above_it_before_anybody_is_told() {
     let (low, high) = ((Stamp(5), dot(1, 1)), (Stamp(9), dot(2, 4)));
     let mut write = begun(vec![rule(1..=3, 2)], Some(low));
     let _asked = effects(&mut write);
-    write.handle(NodeId(1), Input::Held { top: Some(low) }, 1);
-    write.handle(NodeId(2), Input::Held { top: Some(high) }, 1);
+    write.handle(NodeId(2), Input::Held { round: 0, top: Some(high) }, 1);
     assert_eq!(effects(&mut write), [Effect::Remint { above: Stamp(9) }]);
     let again = (Stamp(10), dot(1, 2));
     write.resend(Arc::new(Object::default()), again, 2);
     assert_eq!(asked(&effects(&mut write)), [2, 3], "all of them once more");
     // An answer to what was sent before says nothing of what was sent now.
-    write.handle(NodeId(3), Input::Held { top: Some(low) }, 3);
-    write.handle(NodeId(1), Input::Held { top: Some(again) }, 3);
+    write.handle(NodeId(3), Input::Held { round: 0, top: Some(low) }, 3);
+    write.handle(NodeId(1), Input::Held { round: 0, top: None }, 3);
+    write.handle(NodeId(2), Input::Held { round: 1, top: Some(again) }, 3);
+    assert_eq!(effects(&mut write), [], "the own journal has synced the first minting only");
+    write.handle(NodeId(2), Input::Held { round: 1, top: Some(again) }, 3);
     assert_eq!(effects(&mut write), []);
     // What this owner minted later stands above it, and came later.
-    write.handle(NodeId(3), Input::Held { top: Some((Stamp(11), dot(1, 3))) }, 4);
-    assert_eq!(effects(&mut write), [Effect::Answer(Answer::Ok { acked_by: nodes([1, 3]) })]);
+    write.handle(NodeId(3), Input::Held { round: 1, top: Some((Stamp(11), dot(1, 3))) }, 4);
+    assert_eq!(effects(&mut write), [Effect::Answer(Answer::Ok { acked_by: nodes([2, 3]) })]);
 }
 
 #[test]

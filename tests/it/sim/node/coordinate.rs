@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::base::limits::KEYED_OP_TTL;
 use crate::base::limits::OPERATION_BUDGET;
 use crate::check::body_of;
 use crate::control::View;
@@ -114,6 +115,8 @@ pub enum Work {
     Question {
         /// Which.
         partition: PartitionId,
+        /// Its number there.
+        question: u64,
     },
 }
 
@@ -216,7 +219,8 @@ impl Node {
         } else {
             Action::Put { content_type: String::new(), body: body_of(wanted.op), ttl_ms: None }
         };
-        let budget = u64::try_from(OPERATION_BUDGET.as_millis()).unwrap_or(u64::MAX);
+        let kept = if wanted.keyed { KEYED_OP_TTL } else { OPERATION_BUDGET };
+        let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         Update {
             kind: view.buckets[io.bucket_of[usize::from(wanted.place)]].kind,
             action,
@@ -224,14 +228,14 @@ impl Node {
             condition: Condition::None,
             op: wanted.op,
             keyed: wanted.keyed,
-            op_until_ms: self.steady_ms(io) + budget,
+            op_until_ms: self.steady_ms(io) + kept,
         }
     }
 
     fn next_mint(&self, io: &Io, place: Place) -> Mint {
         let partition = io.partition_of[usize::from(place)];
         let counter = self.minted.get(&partition).copied().unwrap_or(0) + 1;
-        Mint { actor: self.actor, counter, now_ms: self.wall_ms(io), forget_ms: self.forget_ms(io) }
+        Mint { actor: self.actor, counter, now_ms: self.wall_ms(io), memory: self.memory(io) }
     }
 
     /// The serial owner of a partition: read, decide, hand to the journal, all at once.
@@ -265,7 +269,7 @@ impl Node {
         if fresh {
             self.count(io, wanted, mint);
         }
-        self.submit(io, record, Some(Then::OwnHeld { job: id }));
+        self.submit(io, record, Some(Then::OwnHeld { job: id, round: 0 }));
         self.drive(io, id);
     }
 
@@ -279,8 +283,8 @@ impl Node {
     }
 
     /// The own copy of a write is durable.
-    pub(super) fn own_held(&mut self, io: &mut Io, job: u64) {
-        self.feed(io, job, self.id, &Tell::Held(None));
+    pub(super) fn own_held(&mut self, io: &mut Io, job: u64, round: u32) {
+        self.feed(io, job, self.id, &Tell::Held(None, round));
     }
 
     /// A device wants to read.
@@ -308,15 +312,15 @@ impl Node {
     /// An answer of an owner.
     pub(super) fn told(&mut self, io: &mut Io, from: NodeId, job: u64, tell: Tell) {
         match self.jobs.get(&job).map(|job| &job.work) {
-            Some(Work::Question { partition }) => {
-                let partition = *partition;
+            Some(Work::Question { partition, question }) => {
+                let (partition, question) = (*partition, *question);
                 self.jobs.remove(&job);
-                self.told_of_slot(io, from, job, partition, tell);
+                self.told_of_slot(io, question, partition, tell);
             }
             Some(Work::Hint { to, place }) => {
                 let (to, place) = (*to, *place);
                 self.jobs.remove(&job);
-                if matches!(tell, Tell::Held(_)) {
+                if matches!(tell, Tell::Held(..)) {
                     self.submit(io, Record::HintDone(to, place), None);
                 }
             }
@@ -336,13 +340,13 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         match &mut job.work {
             Work::Write { core, .. } => match tell {
-                Tell::Held(top) => core.handle(from, write::Input::Held { top: *top }, now_ms),
+                Tell::Held(top, round) => core.handle(from, write::Input::Held { round: *round, top: *top }, now_ms),
                 Tell::Refused(Why::Stale) => core.handle(from, write::Input::Stale, now_ms),
                 Tell::Refused(_) => core.handle(from, write::Input::Refused, now_ms),
                 _ => {}
             },
             Work::Read { core, .. } => match tell {
-                Tell::Held(_) => core.handle(from, read::Input::Held, now_ms),
+                Tell::Held(_, round) => core.handle(from, read::Input::Held { round: *round }, now_ms),
                 Tell::Digest(digest) => {
                     let context = digest.as_ref().map(|(context, _)| context.clone());
                     core.handle(from, read::Input::Digest(context), now_ms);
@@ -418,7 +422,7 @@ impl Node {
         let Some(job) = self.jobs.get(&id) else { return };
         let (epoch, reply) = (job.epoch, job.reply.clone());
         match effect {
-            write::Effect::Send { to, object } => self.ask(io, to, id, epoch, Ask::Merge(place, object)),
+            write::Effect::Send { to, object, round } => self.ask(io, to, id, epoch, Ask::Merge(place, object, round)),
             write::Effect::Hint { to } => self.submit(io, Record::Hint(to, place), None),
             write::Effect::Remint { above } => self.remint(io, id, place, above),
             write::Effect::Refresh => self.refresh_write(io, id, place),
@@ -458,10 +462,28 @@ impl Node {
         self.count(io, &wanted, mint);
         let dot = Dot { actor: mint.actor, counter: mint.counter };
         let object = Arc::new(object);
+        let mut round = 0;
         if let Some(Work::Write { core, .. }) = self.jobs.get_mut(&id).map(|job| &mut job.work) {
             core.resend(Arc::clone(&object), (stamp, dot), io.now_ms());
+            round = core.round();
         }
-        self.submit(io, Record::Object(place, object), Some(Then::OwnHeld { job: id }));
+        self.submit(io, Record::Object(place, object), Some(Then::OwnHeld { job: id, round }));
+    }
+
+    /// Writes under way that speak of an older epoch than this node knows now begin again.
+    pub(super) fn refresh_writes(&mut self, io: &mut Io) {
+        let view = self.view(io);
+        let stale = self.jobs.iter().filter_map(|(id, job)| match &job.work {
+            Work::Write { place, .. } => {
+                let slot = Self::slot(&view, io.partition_of[usize::from(*place)]);
+                (slot.epoch != job.epoch).then_some((*id, *place))
+            }
+            _ => None,
+        });
+        for (id, place) in stale.collect::<Vec<_>>() {
+            self.refresh_write(io, id, place);
+            self.drive(io, id);
+        }
     }
 
     /// The rules of the newest epoch that this node knows.
@@ -484,7 +506,9 @@ impl Node {
         match effect {
             read::Effect::AskObject { to } => self.ask(io, to, id, epoch, Ask::Object(place)),
             read::Effect::AskDigest { to } => self.ask(io, to, id, epoch, Ask::Digest(place)),
-            read::Effect::WriteBack { to, object } => self.ask(io, to, id, epoch, Ask::Merge(place, object)),
+            read::Effect::WriteBack { to, object, round } => {
+                self.ask(io, to, id, epoch, Ask::Merge(place, object, round));
+            }
             read::Effect::Refresh => {
                 let deadline = job.timeout().map_or(0, |ms| ms.saturating_mul(1000));
                 self.jobs.remove(&id);
@@ -549,6 +573,6 @@ impl Node {
         };
         let epoch = slot.epoch;
         let job = self.new_job(io, Job::new(Work::Hint { to, place }));
-        self.ask(io, to, job, epoch, Ask::Merge(place, object));
+        self.ask(io, to, job, epoch, Ask::Merge(place, object, 0));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
 use crate::control::View;
 use crate::disk::Place;
@@ -25,8 +24,6 @@ use crate::wire::Tell;
 pub struct Pulling {
     sources: Sources,
     pull: Pull<Place>,
-    /// The job of the question whose answer counts.
-    question: u64,
 }
 
 /// The slots on their way.
@@ -53,7 +50,7 @@ impl Node {
             }
             let from = self.nearest(io, sources.from());
             let pull = Pull::new(self.id, from, slot.now.is_synced(self.id));
-            self.pulls.insert(partition, Pulling { sources, pull, question: 0 });
+            self.pulls.insert(partition, Pulling { sources, pull });
             if !self.see_whether_enough(io, partition) {
                 self.pull_on(io, partition, |pull, now_ms| pull.go_on(now_ms));
             }
@@ -69,10 +66,10 @@ impl Node {
             && let Some(effect) = pulling.pull.poll_effect()
         {
             let epoch = pulling.sources.epoch;
-            let (from, ask) = match effect {
-                Effect::AskObjects { from, after } => (from, Ask::PageOfObjects(partition, after)),
-                Effect::AskDigests { from, after } => (from, Ask::PageOfDigests(partition, after)),
-                Effect::AskThese { from, places } => (from, Ask::These(partition, places)),
+            let (from, question, ask) = match effect {
+                Effect::AskObjects { from, question, after } => (from, question, Ask::PageOfObjects(partition, after)),
+                Effect::AskDigests { from, question, after } => (from, question, Ask::PageOfDigests(partition, after)),
+                Effect::AskThese { from, question, places } => (from, question, Ask::These(partition, places)),
                 Effect::Merged { .. } => {
                     if !self.see_whether_enough(io, partition)
                         && let Some(pulling) = self.pulls.get_mut(&partition)
@@ -82,10 +79,7 @@ impl Node {
                     continue;
                 }
             };
-            let job = self.new_job(io, Job::new(Work::Question { partition }));
-            if let Some(pulling) = self.pulls.get_mut(&partition) {
-                pulling.question = job;
-            }
+            let job = self.new_job(io, Job::new(Work::Question { partition, question }));
             self.ask(io, from, job, epoch, ask);
         }
     }
@@ -103,18 +97,15 @@ impl Node {
     }
 
     /// An answer to a question about a slot.
-    pub(super) fn told_of_slot(&mut self, io: &mut Io, from: NodeId, job: u64, partition: PartitionId, tell: Tell) {
-        if self.pulls.get(&partition).is_none_or(|pulling| pulling.question != job) {
-            return;
-        }
+    pub(super) fn told_of_slot(&mut self, io: &mut Io, question: u64, partition: PartitionId, tell: Tell) {
         match tell {
             Tell::Objects(objects, more) => {
                 let (count, last) = (objects.len(), objects.last().map(|(place, _)| *place));
-                self.pull_on(io, partition, |pull, now_ms| pull.objects(from, count, last, more, now_ms));
+                self.pull_on(io, partition, |pull, now_ms| pull.objects(question, count, last, more, now_ms));
                 let view = self.view(io);
                 for (place, object) in objects {
                     let kind = view.buckets[io.bucket_of[usize::from(place)]].kind;
-                    self.merge_for(io, place, &object, kind, Then::Pulled { partition, question: job });
+                    self.merge_for(io, place, &object, kind, Then::Pulled { partition, question });
                 }
             }
             Tell::Digests(digests, more) => {
@@ -123,17 +114,15 @@ impl Node {
                     |place: Place| self.disk.durable.objects[usize::from(place)].as_deref().map(Object::fingerprint);
                 let differs = |(place, theirs): &(Place, u64)| mine(*place) != Some(*theirs);
                 let differing = digests.iter().filter(|digest| differs(digest)).map(|(place, _)| *place).collect();
-                self.pull_on(io, partition, |pull, now_ms| pull.digests(from, differing, last, more, now_ms));
+                self.pull_on(io, partition, |pull, now_ms| pull.digests(question, differing, last, more, now_ms));
             }
-            _ => self.pull_on(io, partition, |pull, now_ms| pull.refused(from, now_ms)),
+            _ => self.pull_on(io, partition, |pull, now_ms| pull.refused(question, now_ms)),
         }
     }
 
     /// An object of a slot is stored.
     pub(super) fn pulled(&mut self, io: &mut Io, partition: PartitionId, question: u64) {
-        if self.pulls.get(&partition).is_some_and(|pulling| pulling.question == question) {
-            self.pull_on(io, partition, Pull::stored);
-        }
+        self.pull_on(io, partition, |pull, now_ms| pull.stored(question, now_ms));
     }
 
     /// Removes what this node has no business with any more.

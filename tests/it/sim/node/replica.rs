@@ -33,9 +33,9 @@ impl Node {
             return self.tell(io, from, job, Tell::Refused(Why::Stale));
         }
         match ask {
-            Ask::Merge(place, object) => {
+            Ask::Merge(place, object, round) => {
                 let kind = view.buckets[io.bucket_of[usize::from(place)]].kind;
-                self.merge_for(io, place, &object, kind, Then::Held { to: from, job, place });
+                self.merge_for(io, place, &object, kind, Then::Held { to: from, job, place, round });
             }
             Ask::Digest(place) => {
                 let object = self.disk.durable.objects[usize::from(place)].as_ref();
@@ -72,10 +72,10 @@ impl Node {
             Record::Object(place, Arc::new(merged))
         };
         if Mutant::SkipTheFsync.is_on()
-            && let Then::Held { to, job, place } = then
+            && let Then::Held { to, job, place, round } = then
         {
             self.submit(io, record, None);
-            return self.tell_held(io, to, job, place);
+            return self.tell_held(io, to, job, place, round);
         }
         self.submit(io, record, Some(then));
     }
@@ -90,9 +90,9 @@ impl Node {
     }
 
     /// What was asked to be merged is durable.
-    pub(super) fn tell_held(&mut self, io: &mut Io, to: NodeId, job: u64, place: Place) {
+    pub(super) fn tell_held(&mut self, io: &mut Io, to: NodeId, job: u64, place: Place, round: u32) {
         let top = self.top(io, place);
-        self.tell(io, to, job, Tell::Held(top));
+        self.tell(io, to, job, Tell::Held(top, round));
     }
 
     /// What stands in an lww bucket's place.
@@ -137,7 +137,7 @@ impl Node {
 fn partition_of(io: &Io, ask: &Ask) -> PartitionId {
     let of = |place: Place| io.partition_of[usize::from(place)];
     match ask {
-        Ask::Merge(place, _) | Ask::Digest(place) | Ask::Object(place) => of(*place),
+        Ask::Merge(place, _, _) | Ask::Digest(place) | Ask::Object(place) => of(*place),
         Ask::Forward(wanted, _) => of(wanted.place),
         Ask::PageOfObjects(partition, _) | Ask::PageOfDigests(partition, _) | Ask::These(partition, _) => *partition,
     }
