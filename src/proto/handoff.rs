@@ -156,7 +156,9 @@ impl<P: Clone> Pull<P> {
         self.step_on(now_ms);
     }
 
-    /// Digests came, up to `last`; `more` follow; those at `differing` are not what is here.
+    /// Digests came, up to `last`; `more` follow; those at `differing` are not what is here. That is the newest of each place,
+    /// not what is durable: a place that is being emptied is durable for a moment still. All of it is durable before the
+    /// node can say that it is synced, for that is written behind it.
     pub fn digests(&mut self, question: u64, differing: Vec<P>, last: Option<P>, more: bool, now_ms: u64) {
         let Some(copying) = self.copying.as_mut().filter(|_| question == self.question) else { return };
         if copying.step != Step::Digests {

@@ -111,7 +111,7 @@ impl Node {
             Tell::Digests(digests, more) => {
                 let last = digests.last().map(|(place, _)| *place);
                 let mine =
-                    |place: Place| self.disk.durable.objects[usize::from(place)].as_deref().map(Object::fingerprint);
+                    |place: Place| self.disk.newest.objects[usize::from(place)].as_deref().map(Object::fingerprint);
                 let differs = |(place, theirs): &(Place, u64)| mine(*place) != Some(*theirs);
                 let differing = digests.iter().filter(|digest| differs(digest)).map(|(place, _)| *place).collect();
                 self.pull_on(io, partition, |pull, now_ms| pull.digests(question, differing, last, more, now_ms));
