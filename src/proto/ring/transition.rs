@@ -381,8 +381,8 @@ impl List {
         let mut synced: Vec<_> = owners.iter().copied().filter(|&node| self.is_synced(node)).collect();
         if synced.is_empty() {
             synced.clone_from(&owners);
-            synced.sort_unstable();
         }
+        synced.sort_unstable();
         Self { since: self.since, owners, synced, struck: true }
     }
 }

@@ -297,6 +297,14 @@ impl World {
     fn command(&mut self, apply: impl FnOnce(&mut Control)) {
         let mut control = self.newest().clone();
         apply(&mut control);
+        for list in control.slot().lists() {
+            let owners: BTreeSet<_> = list.owners.iter().collect();
+            assert!(owners.len() == list.owners.len() && (1..=9).contains(&owners.len()), "{list:?}");
+            assert!(
+                list.synced.is_sorted_by(|a, b| a < b) && list.synced.iter().all(|node| owners.contains(node)),
+                "{list:?}"
+            );
+        }
         if control.layout != self.newest().layout || control.buckets != self.newest().buckets {
             self.log.push(control);
         }
@@ -398,7 +406,12 @@ impl World {
         let mut held = BTreeSet::new();
         for bucket in 0..self.newest().buckets.len() {
             for node in &self.newest().slot().now.owners {
-                held.extend(self.nodes[node].data.get(&bucket).into_iter().flatten().copied());
+                // An owner of before that is an owner again may not know it yet, and forget.
+                let Node { knows, data, .. } = &self.nodes[node];
+                let Control { layout, buckets } = &self.log[*knows];
+                if !buckets.get(bucket).is_some_and(|numbers| layout.may_forget(*node, P, *numbers)) {
+                    held.extend(data.get(&bucket).into_iter().flatten().copied());
+                }
             }
         }
         self.acked.retain(|write| held.contains(write));

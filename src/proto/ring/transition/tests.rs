@@ -209,12 +209,16 @@ fn an_owner_that_comes_late_merges_one_that_is_synced() {
     let three = [numbers(3, 2, 2)];
     let mut layout = first();
     layout.commit(plan(&layout, &[1, 2, 3]), &three).unwrap();
+    let early = layout.slot(P).sources(NodeId(3), &three);
     for id in [1, 2] {
         sync(&mut layout, id, &three);
     }
     adopt(&mut layout, &[1], &three);
     assert_eq!(phase(&layout), "Rest");
+    // What it merged before was for this list from the old one; 1 and 2 were not synced in it then.
     let late = layout.slot(P).sources(NodeId(3), &three);
+    assert_eq!((early[0].since, early[0].from_list), (late[0].since, 1));
+    assert_eq!(late[0].from_list, late[0].since);
     assert_eq!((late.len(), late[0].from()), (1, nodes(&[1, 2])));
     assert!(late[0].enough(&nodes(&[2]).into_iter().collect()) && !late[0].enough(&nodes(&[3]).into_iter().collect()));
     // A new transition: it can still join the old list, and the new one only as everybody else.
@@ -290,6 +294,27 @@ fn a_change_of_numbers_that_no_list_feels_is_done_at_once_and_holds_when_one_doe
     layout.commit(plan(&layout, &[1, 2, 3]), &[bucket]).unwrap();
     assert_eq!((phase(&layout), layout.version), ("Both", base + 2));
     assert!(layout.slot(P).target().since >= base);
+}
+
+#[test]
+fn a_list_that_old_numbers_still_hold_on_gets_no_tail_that_they_would_count() {
+    let from = numbers(5, 3, 3);
+    let mut layout = first();
+    let mut mixed = plan(&layout, &[1, 2, 3, 4, 5]);
+    mixed.lists[usize::from(P.0)] = nodes(&[1, 2, 3]);
+    layout.commit(mixed, &[from]).unwrap();
+    for _ in 0..2 {
+        for id in 1..=5 {
+            sync(&mut layout, id, &[from]);
+        }
+    }
+    assert!(layout.is_at_rest());
+    let bucket = layout.change_numbers(from, Numbers { n: 3, r: 2, w: 2 }).unwrap();
+    assert!(phase(&layout) == "Rest" && !layout.is_settled(bucket), "the others change, three owners are the same");
+    layout.commit(plan(&layout, &[1, 2, 3, 4, 5]), &[bucket]).unwrap();
+    let writes: Vec<_> =
+        layout.slot(P).writes(bucket).map(|quorum| (quorum.owners.into_owned(), quorum.need)).collect();
+    assert_eq!(writes, vec![(nodes(&[1, 2, 3]), 2); 2]);
 }
 
 #[test]
