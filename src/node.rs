@@ -112,13 +112,19 @@ impl Node {
 
     /// Notes where this node is reached; the first word counts.
     pub fn listens_at(&self, addresses: Vec<String>) {
-        let _already_known = self.0.addresses.set(addresses.iter().map(|listen| to_open(listen)).collect());
+        let _already_known = self.0.addresses.set(addresses);
     }
 
     /// Where this node is reached, as URLs; the one to show first.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
         self.0.addresses.get().cloned().unwrap_or_default()
+    }
+
+    /// The one to type into a browser: an address of this machine, where the node listens on all of them.
+    #[must_use]
+    pub fn address_to_open(&self) -> Option<String> {
+        self.addresses().first().map(|listen| to_open(listen))
     }
 
     /// No new work, please: `readyz` says 503 from now on.
@@ -145,7 +151,7 @@ impl Node {
     }
 }
 
-/// What to type into a browser: an address of this machine, where the node listens on all of them.
+/// An address of this machine in place of all of them.
 fn to_open(listen: &str) -> String {
     let mine = interfaces::addresses();
     let four = mine.iter().find(|ip| ip.is_ipv4()).map(|ip| listen.replace("//0.0.0.0:", &format!("//{ip}:")));

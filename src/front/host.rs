@@ -100,7 +100,7 @@ pub fn origin(node: &Node, parts: &Parts) -> String {
             format!("{}://{host}", if peer.is_tls() { "https" } else { "http" })
         }
         (_, Named::One(_) | Named::Nobody | Named::Unclear) => {
-            node.addresses().into_iter().next().unwrap_or_else(|| "http://127.0.0.1:7480".to_owned())
+            node.address_to_open().unwrap_or_else(|| "http://127.0.0.1:7480".to_owned())
         }
     }
 }

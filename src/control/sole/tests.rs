@@ -129,12 +129,21 @@ fn commands_go_on_while_a_snapshot_is_on_its_way_to_a_slow_disk_and_a_close_wait
     let written = fs::read(&slow).unwrap();
     let before = commands.join().unwrap();
     // It is the state of its moment, and there was no second one beside it.
-    let written = snapshot::decode(&written).unwrap();
+    let bytes = written;
+    let written = snapshot::decode(&bytes).unwrap();
     let known: u32 = written.state.buckets["a"].columns[0].split(' ').nth(1).unwrap().parse().unwrap();
-    assert_eq!(written.next_group, u64::from(known) + 4, "each command is a group, the first two are no columns");
+    // A group for each command, the first two no columns; and now and then a mark, where the journal had a rest.
+    assert!(written.next_group >= u64::from(known) + 4);
     assert!(known < 29);
     // A pipe cannot be synced: it counted for nothing, and nothing is lost.
     assert!(!dir.path().join("snapshot").exists());
+    let sole = open(dir.path());
+    assert_eq!(sole.state(), before);
+    sole.close();
+    drop(sole);
+    // Nor does it leave out or repeat what the groups behind it say.
+    fs::remove_file(&slow).unwrap();
+    fs::write(dir.path().join("snapshot"), bytes).unwrap();
     let sole = open(dir.path());
     assert_eq!(sole.state(), before);
     sole.close();

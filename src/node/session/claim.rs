@@ -68,7 +68,7 @@ impl Node {
     pub fn announce_claim(&self) {
         match self.claim_code() {
             Ok(Some(code)) => {
-                let page = self.addresses().first().map(|address| format!("{address}/")).unwrap_or_default();
+                let page = self.address_to_open().map(|address| format!("{address}/")).unwrap_or_default();
                 tracing::info!(code = code.reveal(), page, "no user is here yet: open the page and enter the code");
             }
             Ok(None) => {}

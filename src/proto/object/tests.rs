@@ -176,6 +176,24 @@ fn siblings_and_remembered_operations_are_bounded() {
 }
 
 #[test]
+fn what_an_earlier_life_noted_is_not_applied_again_and_counts_towards_no_limit() {
+    let keyed = |op: u128| Update { keyed: true, basis: Basis::Current, ..put(Kind::Siblings, "x", op) };
+    let mut object = Object::default();
+    for i in 1..=32 {
+        object = applied(Some(&object), &keyed(i.into()), mint(1, i)).0;
+    }
+    // Long after their time by the clock of the new life, which may be another one.
+    let begun = Mint { memory: Memory { now_ms: 9_000_000, just_begun: true }, ..mint(1, 33) };
+    assert!(matches!(apply(Some(&object), &keyed(7), begun), Outcome::Duplicate { .. }));
+    assert!(matches!(apply(Some(&object), &keyed(99), begun), Outcome::Applied { .. }));
+    let later = Mint { memory: Memory { now_ms: 9_000_000, just_begun: false }, ..mint(1, 33) };
+    assert!(matches!(apply(Some(&object), &keyed(7), later), Outcome::Applied { .. }));
+    // Noted while the clock was far ahead: nothing is remembered for so long.
+    let behind = Mint { memory: Memory { now_ms: 5, just_begun: false }, ..mint(1, 33) };
+    assert!(matches!(apply(Some(&object), &keyed(99), behind), Outcome::Applied { .. }));
+}
+
+#[test]
 fn the_stored_format_is_frozen() {
     // Golden: data on customers' disks. A change here needs a new version and a migration.
     let place = IndexKey::new(BucketId(1), &Key::new(b"k".to_vec()).unwrap());
