@@ -57,8 +57,14 @@ pub const PAGE_ROWS_MAX: usize = 100;
 /// like UUIDs fit; with everything around and loaded the page stays within 150 KiB.
 pub const PAGE_ROWS_BYTES_MAX: usize = 32 * 1024;
 
-/// Bytes of text that the console shows of the values of one key, all siblings together: with escapes and everything
-/// around it the page stays within 150 KiB.
+/// Bytes that the page of one key has for what depends on the key: addresses, values, editor. What every page loads and
+/// the frame of this one take about 75 KiB of the 150 KiB that a page may weigh.
+pub const PAGE_KEY_BYTES_MAX: usize = 72 * 1024;
+/// Bytes of markup around one value on that page, without its addresses.
+pub const VALUE_MARKUP_BYTES: usize = 1200;
+
+/// Bytes of text that the console shows of the values of one key, all siblings together and as they are sent: a person
+/// reads the beginning, and downloads the rest.
 pub const PREVIEW_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a value that it shows as a hex dump, which takes four times their number.
 pub const HEX_BYTES_MAX: usize = 4 * 1024;

@@ -50,18 +50,29 @@ fn answer(path: &str, headers: &HeaderMap) -> Result<Response, Refused> {
     let media_type = media_type(name).ok_or_else(absent)?;
     let file = Static::get(name).ok_or_else(absent)?;
     let version = version(&file);
-    let etag = format!("\"{version}\"");
+    let packed = Static::get(&format!("{name}.gz")).filter(|_packed| takes_gzip(headers));
+    let etag = format!("\"{version}{}\"", if packed.is_some() { "-gzip" } else { "" });
     // A page of another release may ask for a file that has changed since: it gets ours, and must not keep it.
     let caching = if asked == version { "public, max-age=31536000, immutable" } else { "no-cache" };
     let cached = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
-    let head = [(header::CACHE_CONTROL, caching), (header::ETAG, etag.as_str())];
+    let head = [(header::CACHE_CONTROL, caching), (header::ETAG, etag.as_str()), (header::VARY, "accept-encoding")];
     if cached {
         return Ok((StatusCode::NOT_MODIFIED, head).into_response());
     }
-    Ok((head, [(header::CONTENT_TYPE, media_type)], file.data).into_response())
+    let typed = [(header::CONTENT_TYPE, media_type)];
+    Ok(match packed {
+        Some(packed) => (head, typed, [(header::CONTENT_ENCODING, "gzip")], packed.data).into_response(),
+        None => (head, typed, file.data).into_response(),
+    })
 }
 
-/// What browsers get; other files of the folder are for the people who build.
+/// Whether the browser unpacks gzip. One that wants it with quality 0 has no reason to name it.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let named = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    named.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("gzip"))
+}
+
+/// What browsers get, large ones packed beside it (`.gz`, made with `gzip -9n`); other files of the folder are for the people who build.
 fn media_type(name: &str) -> Option<&'static str> {
     match name.rsplit('.').next() {
         Some("css") => Some("text/css; charset=utf-8"),

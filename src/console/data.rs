@@ -11,6 +11,7 @@ use percent_encoding::AsciiSet;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::percent_encode;
 
+use crate::base::limits::PAGE_KEY_BYTES_MAX;
 use crate::console::show;
 use crate::front::path;
 use crate::front::problem::Problem;
@@ -90,6 +91,15 @@ pub fn bucket_url(bucket: &str) -> String {
 #[must_use]
 pub fn key_url(bucket: &str, what: &str, key: &[u8]) -> String {
     format!("{}/{what}?k={}", bucket_url(bucket), escape(key))
+}
+
+/// Addresses of a key on its page that do not depend on its values.
+const ADDRESSES_OF_A_KEY: usize = 9;
+
+/// Bytes that the page of a key has for its values and an editor.
+#[must_use]
+pub fn body_bytes(bucket: &str, key: &Key) -> usize {
+    PAGE_KEY_BYTES_MAX.saturating_sub(ADDRESSES_OF_A_KEY * key_url(bucket, "delete", key.as_bytes()).len())
 }
 
 /// The bucket in an address.

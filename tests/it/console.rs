@@ -193,6 +193,19 @@ async fn assets_are_kept_for_ever_under_an_address_that_names_their_content() {
     let again = call(&browser.client, "GET", &style, &[("if-none-match", etag)], "").await;
     assert_eq!((again.status, again.body.len()), (304, 0));
     // A page of another release: ours, and not to be kept.
+    let address = "/static/x/vendor/htmx.min.js";
+    let (plain, packed) = (
+        browser.get(address).await,
+        call(&browser.client, "GET", address, &[("accept-encoding", "br, gzip")], "").await,
+    );
+    assert_eq!((plain.header("content-encoding"), packed.header("content-encoding")), (None, Some("gzip")));
+    assert_eq!((plain.header("vary"), packed.header("vary")), (Some("accept-encoding"), Some("accept-encoding")));
+    assert_ne!(plain.header("etag"), packed.header("etag"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &packed.body).unwrap();
+    let unpacked = std::process::Command::new("gzip").arg("-dc").stdin(file.reopen().unwrap()).output().unwrap();
+    assert!(unpacked.status.success() && unpacked.stdout == plain.body, "the packed file is that of another release");
+    assert_eq!(browser.get("/static/x/vendor/htmx.min.js.gz").await.status, 404);
     let other = browser.get("/static/0123456789ab/console.css").await;
     assert_eq!((other.status, other.header("cache-control")), (200, Some("no-cache")));
     for absent in

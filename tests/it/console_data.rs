@@ -475,15 +475,14 @@ async fn several_values_stand_side_by_side_until_one_is_kept_or_all_are_merged()
     for said in ["3 values", "Value 1", "Value 3", "milk", "bread", "&#60;b&#62;eggs"] {
         assert!(html.contains(said), "{said}");
     }
-    assert_eq!(Form::find(&html, "/keep?k=", 1).fields["sibling"], "1");
 
     // A fourth one comes while the page is open: nothing is replaced unseen.
     put(&client, "s", key, "text/plain", b"late").await;
-    let refused = Form::find(&html, "/keep?k=", 1).send(&client).await;
+    let refused = keep(&html, 1).send(&client).await;
     assert!(refused.status == 409 && refused.text().contains("Value 4") && refused.text().contains("late"));
     assert_eq!(stored(&client, "s", key).await.json()["siblings"].as_array().unwrap().len(), 4);
 
-    let kept = landed(&client, Form::find(refused.text(), "/keep?k=", 1).send(&client).await).await;
+    let kept = landed(&client, keep(refused.text(), 1).send(&client).await).await;
     assert!(preview(&kept) == "bread" && !kept.contains("Value 2"));
     assert_eq!(stored(&client, "s", key).await.header("content-type"), Some("text/plain"));
 
@@ -505,13 +504,64 @@ async fn several_values_stand_side_by_side_until_one_is_kept_or_all_are_merged()
     assert_eq!(call(&client, "PUT", &brief, &[], "hour").await.status, 200);
     put(&client, "s", b"brief", "text/plain", b"ever").await;
     let html = page(&client, &key_path("s", b"brief")).await;
-    let kept = landed(&client, Form::find(&html, "/keep?k=", 0).send(&client).await).await;
+    let kept = landed(&client, keep(&html, 0).send(&client).await).await;
     assert!(kept.contains("<dt>Gone</dt>"));
 
     let most: Vec<String> = (0..64).map(|number| format!("value {number} {}", "x".repeat(3000))).collect();
     diverge(&client, b"most", &most.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let html = page(&client, &key_path("s", b"most")).await;
-    assert!(html.contains("Value 64") && html.len() < 150 * 1024, "{} bytes", html.len());
+    all_values_seen(&client, key_path("s", b"most"), 64).await;
+}
+
+/// Turns the pages of a key with many values: each is shown once, and no page is too heavy.
+async fn all_values_seen(client: &Client, first: String, count: usize) {
+    let (mut seen, mut next) = (Vec::new(), Some(first));
+    while let Some(path) = next {
+        let html = page(client, &path).await;
+        let bytes = weight(client, &html).await;
+        assert!(bytes <= PAGE_BYTES_MAX, "{bytes} bytes");
+        seen.extend((1..=count).filter(|number| html.contains(&format!("aria-label=\"Value {number}\""))));
+        next = turn(&html, "next");
+    }
+    assert_eq!(seen, (1..=count).collect::<Vec<_>>());
+}
+
+/// The button that keeps one of several values.
+fn keep(html: &str, number: usize) -> Form {
+    let number = number.to_string();
+    assert!(html.contains(&format!("<button form=\"keep\" name=\"sibling\" value=\"{number}\">")), "{html}");
+    Form::find(html, "/keep?k=", 0).with("sibling", &number)
+}
+
+/// Bytes of a page with everything that it loads, as a browser asks for it.
+async fn weight(client: &Client, html: &str) -> usize {
+    let mut assets: Vec<&str> = html.split(['"', '#']).filter(|part| part.starts_with("/static/")).collect();
+    assets.sort_unstable();
+    assets.dedup();
+    let mut bytes = html.len();
+    for address in assets {
+        bytes += call(client, "GET", address, &[("accept-encoding", "gzip, deflate, br")], "").await.body.len();
+    }
+    bytes
+}
+
+/// Every byte of such a key is three in each of its addresses.
+#[tokio::test]
+async fn the_page_of_the_longest_key_is_as_light_as_any() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_node, client) = node(&dir).await;
+    let key = [0xff; 1024];
+    put(&client, "s", &key, "text/plain", &[b'<'; 1 << 20]).await;
+    for what in ["", "&view=hex", "&edit=0"] {
+        let html = page(&client, &format!("{}{what}", key_path("s", &key))).await;
+        let bytes = weight(&client, &html).await;
+        assert!(html.contains("From a program") && bytes <= PAGE_BYTES_MAX, "{bytes} bytes");
+    }
+    let many: Vec<String> = (0..63).map(|number| format!("value {number} {}", "<".repeat(3000))).collect();
+    diverge(&client, &key, &many.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    all_values_seen(&client, format!("{}&edit=7", key_path("s", &key)), 64).await;
+    let html = page(&client, &format!("{}&from=60", key_path("s", &key))).await;
+    let kept = landed(&client, keep(&html, 60).send(&client).await).await;
+    assert!(preview(&kept).starts_with("value ") && !kept.contains("Value 2"));
 }
 
 #[tokio::test]
@@ -523,7 +573,7 @@ async fn text_comes_back_from_the_editor_as_it_was() {
         let state = stored(&client, "s", b"t").await;
         if state.status == 300 {
             let html = page(&client, &key_path("s", b"t")).await;
-            landed(&client, Form::find(&html, "/keep?k=", 1).send(&client).await).await;
+            landed(&client, keep(&html, 1).send(&client).await).await;
         }
         let html = page(&client, &format!("{}&edit=0", key_path("s", b"t"))).await;
         landed(&client, Form::find(&html, "/key?k=", 0).send(&client).await).await;
@@ -645,6 +695,44 @@ fn program(dir: &Path, name: &str, words: &[&str], token: &str) -> Output {
 /// The program of a page, as a person copies it.
 fn pasted(html: &str, id: &str) -> String {
     unescape(between(html, &format!("<code id=\"{id}\">"), "</code>").unwrap_or_else(|| panic!("{id} in {html}")))
+}
+
+/// The line before a program, where the key is long.
+fn with_address(html: &str, code: &str) -> String {
+    format!("{}\n{code}", pasted(html, "key-url"))
+}
+
+/// As a person would: the line for the shell, then the program.
+#[tokio::test]
+async fn code_for_a_long_key_works_with_the_line_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, client) = node(&dir).await;
+    let token = node.token("snippets", &["device:read", "device:write"]).await;
+    let key = [&b"'\"$(touch touched)`\\\n"[..], &[0xff; 1000]].concat();
+    put(&client, "l", &key, "text/plain", b"before").await;
+    let html = page(&client, &key_path("l", &key)).await;
+    for (language, interpreter) in [
+        ("curl", ""),
+        ("python", "python3 program"),
+        ("javascript", "node --input-type=module < program"),
+        ("rust", "./program.out"),
+    ] {
+        for (what, expected) in [("read", "before"), ("write", "\"outcome\":\"ok\""), ("read", "hello")] {
+            if expected == "before" {
+                put(&client, "l", &key, "text/plain", b"before").await;
+            }
+            let code = pasted(&html, &format!("{language}-{what}"));
+            std::fs::write(dir.path().join("program"), &code).unwrap();
+            if language == "rust" {
+                let words = ["--edition=2021", "-Dwarnings", "-o", "program.out", "program"];
+                let built = program(dir.path(), "rustc", &words, &token);
+                assert!(built.status.success(), "{built:?}");
+            }
+            let script = with_address(&html, if language == "curl" { &code } else { interpreter });
+            printed(&program(dir.path(), "sh", &["-c", &script], &token), expected);
+        }
+    }
+    assert!(!dir.path().join("touched").exists(), "a shell ran what a key says");
 }
 
 fn printed(output: &Output, expected: &str) {

@@ -17,6 +17,7 @@ use crate::base::limits::KEY_BYTES_MAX;
 use crate::base::limits::VALUE_BYTES_MAX;
 use crate::console::data;
 use crate::console::data::preview;
+use crate::console::data::preview::Verbatim;
 use crate::console::data::preview::View;
 use crate::console::data::value;
 use crate::console::data::value::Asked;
@@ -105,7 +106,7 @@ impl Editor {
         };
         let Some((content_type, body, left)) = live else { return empty };
         let ttl = left.map(|seconds| format!("{}s", seconds.max(1))).unwrap_or_default();
-        match editable(&body.0) {
+        match editable(&body.0, EDIT_BYTES_MAX.min(data::body_bytes(bucket, key) / 3)) {
             Ok((text, crlf)) => Self { text, crlf, ttl, content_type: content_type.to_owned(), infers: false, ..empty },
             Err(hint) => Self { hint: Some(hint), ttl, ..empty },
         }
@@ -155,12 +156,9 @@ impl Editor {
 }
 
 /// The text of a value that comes back from a browser as it went, and whether its lines end with CR LF.
-fn editable(bytes: &[u8]) -> Result<(String, bool), &'static str> {
-    if bytes.len() > EDIT_BYTES_MAX {
-        return Err(
-            "The stored value is too long to be edited here. What you type replaces it; or download it, change \
-                    it, and write it with one of the lines below.",
-        );
+fn editable(bytes: &[u8], bytes_max: usize) -> Result<(String, bool), &'static str> {
+    if bytes.len() > bytes_max {
+        return Err(TOO_LONG);
     }
     let text = std::str::from_utf8(bytes).map_err(|_bytes| NO_TEXT)?;
     let (lines, ends) = (text.matches('\n').count(), text.matches("\r\n").count());
@@ -169,8 +167,14 @@ fn editable(bytes: &[u8]) -> Result<(String, bool), &'static str> {
     if !line_ends_survive || text.contains(unseen) {
         return Err(NO_TEXT);
     }
+    if Verbatim::weight(text) > bytes_max {
+        return Err(TOO_LONG);
+    }
     Ok((text.to_owned(), ends > 0))
 }
+
+const TOO_LONG: &str = "The stored value is too long to be edited here. What you type replaces it; or download it, \
+    change it, and write it with one of the lines below.";
 
 const NO_TEXT: &str = "The stored value is not text that a browser would leave as it is. What you type replaces it.";
 
@@ -315,6 +319,7 @@ impl Subject {
             bucket: &self.bucket,
             key: &self.key,
             view: View::Fitting,
+            from: 0,
             notice,
             editor,
         }
@@ -380,10 +385,10 @@ mod tests {
 
     #[test]
     fn only_text_that_a_browser_gives_back_unchanged_is_edited() {
-        assert_eq!(editable(b"a\nb\t"), Ok(("a\nb\t".to_owned(), false)));
-        assert_eq!(editable(b"a\r\nb\r\n"), Ok(("a\r\nb\r\n".to_owned(), true)));
-        for changed in [&b"a\rb"[..], b"a\r\nb\n", b"\0", b"\xff", b"\x1b[0m", &[b'x'; 1 << 20]] {
-            assert!(editable(changed).is_err());
+        assert_eq!(editable(b"a\nb\t", 99), Ok(("a\nb\t".to_owned(), false)));
+        assert_eq!(editable(b"a\r\nb\r\n", 99), Ok(("a\r\nb\r\n".to_owned(), true)));
+        for changed in [&b"a\rb"[..], b"a\r\nb\n", b"\0", b"\xff", b"\x1b[0m", &[b'x'; 100], &[b'<'; 30]] {
+            assert!(editable(changed, 99).is_err());
         }
     }
 

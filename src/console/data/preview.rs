@@ -1,8 +1,10 @@
 //! What of a value is shown, and how: JSON laid out, text with everything unseen escaped, a picture, or a hex dump. Pure,
 //! and bounded whatever the value is.
 
+use std::fmt;
 use std::fmt::Write as _;
 
+use askama::filters::HtmlSafe;
 use serde::de::IgnoredAny;
 
 use crate::base::limits::HEX_BYTES_MAX;
@@ -32,6 +34,16 @@ impl View {
             _ => Self::Fitting,
         }
     }
+
+    /// Its name in an address.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fitting => "fitting",
+            Self::Text => "text",
+            Self::Hex => "hex",
+        }
+    }
 }
 
 /// What is shown of a value.
@@ -40,7 +52,7 @@ pub struct Preview {
     /// In a word: `JSON`, `Text`, `PNG picture`, `Bytes`, `Empty`.
     pub name: &'static str,
     /// For a `pre`; empty for a picture.
-    pub text: String,
+    pub text: Verbatim,
     /// The value is a picture of a type that no browser executes.
     pub picture: bool,
     /// How much of it is shown, where that is not all, or what does not fit.
@@ -72,10 +84,82 @@ pub fn says_json(content_type: &str) -> bool {
     essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
 
-/// Shows at most about `bytes_max` bytes of a value.
+/// Text between two tags: only what could begin markup is escaped, as quotes could nowhere end anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verbatim(String);
+
+impl Verbatim {
+    /// Whether there is nothing to show.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn escape(letter: char) -> Option<&'static str> {
+        match letter {
+            '<' => Some("&#60;"),
+            '>' => Some("&#62;"),
+            '&' => Some("&#38;"),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a text as it is sent.
+    #[must_use]
+    pub fn weight(text: &str) -> usize {
+        text.chars().map(|letter| Self::escape(letter).map_or(letter.len_utf8(), str::len)).sum()
+    }
+
+    /// The beginning of a text that weighs at most `bytes_max`, and whether that is all of it.
+    fn beginning(mut text: String, bytes_max: usize) -> (Self, bool) {
+        let mut weight = 0;
+        let cut = text.char_indices().find_map(|(at, letter)| {
+            weight += Self::escape(letter).map_or(letter.len_utf8(), str::len);
+            (weight > bytes_max).then_some(at)
+        });
+        if let Some(at) = cut {
+            text.truncate(at);
+        }
+        (Self(text), cut.is_none())
+    }
+}
+
+impl From<&str> for Verbatim {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Display for Verbatim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|letter| match Self::escape(letter) {
+            Some(escaped) => f.write_str(escaped),
+            None => f.write_char(letter),
+        })
+    }
+}
+
+impl HtmlSafe for Verbatim {}
+
+/// Shows at most `bytes_max` bytes of a value, as they are sent.
 #[must_use]
 pub fn of(content_type: &str, bytes: &[u8], view: View, bytes_max: usize) -> Preview {
-    let plain = |name, text, note| Preview { name, text, picture: false, note };
+    let Shown { name, text, picture, note } = shown(content_type, bytes, view, bytes_max);
+    let (text, whole) = Verbatim::beginning(text, bytes_max);
+    let note = if whole || note.is_some() { note } else { Some(beginning(bytes.len())) };
+    Preview { name, text, picture, note }
+}
+
+/// A [`Preview`] in the making: its text is only roughly as short as it has to be.
+struct Shown {
+    name: &'static str,
+    text: String,
+    picture: bool,
+    note: Option<String>,
+}
+
+fn shown(content_type: &str, bytes: &[u8], view: View, bytes_max: usize) -> Shown {
+    let plain = |name, text, note| Shown { name, text, picture: false, note };
     if bytes.is_empty() {
         return plain("Empty", String::new(), None);
     }
@@ -84,7 +168,7 @@ pub fn of(content_type: &str, bytes: &[u8], view: View, bytes_max: usize) -> Pre
         (View::Hex, _) => hex(bytes, bytes_max),
         (View::Fitting, _) if picture_type(content_type, bytes).is_some() => {
             let name = picture_type(content_type, bytes).map_or("Picture", |(_, words)| words);
-            Preview { picture: true, ..plain(name, String::new(), None) }
+            Shown { picture: true, ..plain(name, String::new(), None) }
         }
         (View::Fitting | View::Text, None) => hex(bytes, bytes_max),
         (View::Text, Some(text)) => seen(text, bytes_max, None),
@@ -112,7 +196,7 @@ fn mostly_seen(text: &str) -> bool {
     !text.contains('\0') && controls * 20 <= text.len()
 }
 
-fn seen(text: &str, bytes_max: usize, note: Option<String>) -> Preview {
+fn seen(text: &str, bytes_max: usize, note: Option<String>) -> Shown {
     let mut shown = String::with_capacity(text.len().min(bytes_max));
     let mut letters = text.chars().peekable();
     let mut whole = true;
@@ -129,7 +213,7 @@ fn seen(text: &str, bytes_max: usize, note: Option<String>) -> Preview {
         }
     }
     let note = if whole { note } else { Some([note.unwrap_or_default(), beginning(text.len())].join(" ")) };
-    Preview { name: "Text", text: shown, picture: false, note }
+    Shown { name: "Text", text: shown, picture: false, note }
 }
 
 /// Valid JSON with a line for each member. Names, numbers and texts stay as they were sent. The second value is whether
@@ -187,7 +271,7 @@ fn new_line(text: &mut String, depth: usize) {
 }
 
 /// `00000010  68 65 6c 6c 6f …  hello…`, a line for sixteen bytes.
-fn hex(bytes: &[u8], bytes_max: usize) -> Preview {
+fn hex(bytes: &[u8], bytes_max: usize) -> Shown {
     let shown = bytes.get(..HEX_BYTES_MAX.min(bytes_max / 4)).unwrap_or(bytes);
     let mut text = String::with_capacity(shown.len() * 5);
     for (number, line) in shown.chunks(LINE_BYTES).enumerate() {
@@ -206,7 +290,7 @@ fn hex(bytes: &[u8], bytes_max: usize) -> Preview {
         text.push('\n');
     }
     let note = (shown.len() < bytes.len()).then(|| beginning(bytes.len()));
-    Preview { name: "Bytes", text, picture: false, note }
+    Shown { name: "Bytes", text, picture: false, note }
 }
 
 #[cfg(test)]
@@ -217,7 +301,7 @@ mod tests {
 
     fn shown(content_type: &str, bytes: &[u8]) -> (&'static str, String) {
         let preview = of(content_type, bytes, View::Fitting, 1000);
-        (preview.name, preview.text)
+        (preview.name, preview.text.0)
     }
 
     #[test]
@@ -255,13 +339,25 @@ mod tests {
         // Laid out, it is sixty times as long.
         let nested = format!("{}1{}", "[".repeat(120), "]".repeat(120));
         let preview = of("application/json", nested.as_bytes(), View::Fitting, 1000);
-        assert!(preview.name == "JSON" && preview.text.len() < 2000 && preview.note.is_some());
+        assert!(preview.name == "JSON" && preview.text.0.len() < 2000 && preview.note.is_some());
         for large in [vec![0; 1 << 20], vec![b'x'; 1 << 20], "é".repeat(1 << 19).into_bytes()] {
             for view in [View::Fitting, View::Text, View::Hex] {
                 let preview = of("application/json", &large, view, 1000);
-                assert!(preview.text.len() < 2000, "{} {}", preview.name, preview.text.len());
+                assert!(preview.text.0.len() < 2000, "{} {}", preview.name, preview.text.0.len());
                 assert!(preview.note.is_some());
             }
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_text_begins_markup_and_all_that_is_sent_counts() {
+        let preview = of("text/plain", b"</code><script>&amp; \"'", View::Fitting, 1000);
+        assert_eq!(preview.text.to_string(), "&#60;/code&#62;&#60;script&#62;&#38;amp; \"'");
+        for value in ["<".repeat(400), "&".repeat(5000), "[\"<\"]".repeat(300)] {
+            let preview = of("text/plain", value.as_bytes(), View::Fitting, 1000);
+            let sent = preview.text.to_string();
+            assert!((990..=1000).contains(&sent.len()) && preview.note.is_some(), "{} bytes", sent.len());
+            assert_eq!(super::Verbatim::weight(&preview.text.0), sent.len());
         }
     }
 

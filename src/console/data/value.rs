@@ -14,6 +14,7 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 
 use crate::base::limits::PREVIEW_BYTES_MAX;
+use crate::base::limits::VALUE_MARKUP_BYTES;
 use crate::base::time;
 use crate::console::data;
 use crate::console::data::edit::Editor;
@@ -22,7 +23,7 @@ use crate::console::data::preview::Preview;
 use crate::console::data::preview::View;
 use crate::console::data::promise;
 use crate::console::data::snippets;
-use crate::console::data::snippets::Snippet;
+use crate::console::data::snippets::Snippets;
 use crate::console::page;
 use crate::console::page::Answer;
 use crate::console::page::Page;
@@ -36,8 +37,6 @@ use crate::node::vnode::Value;
 use crate::proto::key::Key;
 use crate::proto::object::Sibling;
 
-/// Text shown of each of many siblings at least.
-const SIBLING_PREVIEW_BYTES_MIN: usize = 256;
 /// Letters of a context that are shown; the whole is copied.
 const CONTEXT_LETTERS: usize = 24;
 /// Letters of a download's name.
@@ -61,7 +60,13 @@ struct KeyPage {
     key: String,
     kind: &'static str,
     notice: Option<Notice>,
+    /// How many values it has.
+    count: usize,
+    /// Those that are shown.
     values: Vec<ValueView>,
+    /// Where the others are.
+    others: Option<Others>,
+    views: Vec<(&'static str, String, bool)>,
     /// What a change is based on.
     base: Base,
     editor: Option<Editor>,
@@ -70,7 +75,7 @@ struct KeyPage {
     partition: u8,
     owners: String,
     etag: String,
-    snippets: Vec<Snippet>,
+    snippets: Snippets,
     /// Whether programs need a CA for them.
     tls: bool,
 }
@@ -110,7 +115,14 @@ struct ValueView {
     picture_url: String,
     download_url: String,
     edit_url: String,
-    views: Vec<(&'static str, String, bool)>,
+}
+
+/// Values of a key that its page has no room for.
+struct Others {
+    /// Which ones are shown, in words.
+    shown: String,
+    first: Option<String>,
+    next: Option<String>,
 }
 
 /// What a page of one key is drawn for.
@@ -125,6 +137,8 @@ pub struct Asked<'a> {
     pub key: &'a Key,
     /// How to look at its values.
     pub view: View,
+    /// The first of them that is shown.
+    pub from: usize,
     /// Something to say first.
     pub notice: Option<Notice>,
     /// An editor below the values.
@@ -135,7 +149,7 @@ pub struct Asked<'a> {
 pub async fn show(State(node): State<Node>, visit: Visit, request: Request) -> Answer {
     let (parts, _no_body) = request.into_parts();
     let bucket = data::bucket_of(&parts.uri)?;
-    let query = Query::parse(&parts.uri, &["k", "view", "edit", "done"])?;
+    let query = Query::parse(&parts.uri, &["k", "view", "from", "edit", "done"])?;
     let key = data::key_of(&query)?;
     let value = node.get(&bucket, &key, None)?;
     let editor = match (query.number::<usize>("edit")?, &value) {
@@ -150,6 +164,7 @@ pub async fn show(State(node): State<Node>, visit: Visit, request: Request) -> A
         bucket: &bucket,
         key: &key,
         view: View::parse(query.text("view")?.unwrap_or_default()),
+        from: query.number("from")?.unwrap_or(0),
         notice: done(query.text("done")?.unwrap_or_default()),
         editor,
     };
@@ -170,20 +185,27 @@ fn done(what: &str) -> Option<Notice> {
 /// # Errors
 /// Where the bucket is gone.
 pub fn draw(node: &Node, status: StatusCode, asked: Asked<'_>, value: Option<&Value>) -> Answer {
-    let Asked { visit, origin, bucket, key, view, notice, editor } = asked;
+    let Asked { visit, origin, bucket, key, view, from, notice, editor } = asked;
     let definition = node.bucket_view(bucket)?.definition;
     let place = node.place_of(bucket, key)?;
     let live: Vec<&Sibling> = value.map(|value| value.object.live(value.now_ms).collect()).unwrap_or_default();
-    let budget = (PREVIEW_BYTES_MAX / live.len().max(1)).max(SIBLING_PREVIEW_BYTES_MIN);
-    let look = Look { bucket, key, view, bytes_max: budget, now_ms: value.map_or(0, |value| value.now_ms) };
+    let body = data::body_bytes(bucket, key);
+    let room = room(body, &data::key_url(bucket, "key", key.as_bytes()));
+    let bytes_max = PREVIEW_BYTES_MAX.min(body / 4) / live.len().clamp(1, room);
+    let look = Look { bucket, key, view, bytes_max, now_ms: value.map_or(0, |value| value.now_ms) };
     let base = Base::of(value);
+    let from = from.min(live.len().saturating_sub(1));
+    let shown = live.iter().enumerate().skip(from).take(room);
     let template = KeyPage {
         page: Page::new(node, visit, Section::Data, data::shown_short(key.as_bytes())),
         bucket_url: data::bucket_url(bucket),
         key: data::shown(key.as_bytes()),
         kind: promise::kind(definition.kind),
         notice,
-        values: live.iter().enumerate().filter_map(|(number, one)| look.at(number, one)).collect(),
+        count: live.len(),
+        values: shown.filter_map(|(number, one)| look.at(number, one)).collect(),
+        others: look.others(from, room, live.len()),
+        views: look.views(),
         editor,
         keep_url: data::key_url(bucket, "keep", key.as_bytes()),
         delete_url: data::key_url(bucket, "delete", key.as_bytes()),
@@ -207,12 +229,39 @@ struct Look<'a> {
     now_ms: u64,
 }
 
+/// The addresses of one value: its editor, its download, its picture.
+const ADDRESSES_OF_A_VALUE: usize = 3;
+
+/// How many values a page has room for, one at least: they may take two fifths of what depends on the key.
+fn room(body: usize, url: &str) -> usize {
+    (body * 2 / 5 / (VALUE_MARKUP_BYTES + ADDRESSES_OF_A_VALUE * url.len())).max(1)
+}
+
 impl Look<'_> {
+    fn here(&self, what: &str) -> String {
+        data::key_url(self.bucket, what, self.key.as_bytes())
+    }
+
+    fn views(&self) -> Vec<(&'static str, String, bool)> {
+        let view = |label, is: View| (label, format!("{}&view={}", self.here("key"), is.name()), self.view == is);
+        vec![view("Fitting", View::Fitting), view("Text", View::Text), view("Hex", View::Hex)]
+    }
+
+    fn others(&self, from: usize, room: usize, count: usize) -> Option<Others> {
+        if count <= room && from == 0 {
+            return None;
+        }
+        let behind = (from + room).min(count);
+        let at = |from: usize| format!("{}&view={}&from={from}", self.here("key"), self.view.name());
+        Some(Others {
+            shown: format!("Values {} to {behind} of {count}", from + 1),
+            first: (from > 0).then(|| at(0)),
+            next: (behind < count).then(|| at(behind)),
+        })
+    }
+
     fn at(&self, number: usize, sibling: &Sibling) -> Option<ValueView> {
         let (content_type, body) = sibling.live(self.now_ms)?;
-        let here = |what: &str| data::key_url(self.bucket, what, self.key.as_bytes());
-        let view =
-            |name: &'static str, value: &str, is| (name, format!("{}&view={value}", here("key")), self.view == is);
         Some(ValueView {
             number,
             content_type: content_type.to_owned(),
@@ -220,14 +269,9 @@ impl Look<'_> {
             at: time::rfc3339(sibling.at_ms()),
             expires: sibling.expires_ms.map(time::rfc3339),
             preview: preview::of(content_type, &body.0, self.view, self.bytes_max),
-            picture_url: format!("{}&sibling={number}&as=picture", here("raw")),
-            download_url: format!("{}&sibling={number}", here("raw")),
-            edit_url: format!("{}&edit={number}#edit", here("key")),
-            views: vec![
-                view("Fitting", "fitting", View::Fitting),
-                view("Text", "text", View::Text),
-                view("Hex", "hex", View::Hex),
-            ],
+            picture_url: format!("{}&sibling={number}&as=picture", self.here("raw")),
+            download_url: format!("{}&sibling={number}", self.here("raw")),
+            edit_url: format!("{}&edit={number}#edit", self.here("key")),
         })
     }
 }
