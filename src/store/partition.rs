@@ -12,16 +12,19 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::RwLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
 use crate::base::id::BucketId;
+use crate::base::id::Incarnation;
 use crate::base::id::PartitionId;
 use crate::base::limits::KEY_BYTES_MAX;
 use crate::base::limits::OVERLAY_BYTES_MAX;
 use crate::base::limits::PARTITIONS;
+use crate::base::rng;
 use crate::proto::causal::Actor;
 use crate::proto::key::IndexKey;
 use crate::proto::object::Object;
@@ -126,6 +129,8 @@ fn committed(outcome: Result<(), NotCommitted>) -> Result<(), StoreError> {
 pub enum Decision<T> {
     /// Store this object.
     Store(Object, T),
+    /// Give the place up: this node has no business with it any more.
+    Remove(T),
     /// Leave all as it is.
     Leave(T),
     /// Leave all as it is, and answer when what is there is durable: it may be on its way only.
@@ -135,7 +140,8 @@ pub enum Decision<T> {
 /// A version of a key that the index does not have yet.
 struct Entry {
     sequence: Sequence,
-    object: Arc<Object>,
+    /// None: given up.
+    object: Option<Arc<Object>>,
 }
 
 #[derive(Default)]
@@ -166,14 +172,28 @@ pub struct Store<D: Disk, I: Index> {
     shared: Arc<Shared<I>>,
     journal: Arc<Journal<D>>,
     progress: Arc<follow::Progress>,
-    actor: Actor,
+    actor: RwLock<Actor>,
 }
 
 impl<D: Disk, I: Index> Store<D, I> {
     /// The node's present life.
     #[must_use]
     pub fn actor(&self) -> Actor {
-        self.actor
+        *self.actor.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on another actor mints: one knows all that it ever wrote to a key, and this node is about to give keys
+    /// up. Returns when the new one is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the old one goes on.
+    pub async fn renew(&self) -> Result<(), StoreError> {
+        let incarnation = rng::nonzero_u64().map(Incarnation).map_err(|_none| StoreError::Busy)?;
+        let (ack, acked) = oneshot::channel();
+        self.journal.submit(record::encode_incarnation(incarnation), ack)?;
+        Pending(acked).durable().await?;
+        self.actor.write().unwrap_or_else(PoisonError::into_inner).incarnation = incarnation;
+        Ok(())
     }
 
     /// The journal, for its counts.
@@ -207,7 +227,7 @@ impl<D: Disk, I: Index> Store<D, I> {
     pub fn read(&self, place: &IndexKey) -> Result<Option<Arc<Object>>, StoreError> {
         let durable = self.journal.durable();
         if let Some(found) = newest(&self.shared.lock(place.partition()), place, durable) {
-            return Ok(Some(found));
+            return Ok(found);
         }
         self.read_index(place)
     }
@@ -241,21 +261,24 @@ impl<D: Disk, I: Index> Store<D, I> {
         }
         let mut partition = self.shared.lock(place.partition());
         let old = match newest(&partition, place, Sequence::MAX) {
-            Some(found) => Some(found),
+            Some(found) => found,
             None => self.read_index(place)?,
         };
         let (object, answer) = match decide(old.as_deref(), partition.minted + 1) {
             Decision::Leave(answer) => return Ok((None, answer)),
             Decision::Confirm(answer) => return Ok((self.confirm(&partition, place)?, answer)),
-            Decision::Store(object, answer) => (object, answer),
+            Decision::Store(object, answer) => (Some(Arc::new(object)), answer),
+            Decision::Remove(answer) => (None, answer),
         };
-        let record = record::encode(place, &object.encode(place));
+        let record = object
+            .as_ref()
+            .map_or_else(|| record::encode_removal(place), |object| record::encode(place, &object.encode(place)));
         let bytes = record.len();
         let (ack, acked) = oneshot::channel();
         let sequence = self.journal.submit(record, ack)?;
         partition.minted += 1;
         self.shared.overlay_bytes.fetch_add(bytes, Ordering::Relaxed);
-        partition.overlay.entry(place.clone()).or_default().push(Entry { sequence, object: Arc::new(object) });
+        partition.overlay.entry(place.clone()).or_default().push(Entry { sequence, object });
         Ok((Some(Pending(acked)), answer))
     }
 
@@ -381,10 +404,10 @@ fn end_of_bucket(partition: PartitionId, bucket: BucketId) -> Vec<u8> {
     }
 }
 
-/// The newest version in the overlay that is not above `limit`.
-fn newest(partition: &Partition, place: &IndexKey, limit: Sequence) -> Option<Arc<Object>> {
+/// The newest version in the overlay that is not above `limit`; a place that is given up holds nothing.
+fn newest(partition: &Partition, place: &IndexKey, limit: Sequence) -> Option<Option<Arc<Object>>> {
     let entries = partition.overlay.get(place)?;
-    entries.iter().rev().find(|entry| entry.sequence <= limit).map(|entry| Arc::clone(&entry.object))
+    entries.iter().rev().find(|entry| entry.sequence <= limit).map(|entry| entry.object.clone())
 }
 
 fn empty_partitions() -> Vec<Mutex<Partition>> {

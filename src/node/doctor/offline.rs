@@ -190,9 +190,9 @@ fn rebuild_journal(dir: &DataDir, identity: &Identity) -> Result<Vec<String>, Of
     let mut objects = 0_u64;
     for records in salvaged.groups.values() {
         for bytes in records {
-            if let Some(Record::Object { place, object }) = record::decode(bytes) {
-                opened.index.apply(&[Change { place, object: Some(object) }]).map_err(failed)?;
-                objects += 1;
+            if let Some((place, object)) = record::decode(bytes).as_ref().and_then(Record::change) {
+                opened.index.apply(&[Change { place, object }]).map_err(failed)?;
+                objects += u64::from(object.is_some());
             }
         }
     }

@@ -151,7 +151,7 @@ impl<I: Index> writer::Follower for Follower<I> {
         // Older versions of the same key may be durable and not in the index yet: they stay.
         let before = last - records.len() as u64;
         for record in records {
-            if let Some(Record::Object { place, .. }) = record::decode(record) {
+            if let Some((place, _)) = record::decode(record).as_ref().and_then(Record::change) {
                 forget(&self.shared, &IndexKey::of_record(place), record.len(), |sequence| {
                     before < sequence && sequence <= last
                 });
@@ -257,14 +257,14 @@ impl<I: Index> IndexWriter<I> {
         let decoded: Vec<_> = group.records.iter().map(|record| record::decode(record)).collect();
         let mut changes = Vec::with_capacity(decoded.len());
         for record in &decoded {
-            if let Some(Record::Object { place, object }) = record {
-                changes.push(Change { place, object: Some(object) });
+            if let Some((place, object)) = record.as_ref().and_then(Record::change) {
+                changes.push(Change { place, object });
             }
         }
         self.shared.index.apply(&changes)?;
         // Only now: whoever finds nothing in the overlay finds it in the index.
         for (bytes, record) in group.records.iter().zip(&decoded) {
-            if let Some(Record::Object { place, .. }) = record {
+            if let Some((place, _)) = record.as_ref().and_then(Record::change) {
                 forget(&self.shared, &IndexKey::of_record(place), bytes.len(), |sequence| sequence <= group.last);
             }
         }

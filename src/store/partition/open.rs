@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::RwLock;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 
@@ -133,7 +134,7 @@ pub fn open<D: Disk, I: Index>(
     let journal = Arc::new(Journal::spawn("journal", log, follower, on_poison).map_err(io("starting a thread"))?);
     follow(&shared, &progress, &journal, applied, superblock.proven).map_err(io("starting a thread"))?;
     let actor = Actor { node: owner.node, incarnation };
-    Ok((Store { shared, journal, progress, actor }, report))
+    Ok((Store { shared, journal, progress, actor: RwLock::new(actor) }, report))
 }
 
 /// The new life is on disk before its first dot.
@@ -170,15 +171,15 @@ fn follow<D: Disk, I: Index>(
 /// Puts a group of the journal into the index again. The order is the journal's, so the last version wins; doing it
 /// twice changes nothing.
 fn replay<I: Index>(index: &I, records: &[&[u8]]) -> Result<(), ReplayError> {
-    let mut changes = Vec::with_capacity(records.len());
+    let (mut decoded, mut changes) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
     for bytes in records {
-        match record::decode(bytes) {
-            Some(Record::Object { place, object }) if IndexKey::parse(place).is_some() => {
-                changes.push(Change { place, object: Some(object) });
-            }
-            Some(Record::Incarnation(_) | Record::Barrier) => {}
-            Some(Record::Object { .. }) | None => return Err(ReplayError::UnknownRecord),
+        decoded.push(record::decode(bytes).ok_or(ReplayError::UnknownRecord)?);
+    }
+    for (place, object) in decoded.iter().filter_map(Record::change) {
+        if IndexKey::parse(place).is_none() {
+            return Err(ReplayError::UnknownRecord);
         }
+        changes.push(Change { place, object });
     }
     index.apply(&changes).map_err(ReplayError::Index)
 }

@@ -4,6 +4,7 @@
 //! object      = 1 · place_len u16 little-endian · place · sealed object
 //! incarnation = 2 · random 8 bytes: written at every open before the first dot (HOUSE decision 7)
 //! barrier     = 3: nothing; when it is durable, so is everything submitted before it
+//! removal     = 4 · place: this node has no business with the place any more; a deletion by a client is an object
 //! ```
 
 use crate::base::id::Incarnation;
@@ -12,6 +13,7 @@ use crate::proto::key::IndexKey;
 const OBJECT: u8 = 1;
 const INCARNATION: u8 = 2;
 const BARRIER: u8 = 3;
+const REMOVAL: u8 = 4;
 
 /// A record read back.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,6 +29,23 @@ pub enum Record<'a> {
     Incarnation(Incarnation),
     /// Nothing.
     Barrier,
+    /// A place is given up.
+    Removal {
+        /// The place.
+        place: &'a [u8],
+    },
+}
+
+impl Record<'_> {
+    /// The place that it speaks of, with what it holds from then on.
+    #[must_use]
+    pub fn change(&self) -> Option<(&[u8], Option<&[u8]>)> {
+        match self {
+            Self::Object { place, object } => Some((place, Some(object))),
+            Self::Removal { place } => Some((place, None)),
+            Self::Incarnation(_) | Self::Barrier => None,
+        }
+    }
 }
 
 /// The record of an object.
@@ -56,6 +75,12 @@ pub fn encode_barrier() -> Vec<u8> {
     vec![BARRIER]
 }
 
+/// The record of a place that is given up.
+#[must_use]
+pub fn encode_removal(place: &IndexKey) -> Vec<u8> {
+    [&[REMOVAL], place.as_bytes()].concat()
+}
+
 /// Reads a record; `None` for one that this release does not know.
 #[must_use]
 pub fn decode(record: &[u8]) -> Option<Record<'_>> {
@@ -67,6 +92,7 @@ pub fn decode(record: &[u8]) -> Option<Record<'_>> {
             Some(Record::Object { place, object })
         }
         INCARNATION => Some(Record::Incarnation(Incarnation(u64::from_le_bytes(rest.try_into().ok()?)))),
+        REMOVAL => Some(Record::Removal { place: rest }),
         BARRIER => rest.is_empty().then_some(Record::Barrier),
         _ => None,
     }

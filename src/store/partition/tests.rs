@@ -179,6 +179,33 @@ fn what_was_acked_is_replayed_into_an_index_that_has_nothing() {
 }
 
 #[test]
+fn a_place_that_was_given_up_is_empty_before_and_after_a_start() {
+    let rig = Rig::new();
+    let store = rig.open(MemoryIndex::default(), true);
+    for key in ["a", "b"] {
+        put(&store, key, "old").durable_blocking().unwrap();
+    }
+    let actor = store.actor();
+    rig.gate.set(true);
+    let gone = store.update(&place("a"), |old, _| Decision::Remove(old.is_some())).unwrap();
+    assert_eq!((read(&store, "a").as_deref(), gone.1), (Some("old"), true), "not durable yet");
+    let seen = store.update(&place("a"), |old, _| Decision::Leave(old.is_some())).unwrap().1;
+    assert!(!seen, "the next one builds on nothing");
+    rig.gate.set(false);
+    gone.0.unwrap().durable_blocking().unwrap();
+    assert_eq!((read(&store, "a"), read(&store, "b").as_deref()), (None, Some("old")));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store.renew()).unwrap();
+    assert_ne!(store.actor(), actor);
+    put(&store, "b", "new").durable_blocking().unwrap();
+    store.journal().close();
+    drop(store);
+    let store = rig.open(MemoryIndex::default(), false);
+    assert_eq!((read(&store, "a"), read(&store, "b").as_deref()), (None, Some("new")));
+    store.close();
+}
+
+#[test]
 fn a_damaged_object_is_neither_served_nor_replaced() {
     let rig = Rig::new();
     let index = MemoryIndex::default();
