@@ -8,6 +8,7 @@ pub mod control;
 pub mod forward;
 pub mod handoff;
 pub mod key;
+pub mod message;
 pub mod mutant;
 pub mod object;
 pub mod password;

@@ -5,5 +5,6 @@ pub mod disk;
 pub mod identity;
 pub mod index;
 pub mod journal;
+pub mod marks;
 pub mod partition;
 pub mod space;

@@ -192,7 +192,7 @@ impl Object {
 }
 
 /// What a client asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Store this.
     Put {
@@ -208,7 +208,7 @@ pub enum Action {
 }
 
 /// A condition on what is there before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Condition {
     /// Go ahead.
     None,
@@ -219,7 +219,7 @@ pub enum Condition {
 }
 
 /// Where the context of a write comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Basis {
     /// A client's earlier read; `None` = it read nothing, so what is there stays beside the new value.
     Read(Option<Context>),

@@ -1,5 +1,8 @@
 //! Read-modify-write of one object.
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::base::checksum;
 use crate::base::id::OpId;
 use crate::base::limits::KEYED_OPS_MAX;
@@ -46,7 +49,7 @@ pub enum Outcome {
 }
 
 /// Why an update is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// `If-Match` or `If-None-Match` does not hold.
     #[error("the condition does not hold for what is stored now")]
