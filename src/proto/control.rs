@@ -12,11 +12,6 @@ use crate::base::checksum::HmacKey;
 use crate::base::id::BucketId;
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
-use crate::base::limits::BUCKETS_MAX;
-use crate::base::limits::NAME_BYTES_MAX;
-use crate::base::limits::TOKENS_MAX;
-use crate::base::limits::USER_SESSIONS_MAX;
-use crate::base::limits::USERS_MAX;
 use crate::base::redact::Redacted;
 use crate::base::shared::Shared;
 use crate::proto::audit::By;
@@ -26,10 +21,11 @@ use crate::proto::audit::Outcome;
 use crate::proto::audit::Via;
 use crate::proto::bucket::Definition;
 use crate::proto::bucket::OutOfRange;
-use crate::proto::key;
 use crate::proto::scope::Scope;
 
+mod buckets;
 pub mod first;
+mod people;
 pub mod second;
 mod words;
 
@@ -75,12 +71,6 @@ pub struct User {
 
 /// In place of a hash: no password opens, the user signs in with one-time links.
 pub const NO_PASSWORD: &str = "!";
-
-impl User {
-    fn is_admin(&self) -> bool {
-        self.scopes.contains(&Scope::Admin)
-    }
-}
 
 /// A browser that is signed in. Its secret is kept only as a hash, which is its key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -351,19 +341,10 @@ impl State {
         match command {
             Command::Begin(birth) => self.begin(birth),
             Command::PutBucket { name, definition } => self.put_bucket(name, definition),
-            Command::RemoveBucket { name } => match self.buckets.remove(&name) {
-                Some(_) => Ok(Applied::Removed),
-                None => Err(Refused::NotFound { what: "bucket", name }),
-            },
+            Command::RemoveBucket { name } => self.remove_bucket(name),
             Command::SetColumns { bucket, columns } => self.set_columns(bucket, columns),
             Command::AddToken(token) => self.add_token(token),
-            Command::RemoveToken { id } => match self.tokens.remove(&id) {
-                Some(token) => {
-                    self.tokens_by_hash.remove(&token.hash);
-                    Ok(Applied::Removed)
-                }
-                None => Err(Refused::NotFound { what: "token", name: id.to_string() }),
-            },
+            Command::RemoveToken { id } => self.remove_token(id),
             Command::PutUser { name, user } => self.put_user(name, user),
             Command::RemoveUser { name } => self.remove_user(name),
             Command::AddFirstUser { name, user } => {
@@ -411,34 +392,6 @@ impl State {
         Ok(applied)
     }
 
-    /// The last admin, where this command would remove or demote it.
-    fn last_admin_lost_by<'c>(&self, command: &'c Command) -> Option<&'c str> {
-        let name = match command {
-            Command::RemoveUser { name } => name,
-            Command::PutUser { name, user } if !user.is_admin() => name,
-            Command::SetScopes { name, scopes } if !scopes.contains(&Scope::Admin) => name,
-            Command::Ordered { command, .. } => return self.last_admin_lost_by(command),
-            Command::Begin(_)
-            | Command::PutBucket { .. }
-            | Command::RemoveBucket { .. }
-            | Command::SetColumns { .. }
-            | Command::AddToken(_)
-            | Command::RemoveToken { .. }
-            | Command::PutUser { .. }
-            | Command::AddFirstUser { .. }
-            | Command::SetScopes { .. }
-            | Command::AddSession { .. }
-            | Command::SetPassword { .. }
-            | Command::SignIn { .. }
-            | Command::ChangePassword { .. }
-            | Command::RemoveSession { .. }
-            | Command::Note
-            | Command::NoteAccess => return None,
-        };
-        let mut admins = self.users.iter().filter(|(_, user)| user.is_admin()).map(|(admin, _)| admin);
-        (admins.next() == Some(name) && admins.next().is_none()).then_some(name)
-    }
-
     fn begin(&mut self, birth: Birth) -> Result<Applied, Refused> {
         if self.birth.is_some() {
             return Err(Refused::Begun);
@@ -449,39 +402,6 @@ impl State {
         Ok(Applied::Made)
     }
 
-    fn put_bucket(&mut self, name: String, definition: Definition) -> Result<Applied, Refused> {
-        key::check_bucket_name(&name).map_err(|error| Refused::BadName(error.to_string()))?;
-        definition.check()?;
-        if let Some(bucket) = self.buckets.get_mut(&name) {
-            if bucket.definition == definition {
-                return Ok(Applied::Unchanged);
-            }
-            if bucket.definition.kind != definition.kind {
-                return Err(Refused::KindFixed(name));
-            }
-            bucket.definition = definition;
-            return Ok(Applied::Changed);
-        }
-        if self.buckets.len() >= BUCKETS_MAX {
-            return Err(Refused::Full { what: "buckets", max: BUCKETS_MAX });
-        }
-        let id = BucketId(self.next_bucket);
-        self.next_bucket = self.next_bucket.saturating_add(1);
-        self.buckets.insert(name, Bucket { id, definition, columns: Vec::new() });
-        Ok(Applied::Made)
-    }
-
-    fn set_columns(&mut self, bucket: String, columns: Vec<String>) -> Result<Applied, Refused> {
-        match self.buckets.get_mut(&bucket) {
-            Some(known) if known.columns == columns => Ok(Applied::Unchanged),
-            Some(known) => {
-                known.columns = columns;
-                Ok(Applied::Changed)
-            }
-            None => Err(Refused::NotFound { what: "bucket", name: bucket }),
-        }
-    }
-
     /// One of the chains of the audit.
     #[must_use]
     pub fn audit_chain(&self, chain: Chain) -> &Log {
@@ -490,109 +410,4 @@ impl State {
             Chain::Access => &self.access_audit,
         }
     }
-
-    /// The token with this hash.
-    #[must_use]
-    pub fn token_with_hash(&self, hash: &[u8; 32]) -> Option<&Token> {
-        self.tokens_by_hash.get(hash).and_then(|id| self.tokens.get(id))
-    }
-
-    fn add_token(&mut self, token: Token) -> Result<Applied, Refused> {
-        check_name(&token.name)?;
-        if self.tokens.values().any(|known| known.name == token.name) {
-            return Err(Refused::Taken { what: "token", name: token.name });
-        }
-        if self.tokens.len() >= TOKENS_MAX {
-            return Err(Refused::Full { what: "tokens", max: TOKENS_MAX });
-        }
-        let id = self.next_token;
-        self.next_token = self.next_token.saturating_add(1);
-        self.tokens_by_hash.insert(token.hash, id);
-        self.tokens.insert(id, token);
-        Ok(Applied::TokenAdded(id))
-    }
-
-    fn put_user(&mut self, name: String, user: User) -> Result<Applied, Refused> {
-        check_name(&name)?;
-        if !self.users.contains_key(&name) && self.users.len() >= USERS_MAX {
-            return Err(Refused::Full { what: "users", max: USERS_MAX });
-        }
-        let Some(known) = self.users.get_mut(&name) else {
-            self.users.insert(name, user);
-            return Ok(Applied::Made);
-        };
-        let other_password = known.password_hash != user.password_hash;
-        *known = User { made_ms: known.made_ms, ..user };
-        if other_password {
-            // Whoever knew the old one must not stay.
-            self.sessions.retain(|_, session| session.user != name);
-        }
-        Ok(Applied::Changed)
-    }
-
-    /// Refused as if the user were not there: whoever proved a password that was replaced meanwhile proved nothing.
-    fn check_proved(&self, name: &str, password_hash: &str) -> Result<(), Refused> {
-        let holds = self.users.get(name).is_some_and(|user| user.password_hash == password_hash);
-        if holds { Ok(()) } else { Err(Refused::NotFound { what: "user", name: name.to_owned() }) }
-    }
-
-    fn set_password(&mut self, name: String, password_hash: String) -> Result<Applied, Refused> {
-        let Some(user) = self.users.get_mut(&name) else {
-            return Err(Refused::NotFound { what: "user", name });
-        };
-        user.password_hash = password_hash;
-        // Whoever knew the old one must not stay.
-        self.sessions.retain(|_, session| session.user != name);
-        Ok(Applied::Changed)
-    }
-
-    fn remove_user(&mut self, name: String) -> Result<Applied, Refused> {
-        if self.users.remove(&name).is_none() {
-            return Err(Refused::NotFound { what: "user", name });
-        }
-        self.sessions.retain(|_, session| session.user != name);
-        Ok(Applied::Removed)
-    }
-
-    fn set_scopes(&mut self, name: String, scopes: Vec<Scope>) -> Result<Applied, Refused> {
-        match self.users.get_mut(&name) {
-            Some(user) if user.scopes == scopes => Ok(Applied::Unchanged),
-            Some(user) => {
-                user.scopes = scopes;
-                Ok(Applied::Changed)
-            }
-            None => Err(Refused::NotFound { what: "user", name }),
-        }
-    }
-
-    fn add_session(&mut self, key: SessionKey, session: Session) -> Result<Applied, Refused> {
-        if !self.users.contains_key(&session.user) {
-            return Err(Refused::NotFound { what: "user", name: session.user });
-        }
-        self.sessions.retain(|_, known| known.expires_ms > session.made_ms);
-        let mut mine: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, known)| known.user == session.user)
-            .map(|(k, known)| (known.made_ms, *k))
-            .collect();
-        mine.sort_unstable();
-        let too_many = (mine.len() + 1).saturating_sub(USER_SESSIONS_MAX);
-        for (_, oldest) in mine.into_iter().take(too_many) {
-            self.sessions.remove(&oldest);
-        }
-        self.sessions.insert(key, session);
-        Ok(Applied::Made)
-    }
-}
-
-/// Names of tokens and users go into logs and pages: no control characters, no markup.
-fn check_name(name: &str) -> Result<(), Refused> {
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | ' ');
-    let edge = name.starts_with(' ') || name.ends_with(' ');
-    if name.is_empty() || edge || name.len() > NAME_BYTES_MAX || !name.chars().all(good) {
-        let rule = format!("a name has 1 to {NAME_BYTES_MAX} characters of A-Z a-z 0-9 . _ - @ and inner spaces");
-        return Err(Refused::BadName(rule));
-    }
-    Ok(())
 }
