@@ -1,9 +1,10 @@
 //! The replicated state machine of the control plane: command in, state out. Holds what must be the same everywhere:
-//! the cluster's identity, buckets, tokens, users and their sessions, and the audit of changes. Who orders the commands is the business of the floor `control`.
+//! the cluster's identity, its nodes and who owns what, buckets, tokens, users and their sessions, and the audit of changes. Who orders the commands is the business of the floor `control`.
 //!
 //! A command is checked when it is applied, not when it is sent, so that every node comes to the same answer.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -21,12 +22,24 @@ use crate::proto::audit::Outcome;
 use crate::proto::audit::Via;
 use crate::proto::bucket::Definition;
 use crate::proto::bucket::OutOfRange;
+use crate::proto::control::layout::Staged;
+use crate::proto::control::members::Change;
+use crate::proto::control::members::Invite;
+use crate::proto::control::members::LayoutCommit;
+use crate::proto::control::members::Member;
+use crate::proto::ring::layout::Layout;
+use crate::proto::ring::numbers::BucketNumbers;
+use crate::proto::ring::transition;
 use crate::proto::scope::Scope;
 
 mod buckets;
+pub mod bytes;
 pub mod first;
+pub mod layout;
+pub mod members;
 mod people;
 pub mod second;
+pub mod third;
 mod words;
 
 #[cfg(test)]
@@ -39,6 +52,8 @@ pub struct Bucket {
     pub id: BucketId,
     /// Its definition.
     pub definition: Definition,
+    /// Its `n`, `r` and `w` for the ring: while they change, those before them are in force as well.
+    pub numbers: BucketNumbers,
     /// The header of the last CSV import: the order of columns of a CSV export.
     pub columns: Vec<String>,
 }
@@ -111,6 +126,26 @@ pub struct State {
     /// Of that, what concerns who gets in, once more: a chain and a budget of its own, which nobody but those who give
     /// access can use up.
     pub access_audit: Log,
+    /// Every node that was ever admitted and is not forgotten, removed ones too.
+    pub members: Shared<BTreeMap<NodeId, Member>>,
+    /// The id that the next node gets: never used twice.
+    pub next_node: u64,
+    /// Rises when the control plane is begun anew from a survivor; nodes of an older one are refused (HOUSE decision 15).
+    pub generation: u64,
+    /// Who owns what.
+    pub layout: Shared<Layout>,
+    /// A plan that waits for an operator.
+    pub staged: Shared<Option<Staged>>,
+    /// The number that the next staged plan gets.
+    pub next_plan: u64,
+    /// Who commits plans.
+    pub layout_commit: LayoutCommit,
+    /// Removed nodes in some list of which it was accepted that what only they had is lost.
+    pub gone: BTreeSet<NodeId>,
+    /// Invites by number.
+    pub invites: Shared<BTreeMap<u64, Invite>>,
+    /// The number that the next invite gets.
+    pub next_invite: u64,
 }
 
 /// How a cluster begins.
@@ -251,6 +286,8 @@ pub enum Command {
     },
     /// As [`Command::Note`], for what concerns who gets in.
     NoteAccess,
+    /// Changes nodes or layout.
+    Cluster(Change),
 }
 
 /// What a command brought about.
@@ -266,6 +303,12 @@ pub enum Applied {
     Removed,
     /// A token with this number was added.
     TokenAdded(u64),
+    /// An invite with this number was made.
+    InviteAdded(u64),
+    /// A node was let in and has this id.
+    Admitted(NodeId),
+    /// It was let in before and has this id; nothing changed.
+    AdmittedBefore(NodeId),
     /// It happened; no state is different but the audit.
     Noted,
 }
@@ -273,9 +316,9 @@ pub enum Applied {
 impl Applied {
     fn outcome(self) -> Option<Outcome> {
         match self {
-            Self::Made | Self::TokenAdded(_) => Some(Outcome::Made),
+            Self::Made | Self::TokenAdded(_) | Self::InviteAdded(_) | Self::Admitted(_) => Some(Outcome::Made),
             Self::Changed => Some(Outcome::Changed),
-            Self::Unchanged => None,
+            Self::Unchanged | Self::AdmittedBefore(_) => None,
             Self::Removed => Some(Outcome::Removed),
             Self::Noted => Some(Outcome::Noted),
         }
@@ -330,6 +373,65 @@ pub enum Refused {
          machine"
     )]
     LastAdmin(String),
+    /// There is no cluster yet.
+    #[error("this cluster has not begun; nothing was changed; start its first node")]
+    NotBegun,
+    /// Whoever wants in is not told more.
+    #[error(
+        "this invite does not open this cluster: it is not known, or used, or has expired; nothing was changed; make \
+         another with `ringfort invite`"
+    )]
+    NotInvited,
+    /// Owners or numbers cannot change now.
+    #[error(transparent)]
+    Layout(#[from] transition::Refused),
+    /// Nobody would own data.
+    #[error("node {0} is the last that owns data; nothing was changed; let another node join first")]
+    LastNode(NodeId),
+    /// Acked writes may be nowhere else.
+    #[error(
+        "in {partitions} of 256 partitions too few others have what was acked; without node {node} it would be lost; \
+         nothing was changed; bring the node back, or remove it with `--accept-loss`"
+    )]
+    WouldLose {
+        /// Whose removal.
+        node: NodeId,
+        /// How many partitions.
+        partitions: usize,
+    },
+    /// The one owns nothing or the other something.
+    #[error(
+        "node {new} cannot take the place of node {old}: the old one has to own data, the new one must not own any yet \
+         and needs a weight; nothing was changed; see `ringfort node list`"
+    )]
+    Unfit {
+        /// Whose place.
+        old: NodeId,
+        /// Who was to take it.
+        new: NodeId,
+    },
+    /// Another plan is staged, or none.
+    #[error(
+        "plan {given} is not what is staged now ({}); nothing was changed; look at `ringfort plan show` and commit that",
+        staged.map_or_else(|| "nothing is".to_owned(), |staged| format!("plan {staged} is"))
+    )]
+    NoPlan {
+        /// As given.
+        given: u64,
+        /// What is.
+        staged: Option<u64>,
+    },
+    /// Losses are accepted for removed nodes only.
+    #[error("node {0} is still a member; nothing was changed; remove it first if it is gone for ever")]
+    StillMember(NodeId),
+    /// A recovery was overtaken.
+    #[error("the cluster is in generation {known} already, {given} is not above it; nothing was changed")]
+    OldGeneration {
+        /// As given.
+        given: u64,
+        /// Of the cluster.
+        known: u64,
+    },
 }
 
 impl State {
@@ -371,6 +473,7 @@ impl State {
                 Ok(if self.sessions.remove(&key).is_some() { Applied::Removed } else { Applied::Unchanged })
             }
             Command::Note | Command::NoteAccess => Ok(Applied::Noted),
+            Command::Cluster(change) => self.change(change),
             Command::Ordered { by, what, command } => self.order(by, what, *command),
         }
     }
@@ -382,8 +485,9 @@ impl State {
             return Err(Refused::LastAdmin(name.to_owned()));
         }
         let concerns_access = command.concerns_access();
+        let tells = command.tells();
         let applied = self.apply(command)?;
-        if let Some(outcome) = applied.outcome() {
+        if let Some(outcome) = applied.outcome().filter(|_| tells) {
             if concerns_access {
                 self.access_audit.push(by.clone(), what.clone(), outcome);
             }
@@ -399,6 +503,7 @@ impl State {
         self.birth = Some(birth);
         self.next_bucket = 1;
         self.next_token = 1;
+        self.settle_first();
         Ok(Applied::Made)
     }
 

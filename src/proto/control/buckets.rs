@@ -8,6 +8,7 @@ use crate::proto::control::Bucket;
 use crate::proto::control::Refused;
 use crate::proto::control::State;
 use crate::proto::key;
+use crate::proto::ring::numbers::Numbers;
 
 impl State {
     pub(super) fn put_bucket(&mut self, name: String, definition: Definition) -> Result<Applied, Refused> {
@@ -20,7 +21,13 @@ impl State {
             if bucket.definition.kind != definition.kind {
                 return Err(Refused::KindFixed(name));
             }
+            let to = Numbers::from(&definition);
+            if bucket.numbers.now != to {
+                // Written by the rules of both until every list is past the change.
+                bucket.numbers = self.layout.change_numbers(bucket.numbers, to)?;
+            }
             bucket.definition = definition;
+            self.settle();
             return Ok(Applied::Changed);
         }
         if self.buckets.len() >= BUCKETS_MAX {
@@ -28,7 +35,8 @@ impl State {
         }
         let id = BucketId(self.next_bucket);
         self.next_bucket = self.next_bucket.saturating_add(1);
-        self.buckets.insert(name, Bucket { id, definition, columns: Vec::new() });
+        let numbers = Numbers::from(&definition).into();
+        self.buckets.insert(name, Bucket { id, definition, numbers, columns: Vec::new() });
         Ok(Applied::Made)
     }
 
@@ -45,7 +53,13 @@ impl State {
 
     pub(super) fn remove_bucket(&mut self, name: String) -> Result<Applied, Refused> {
         match self.buckets.remove(&name) {
-            Some(_) => Ok(Applied::Removed),
+            Some(_) => {
+                // It may have been the one that a transition waited for.
+                let numbers = self.numbers();
+                self.layout.advance(&numbers);
+                self.settle();
+                Ok(Applied::Removed)
+            }
             None => Err(Refused::NotFound { what: "bucket", name }),
         }
     }

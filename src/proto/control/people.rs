@@ -43,7 +43,8 @@ impl State {
             | Command::ChangePassword { .. }
             | Command::RemoveSession { .. }
             | Command::Note
-            | Command::NoteAccess => return None,
+            | Command::NoteAccess
+            | Command::Cluster(_) => return None,
         };
         let mut admins = self.users.iter().filter(|(_, user)| user.is_admin()).map(|(admin, _)| admin);
         (admins.next() == Some(name) && admins.next().is_none()).then_some(name)
