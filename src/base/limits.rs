@@ -239,6 +239,31 @@ pub const TOKENS_MAX: usize = 10_000;
 /// See [`BUCKETS_MAX`].
 pub const USERS_MAX: usize = 1000;
 
+/// Nodes of a cluster that are not removed: gossip and layout are made for tens, and a list of owners has nine.
+pub const NODES_MAX: usize = 64;
+/// Removed nodes that are remembered by name; their ids are not given again in any case.
+pub const GRAVES_MAX: usize = 256;
+/// Addresses at which one node is reached: those of a machine with several networks, inside and outside.
+pub const NODE_ADDRESSES_MAX: usize = 8;
+/// Bytes of one: the longest DNS name, a colon and a port, and room for brackets and a zone.
+pub const NODE_ADDRESS_BYTES_MAX: usize = 270;
+/// Bytes of the URL at which devices reach a node.
+pub const NODE_URL_BYTES_MAX: usize = 512;
+/// Bytes in the name of a release.
+pub const RELEASE_BYTES_MAX: usize = 64;
+/// The share of a node of which nobody said another: enough for finer ones below it.
+pub const NODE_WEIGHT_DEFAULT: u32 = 100;
+/// The largest share: a million gibibytes of one machine.
+pub const NODE_WEIGHT_MAX: u32 = 1_000_000;
+
+/// Invites that wait to be used, or were used and have not expired.
+pub const INVITES_MAX: usize = 64;
+/// The longest that one may hold: a token that lies in a mailbox must not open the cluster for ever.
+pub const INVITE_TTL_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Bytes of one control command: the header of an import, or a report of every partition, fit many times.
+pub const CONTROL_COMMAND_BYTES_MAX: usize = 256 * 1024;
+
 /// Bytes in the name of a token or a user.
 pub const NAME_BYTES_MAX: usize = 64;
 

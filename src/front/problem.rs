@@ -187,6 +187,15 @@ fn not_so(refused: &Refused, detail: String) -> Problem {
         Refused::Begun => (StatusCode::CONFLICT, "begun"),
         Refused::Claimed => (StatusCode::CONFLICT, "claimed"),
         Refused::LastAdmin(_) => (StatusCode::CONFLICT, "last_admin"),
+        Refused::NotBegun => (StatusCode::CONFLICT, "not_begun"),
+        Refused::NotInvited => (StatusCode::FORBIDDEN, "not_invited"),
+        Refused::Layout(_) => (StatusCode::CONFLICT, "layout_busy"),
+        Refused::LastNode(_) => (StatusCode::CONFLICT, "last_node"),
+        Refused::WouldLose { .. } => (StatusCode::CONFLICT, "would_lose_data"),
+        Refused::Unfit { .. } => (StatusCode::CONFLICT, "unfit_replacement"),
+        Refused::NoPlan { .. } => (StatusCode::CONFLICT, "no_such_plan"),
+        Refused::StillMember(_) => (StatusCode::CONFLICT, "still_member"),
+        Refused::OldGeneration { .. } => (StatusCode::CONFLICT, "old_generation"),
     };
     Problem::new(status, code, detail)
 }

@@ -67,7 +67,7 @@ pub enum DoorError {
     #[error("the node stopped before this was confirmed; whether it took effect is unknown")]
     Unknown,
     /// The control state refuses.
-    #[error("{0}; nothing was changed")]
+    #[error("{}", whole(.0))]
     Control(Refused),
     /// More replicas were asked for than there are owners.
     #[error("{wanted} replicas were asked for, but the key has {owners} owner; nothing was changed")]
@@ -122,6 +122,12 @@ pub enum DoorError {
         /// The operating system's word.
         source: std::io::Error,
     },
+}
+
+/// Some refusals say what to do behind it.
+fn whole(refused: &Refused) -> String {
+    let text = refused.to_string();
+    if text.contains("nothing was changed") { text } else { format!("{text}; nothing was changed") }
 }
 
 impl From<StoreError> for DoorError {

@@ -1,9 +1,10 @@
 //! The replicated state machine of the control plane: command in, state out. Holds what must be the same everywhere:
-//! the cluster's identity, buckets, tokens, users and their sessions, and the audit of changes. Who orders the commands is the business of the floor `control`.
+//! the cluster's identity, its nodes and who owns what, buckets, tokens, users and their sessions, and the audit of changes. Who orders the commands is the business of the floor `control`.
 //!
 //! A command is checked when it is applied, not when it is sent, so that every node comes to the same answer.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -12,11 +13,6 @@ use crate::base::checksum::HmacKey;
 use crate::base::id::BucketId;
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
-use crate::base::limits::BUCKETS_MAX;
-use crate::base::limits::NAME_BYTES_MAX;
-use crate::base::limits::TOKENS_MAX;
-use crate::base::limits::USER_SESSIONS_MAX;
-use crate::base::limits::USERS_MAX;
 use crate::base::redact::Redacted;
 use crate::base::shared::Shared;
 use crate::proto::audit::By;
@@ -26,11 +22,24 @@ use crate::proto::audit::Outcome;
 use crate::proto::audit::Via;
 use crate::proto::bucket::Definition;
 use crate::proto::bucket::OutOfRange;
-use crate::proto::key;
+use crate::proto::control::layout::Staged;
+use crate::proto::control::members::Change;
+use crate::proto::control::members::Invite;
+use crate::proto::control::members::LayoutCommit;
+use crate::proto::control::members::Member;
+use crate::proto::ring::layout::Layout;
+use crate::proto::ring::numbers::BucketNumbers;
+use crate::proto::ring::transition;
 use crate::proto::scope::Scope;
 
+mod buckets;
+pub mod bytes;
 pub mod first;
+pub mod layout;
+pub mod members;
+mod people;
 pub mod second;
+pub mod third;
 mod words;
 
 #[cfg(test)]
@@ -43,6 +52,8 @@ pub struct Bucket {
     pub id: BucketId,
     /// Its definition.
     pub definition: Definition,
+    /// Its `n`, `r` and `w` for the ring: while they change, those before them are in force as well.
+    pub numbers: BucketNumbers,
     /// The header of the last CSV import: the order of columns of a CSV export.
     pub columns: Vec<String>,
 }
@@ -75,12 +86,6 @@ pub struct User {
 
 /// In place of a hash: no password opens, the user signs in with one-time links.
 pub const NO_PASSWORD: &str = "!";
-
-impl User {
-    fn is_admin(&self) -> bool {
-        self.scopes.contains(&Scope::Admin)
-    }
-}
 
 /// A browser that is signed in. Its secret is kept only as a hash, which is its key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +126,26 @@ pub struct State {
     /// Of that, what concerns who gets in, once more: a chain and a budget of its own, which nobody but those who give
     /// access can use up.
     pub access_audit: Log,
+    /// Every node that was ever admitted and is not forgotten, removed ones too.
+    pub members: Shared<BTreeMap<NodeId, Member>>,
+    /// The id that the next node gets: never used twice.
+    pub next_node: u64,
+    /// Rises when the control plane is begun anew from a survivor; nodes of an older one are refused (HOUSE decision 15).
+    pub generation: u64,
+    /// Who owns what.
+    pub layout: Shared<Layout>,
+    /// A plan that waits for an operator.
+    pub staged: Shared<Option<Staged>>,
+    /// The number that the next staged plan gets.
+    pub next_plan: u64,
+    /// Who commits plans.
+    pub layout_commit: LayoutCommit,
+    /// Removed nodes in some list of which it was accepted that what only they had is lost.
+    pub gone: BTreeSet<NodeId>,
+    /// Invites by number.
+    pub invites: Shared<BTreeMap<u64, Invite>>,
+    /// The number that the next invite gets.
+    pub next_invite: u64,
 }
 
 /// How a cluster begins.
@@ -261,6 +286,8 @@ pub enum Command {
     },
     /// As [`Command::Note`], for what concerns who gets in.
     NoteAccess,
+    /// Changes nodes or layout.
+    Cluster(Change),
 }
 
 /// What a command brought about.
@@ -276,6 +303,12 @@ pub enum Applied {
     Removed,
     /// A token with this number was added.
     TokenAdded(u64),
+    /// An invite with this number was made.
+    InviteAdded(u64),
+    /// A node was let in and has this id.
+    Admitted(NodeId),
+    /// It was let in before and has this id; nothing changed.
+    AdmittedBefore(NodeId),
     /// It happened; no state is different but the audit.
     Noted,
 }
@@ -283,9 +316,9 @@ pub enum Applied {
 impl Applied {
     fn outcome(self) -> Option<Outcome> {
         match self {
-            Self::Made | Self::TokenAdded(_) => Some(Outcome::Made),
+            Self::Made | Self::TokenAdded(_) | Self::InviteAdded(_) | Self::Admitted(_) => Some(Outcome::Made),
             Self::Changed => Some(Outcome::Changed),
-            Self::Unchanged => None,
+            Self::Unchanged | Self::AdmittedBefore(_) => None,
             Self::Removed => Some(Outcome::Removed),
             Self::Noted => Some(Outcome::Noted),
         }
@@ -340,6 +373,65 @@ pub enum Refused {
          machine"
     )]
     LastAdmin(String),
+    /// There is no cluster yet.
+    #[error("this cluster has not begun; nothing was changed; start its first node")]
+    NotBegun,
+    /// Whoever wants in is not told more.
+    #[error(
+        "this invite does not open this cluster: it is not known, or used, or has expired; nothing was changed; make \
+         another with `ringfort invite`"
+    )]
+    NotInvited,
+    /// Owners or numbers cannot change now.
+    #[error(transparent)]
+    Layout(#[from] transition::Refused),
+    /// Nobody would own data.
+    #[error("node {0} is the last that owns data; nothing was changed; let another node join first")]
+    LastNode(NodeId),
+    /// Acked writes may be nowhere else.
+    #[error(
+        "in {partitions} of 256 partitions too few others have what was acked; without node {node} it would be lost; \
+         nothing was changed; bring the node back, or remove it with `--accept-loss`"
+    )]
+    WouldLose {
+        /// Whose removal.
+        node: NodeId,
+        /// How many partitions.
+        partitions: usize,
+    },
+    /// The one owns nothing or the other something.
+    #[error(
+        "node {new} cannot take the place of node {old}: the old one has to own data, the new one must not own any yet \
+         and needs a weight; nothing was changed; see `ringfort node list`"
+    )]
+    Unfit {
+        /// Whose place.
+        old: NodeId,
+        /// Who was to take it.
+        new: NodeId,
+    },
+    /// Another plan is staged, or none.
+    #[error(
+        "plan {given} is not what is staged now ({}); nothing was changed; look at `ringfort plan show` and commit that",
+        staged.map_or_else(|| "nothing is".to_owned(), |staged| format!("plan {staged} is"))
+    )]
+    NoPlan {
+        /// As given.
+        given: u64,
+        /// What is.
+        staged: Option<u64>,
+    },
+    /// Losses are accepted for removed nodes only.
+    #[error("node {0} is still a member; nothing was changed; remove it first if it is gone for ever")]
+    StillMember(NodeId),
+    /// A recovery was overtaken.
+    #[error("the cluster is in generation {known} already, {given} is not above it; nothing was changed")]
+    OldGeneration {
+        /// As given.
+        given: u64,
+        /// Of the cluster.
+        known: u64,
+    },
 }
 
 impl State {
@@ -351,19 +443,10 @@ impl State {
         match command {
             Command::Begin(birth) => self.begin(birth),
             Command::PutBucket { name, definition } => self.put_bucket(name, definition),
-            Command::RemoveBucket { name } => match self.buckets.remove(&name) {
-                Some(_) => Ok(Applied::Removed),
-                None => Err(Refused::NotFound { what: "bucket", name }),
-            },
+            Command::RemoveBucket { name } => self.remove_bucket(name),
             Command::SetColumns { bucket, columns } => self.set_columns(bucket, columns),
             Command::AddToken(token) => self.add_token(token),
-            Command::RemoveToken { id } => match self.tokens.remove(&id) {
-                Some(token) => {
-                    self.tokens_by_hash.remove(&token.hash);
-                    Ok(Applied::Removed)
-                }
-                None => Err(Refused::NotFound { what: "token", name: id.to_string() }),
-            },
+            Command::RemoveToken { id } => self.remove_token(id),
             Command::PutUser { name, user } => self.put_user(name, user),
             Command::RemoveUser { name } => self.remove_user(name),
             Command::AddFirstUser { name, user } => {
@@ -390,6 +473,7 @@ impl State {
                 Ok(if self.sessions.remove(&key).is_some() { Applied::Removed } else { Applied::Unchanged })
             }
             Command::Note | Command::NoteAccess => Ok(Applied::Noted),
+            Command::Cluster(change) => self.change(change),
             Command::Ordered { by, what, command } => self.order(by, what, *command),
         }
     }
@@ -401,42 +485,15 @@ impl State {
             return Err(Refused::LastAdmin(name.to_owned()));
         }
         let concerns_access = command.concerns_access();
+        let tells = command.tells();
         let applied = self.apply(command)?;
-        if let Some(outcome) = applied.outcome() {
+        if let Some(outcome) = applied.outcome().filter(|_| tells) {
             if concerns_access {
                 self.access_audit.push(by.clone(), what.clone(), outcome);
             }
             self.audit.push(by, what, outcome);
         }
         Ok(applied)
-    }
-
-    /// The last admin, where this command would remove or demote it.
-    fn last_admin_lost_by<'c>(&self, command: &'c Command) -> Option<&'c str> {
-        let name = match command {
-            Command::RemoveUser { name } => name,
-            Command::PutUser { name, user } if !user.is_admin() => name,
-            Command::SetScopes { name, scopes } if !scopes.contains(&Scope::Admin) => name,
-            Command::Ordered { command, .. } => return self.last_admin_lost_by(command),
-            Command::Begin(_)
-            | Command::PutBucket { .. }
-            | Command::RemoveBucket { .. }
-            | Command::SetColumns { .. }
-            | Command::AddToken(_)
-            | Command::RemoveToken { .. }
-            | Command::PutUser { .. }
-            | Command::AddFirstUser { .. }
-            | Command::SetScopes { .. }
-            | Command::AddSession { .. }
-            | Command::SetPassword { .. }
-            | Command::SignIn { .. }
-            | Command::ChangePassword { .. }
-            | Command::RemoveSession { .. }
-            | Command::Note
-            | Command::NoteAccess => return None,
-        };
-        let mut admins = self.users.iter().filter(|(_, user)| user.is_admin()).map(|(admin, _)| admin);
-        (admins.next() == Some(name) && admins.next().is_none()).then_some(name)
     }
 
     fn begin(&mut self, birth: Birth) -> Result<Applied, Refused> {
@@ -446,40 +503,8 @@ impl State {
         self.birth = Some(birth);
         self.next_bucket = 1;
         self.next_token = 1;
+        self.settle_first();
         Ok(Applied::Made)
-    }
-
-    fn put_bucket(&mut self, name: String, definition: Definition) -> Result<Applied, Refused> {
-        key::check_bucket_name(&name).map_err(|error| Refused::BadName(error.to_string()))?;
-        definition.check()?;
-        if let Some(bucket) = self.buckets.get_mut(&name) {
-            if bucket.definition == definition {
-                return Ok(Applied::Unchanged);
-            }
-            if bucket.definition.kind != definition.kind {
-                return Err(Refused::KindFixed(name));
-            }
-            bucket.definition = definition;
-            return Ok(Applied::Changed);
-        }
-        if self.buckets.len() >= BUCKETS_MAX {
-            return Err(Refused::Full { what: "buckets", max: BUCKETS_MAX });
-        }
-        let id = BucketId(self.next_bucket);
-        self.next_bucket = self.next_bucket.saturating_add(1);
-        self.buckets.insert(name, Bucket { id, definition, columns: Vec::new() });
-        Ok(Applied::Made)
-    }
-
-    fn set_columns(&mut self, bucket: String, columns: Vec<String>) -> Result<Applied, Refused> {
-        match self.buckets.get_mut(&bucket) {
-            Some(known) if known.columns == columns => Ok(Applied::Unchanged),
-            Some(known) => {
-                known.columns = columns;
-                Ok(Applied::Changed)
-            }
-            None => Err(Refused::NotFound { what: "bucket", name: bucket }),
-        }
     }
 
     /// One of the chains of the audit.
@@ -490,109 +515,4 @@ impl State {
             Chain::Access => &self.access_audit,
         }
     }
-
-    /// The token with this hash.
-    #[must_use]
-    pub fn token_with_hash(&self, hash: &[u8; 32]) -> Option<&Token> {
-        self.tokens_by_hash.get(hash).and_then(|id| self.tokens.get(id))
-    }
-
-    fn add_token(&mut self, token: Token) -> Result<Applied, Refused> {
-        check_name(&token.name)?;
-        if self.tokens.values().any(|known| known.name == token.name) {
-            return Err(Refused::Taken { what: "token", name: token.name });
-        }
-        if self.tokens.len() >= TOKENS_MAX {
-            return Err(Refused::Full { what: "tokens", max: TOKENS_MAX });
-        }
-        let id = self.next_token;
-        self.next_token = self.next_token.saturating_add(1);
-        self.tokens_by_hash.insert(token.hash, id);
-        self.tokens.insert(id, token);
-        Ok(Applied::TokenAdded(id))
-    }
-
-    fn put_user(&mut self, name: String, user: User) -> Result<Applied, Refused> {
-        check_name(&name)?;
-        if !self.users.contains_key(&name) && self.users.len() >= USERS_MAX {
-            return Err(Refused::Full { what: "users", max: USERS_MAX });
-        }
-        let Some(known) = self.users.get_mut(&name) else {
-            self.users.insert(name, user);
-            return Ok(Applied::Made);
-        };
-        let other_password = known.password_hash != user.password_hash;
-        *known = User { made_ms: known.made_ms, ..user };
-        if other_password {
-            // Whoever knew the old one must not stay.
-            self.sessions.retain(|_, session| session.user != name);
-        }
-        Ok(Applied::Changed)
-    }
-
-    /// Refused as if the user were not there: whoever proved a password that was replaced meanwhile proved nothing.
-    fn check_proved(&self, name: &str, password_hash: &str) -> Result<(), Refused> {
-        let holds = self.users.get(name).is_some_and(|user| user.password_hash == password_hash);
-        if holds { Ok(()) } else { Err(Refused::NotFound { what: "user", name: name.to_owned() }) }
-    }
-
-    fn set_password(&mut self, name: String, password_hash: String) -> Result<Applied, Refused> {
-        let Some(user) = self.users.get_mut(&name) else {
-            return Err(Refused::NotFound { what: "user", name });
-        };
-        user.password_hash = password_hash;
-        // Whoever knew the old one must not stay.
-        self.sessions.retain(|_, session| session.user != name);
-        Ok(Applied::Changed)
-    }
-
-    fn remove_user(&mut self, name: String) -> Result<Applied, Refused> {
-        if self.users.remove(&name).is_none() {
-            return Err(Refused::NotFound { what: "user", name });
-        }
-        self.sessions.retain(|_, session| session.user != name);
-        Ok(Applied::Removed)
-    }
-
-    fn set_scopes(&mut self, name: String, scopes: Vec<Scope>) -> Result<Applied, Refused> {
-        match self.users.get_mut(&name) {
-            Some(user) if user.scopes == scopes => Ok(Applied::Unchanged),
-            Some(user) => {
-                user.scopes = scopes;
-                Ok(Applied::Changed)
-            }
-            None => Err(Refused::NotFound { what: "user", name }),
-        }
-    }
-
-    fn add_session(&mut self, key: SessionKey, session: Session) -> Result<Applied, Refused> {
-        if !self.users.contains_key(&session.user) {
-            return Err(Refused::NotFound { what: "user", name: session.user });
-        }
-        self.sessions.retain(|_, known| known.expires_ms > session.made_ms);
-        let mut mine: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, known)| known.user == session.user)
-            .map(|(k, known)| (known.made_ms, *k))
-            .collect();
-        mine.sort_unstable();
-        let too_many = (mine.len() + 1).saturating_sub(USER_SESSIONS_MAX);
-        for (_, oldest) in mine.into_iter().take(too_many) {
-            self.sessions.remove(&oldest);
-        }
-        self.sessions.insert(key, session);
-        Ok(Applied::Made)
-    }
-}
-
-/// Names of tokens and users go into logs and pages: no control characters, no markup.
-fn check_name(name: &str) -> Result<(), Refused> {
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | ' ');
-    let edge = name.starts_with(' ') || name.ends_with(' ');
-    if name.is_empty() || edge || name.len() > NAME_BYTES_MAX || !name.chars().all(good) {
-        let rule = format!("a name has 1 to {NAME_BYTES_MAX} characters of A-Z a-z 0-9 . _ - @ and inner spaces");
-        return Err(Refused::BadName(rule));
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ pub mod plan;
 mod slots;
 pub mod sources;
 pub mod survives;
-mod transition;
+pub mod transition;
 
 /// The partition of a key: the top byte of SHA-256 over the bucket's number and the key, so that the keys of one
 /// bucket spread over all owners.

@@ -20,13 +20,15 @@ use crate::base::codec::DecodeError;
 use crate::proto::control::State;
 use crate::proto::control::first::FirstState;
 use crate::proto::control::second::SecondState;
+use crate::proto::control::third::ThirdState;
 use crate::store::data_dir;
 use crate::store::journal::JournalError;
 
 /// Its name in the directory of the control journal.
 pub const NAME: &str = "snapshot";
-/// The stored format; 1 had neither sessions nor an audit, 2 no chain of its own for access.
-pub const VERSION: u8 = 3;
+/// The stored format; 1 had neither sessions nor an audit, 2 no chain of its own for access, 3 no nodes but the first.
+pub const VERSION: u8 = 4;
+const THIRD_VERSION: u8 = 3;
 const SECOND_VERSION: u8 = 2;
 const FIRST_VERSION: u8 = 1;
 /// Told apart from other sealed bytes.
@@ -78,6 +80,9 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
         }
         Err(DecodeError::Version { found: SECOND_VERSION, .. }) => {
             codec::unseal::<Earlier<SecondState>>(SECOND_VERSION, CONTEXT, bytes).map(Into::into)
+        }
+        Err(DecodeError::Version { found: THIRD_VERSION, .. }) => {
+            codec::unseal::<Earlier<ThirdState>>(THIRD_VERSION, CONTEXT, bytes).map(Into::into)
         }
         decoded => decoded,
     }

@@ -27,6 +27,10 @@ use crate::proto::control::Session;
 use crate::proto::control::State;
 use crate::proto::control::Token;
 use crate::proto::control::User;
+use crate::proto::control::members::Change;
+use crate::proto::control::members::MemberState;
+use crate::proto::ring::layout::Layout;
+use crate::proto::ring::numbers::Numbers;
 use crate::proto::scope::Scope;
 use crate::store::journal::recovery::Birth;
 
@@ -274,6 +278,37 @@ fn what_was_written_before_access_had_a_chain_of_its_own_is_read() {
     assert_eq!(snapshot.state, State { access_audit: Log::default(), ..replayed });
 }
 
+/// The snapshot that a release before there were several nodes wrote of the same. Never edited.
+const THIRD_SNAPSHOT: &str = "030c010501070101010101010101010101010101010101010101010101010101010101010101020162010003020200010201\
+     7801790163030003020200010004010101740202020202020202020202020202020202020202020202020202020202020202\
+     020005ac0201f0a20401020202020202020202020202020202020202020202020202020202020202020201030103616e6e0b\
+     246172676f6e326964247801050901040404040404040404040404040404040404040404040404040404040404040403616e\
+     6e01d00f000000000000000000000000000000000000000000000000000000000000000000030103616e6e0301000a010101\
+     abc1e8cc9f34117369676e7320696e2061732060616e6e6000cf0b84fa1e3d5a6511c302d8aa79bba487e557cb8544d5096f\
+     623c0a11405c340203616e6e0000abc1e8cc9f344573657473206275636b6574206063603a206b696e64207369626c696e67\
+     732c206e20332c207220322c207720322c2074746c206e6f6e652c20636c617373206e6f726d616c000bcdb98748b3aa0170\
+     66f8f6296b1ee17fbb8e7e892778ce1685dd35695dc61b0303616e6e020101fd000000000000000000000000000001abc1e8\
+     cc9f342473657473207768617420757365722060616e6e60206d617920646f20746f2061646d696e01c13755d6d45fe5d6db\
+     5f2534f1b91e334f2c6ec1dc3bd54760b4d8ef0056481a000000000000000000000000000000000000000000000000000000\
+     000000000000010103616e6e020101fd000000000000000000000000000001abc1e8cc9f3424736574732077686174207573\
+     65722060616e6e60206d617920646f20746f2061646d696e01b80e6023991dd4bb9ecab01147633b8f3fa7b8e0425a240d37\
+     c0dbd7746ff8a2e86e61d9";
+
+#[test]
+fn what_was_written_before_there_were_several_nodes_is_read() {
+    let commands = FIRST_COMMANDS.iter().chain(&SECOND_COMMANDS);
+    let records: Vec<Vec<u8>> = commands.map(|text| from_hex(text)).collect();
+    let mut replayed = State::default();
+    replay(&mut replayed, &records.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+    let snapshot = snapshot::decode(&from_hex(THIRD_SNAPSHOT)).unwrap();
+    assert!((snapshot.next_group, &snapshot.state) == (12, &replayed));
+    let member = &replayed.members[&NodeId(1)];
+    assert_eq!((replayed.members.len(), member.state, replayed.next_node), (1, MemberState::Member, 2));
+    assert!(*replayed.layout == Layout::first(NodeId(1), member.candidate()));
+    let definition = &replayed.buckets["c"].definition;
+    assert_eq!(replayed.buckets["c"].numbers, Numbers::from(definition).into());
+}
+
 #[test]
 fn a_command_keeps_the_number_that_it_is_stored_under() {
     let session = || Session { user: "ann".into(), made_ms: 1, expires_ms: 2 };
@@ -290,10 +325,24 @@ fn a_command_keeps_the_number_that_it_is_stored_under() {
             },
         ),
         (17, Command::NoteAccess),
+        (18, Command::Cluster(Change::StagePlan)),
     ];
     for (number, command) in commands {
         let sealed = codec::seal(super::VERSION, super::COMMAND_CONTEXT, &command);
         assert_eq!(sealed[1], number, "{command:?}");
         assert_eq!(codec::unseal::<Command>(super::VERSION, super::COMMAND_CONTEXT, &sealed), Ok(command));
+    }
+    let node = NodeId(1);
+    let changes = [
+        (1, Change::RemoveInvite { id: 1 }),
+        (5, Change::Leave { node }),
+        (6, Change::Remove { node, accept_loss: false }),
+        (8, Change::StagePlan),
+        (12, Change::Report { node, adopted: 1, synced: vec![] }),
+        (13, Change::Lost { node }),
+        (14, Change::Recovered { generation: 1 }),
+    ];
+    for (number, change) in changes {
+        assert_eq!(Command::Cluster(change).to_bytes()[..2], [18, number]);
     }
 }

@@ -6,18 +6,19 @@ use serde::Deserialize;
 
 use crate::proto::audit::Log;
 use crate::proto::control::Birth;
-use crate::proto::control::Bucket;
 use crate::proto::control::Session;
 use crate::proto::control::SessionKey;
 use crate::proto::control::State;
 use crate::proto::control::Token;
 use crate::proto::control::User;
+use crate::proto::control::third;
+use crate::proto::control::third::OldBucket;
 
 /// See [`State`].
 #[derive(Debug, Deserialize)]
 pub struct SecondState {
     birth: Option<Birth>,
-    buckets: BTreeMap<String, Bucket>,
+    buckets: BTreeMap<String, OldBucket>,
     next_bucket: u32,
     tokens: BTreeMap<u64, Token>,
     tokens_by_hash: BTreeMap<[u8; 32], u64>,
@@ -33,9 +34,9 @@ impl From<SecondState> for State {
             second;
         // Its entries do not say what they are about: those of access begin with the next one.
         let access_audit = Log::default();
-        Self {
+        let mut state = Self {
             birth,
-            buckets: buckets.into(),
+            buckets: third::buckets(buckets),
             next_bucket,
             tokens: tokens.into(),
             tokens_by_hash: tokens_by_hash.into(),
@@ -44,6 +45,9 @@ impl From<SecondState> for State {
             sessions: sessions.into(),
             audit,
             access_audit,
-        }
+            ..Self::default()
+        };
+        state.settle_first();
+        state
     }
 }

@@ -1,7 +1,10 @@
 //! Commands as the audit sees them: in words, with names and numbers, never a secret; and whether they concern access.
 
+use crate::base::time;
 use crate::proto::control::Command;
 use crate::proto::control::NO_PASSWORD;
+use crate::proto::control::members::Change;
+use crate::proto::control::members::LayoutCommit;
 use crate::proto::scope::Scope;
 
 impl Command {
@@ -42,7 +45,13 @@ impl Command {
             Self::RemoveSession { .. } => "signs out".to_owned(),
             Self::Note | Self::NoteAccess => "notes something".to_owned(),
             Self::Ordered { what, .. } => what.clone(),
+            Self::Cluster(change) => change.in_words(),
         }
+    }
+
+    /// Whether the audit tells of it: what nodes report of their part of the layout is no change by anybody.
+    pub(super) fn tells(&self) -> bool {
+        !matches!(self, Self::Cluster(Change::Report { .. }))
     }
 
     /// Whether it changes who gets in and what they may do. What everyone does with their own account is not among it,
@@ -59,6 +68,7 @@ impl Command {
             | Self::SetPassword { .. }
             | Self::NoteAccess => true,
             Self::Ordered { command, .. } => command.concerns_access(),
+            Self::Cluster(change) => change.concerns_access(),
             Self::Begin(_)
             | Self::PutBucket { .. }
             | Self::RemoveBucket { .. }
@@ -70,6 +80,78 @@ impl Command {
             | Self::Note => false,
         }
     }
+}
+
+impl Change {
+    fn in_words(&self) -> String {
+        match self {
+            Self::Invite { expires_ms, .. } => {
+                format!("makes an invite for one node, good until {}", time::rfc3339(*expires_ms))
+            }
+            Self::RemoveInvite { id } => format!("takes back invite {id}"),
+            Self::Admit(admission) => format!(
+                "lets node `{}` in: zone {}, weight {}, at {}",
+                admission.name,
+                admission.zone,
+                admission.weight,
+                words(&admission.addresses),
+            ),
+            Self::Announce { node, announcement } => {
+                let name = announcement.name.as_ref().map(|name| format!(" `{name}`")).unwrap_or_default();
+                let at = words(&announcement.addresses);
+                format!("says where node {node}{name} is: at {at}, release {}", announcement.release)
+            }
+            Self::Alter { node, zone, weight } => {
+                let zone = zone.as_ref().map(|zone| format!("zone {zone}"));
+                let weight = weight.map(|weight| format!("weight {weight}"));
+                let what: Vec<_> = zone.into_iter().chain(weight).collect();
+                format!("gives node {node} {}", words(&what))
+            }
+            Self::Leave { node } => format!("lets node {node} leave"),
+            Self::Remove { node, accept_loss } => {
+                let loss = if *accept_loss { ", and gives up what only it had" } else { "" };
+                format!("removes node {node}{loss}")
+            }
+            Self::Replace { old, new } => format!("replaces node {old} by node {new}"),
+            Self::StagePlan => "stages a plan for all nodes".to_owned(),
+            Self::ClearPlan => "drops the staged plan".to_owned(),
+            Self::CommitPlan { version, accept_loss } if accept_loss.is_empty() => format!("commits plan {version}"),
+            Self::CommitPlan { version, accept_loss } => {
+                let gone: Vec<_> = accept_loss.iter().map(ToString::to_string).collect();
+                format!("commits plan {version}, and gives up what only nodes {} had", words(&gone))
+            }
+            Self::SetLayoutCommit(LayoutCommit::Auto) => "lets plans be committed by themselves".to_owned(),
+            Self::SetLayoutCommit(LayoutCommit::Manual) => "lets plans wait for an operator".to_owned(),
+            Self::Report { node, synced, .. } => format!("reports {} lists of node {node}", synced.len()),
+            Self::Lost { node } => format!("says that node {node} lost what it had"),
+            Self::Recovered { generation } => format!("recovers the control plane as generation {generation}"),
+        }
+    }
+
+    /// Which machines are in is a matter of access; what they own is not.
+    fn concerns_access(&self) -> bool {
+        match self {
+            Self::Invite { .. }
+            | Self::RemoveInvite { .. }
+            | Self::Admit(_)
+            | Self::Leave { .. }
+            | Self::Remove { .. }
+            | Self::Replace { .. }
+            | Self::Recovered { .. } => true,
+            Self::Announce { .. }
+            | Self::Alter { .. }
+            | Self::StagePlan
+            | Self::ClearPlan
+            | Self::CommitPlan { .. }
+            | Self::SetLayoutCommit(_)
+            | Self::Report { .. }
+            | Self::Lost { .. } => false,
+        }
+    }
+}
+
+fn words(items: &[String]) -> String {
+    if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
 }
 
 fn list(scopes: &[Scope]) -> String {

@@ -228,6 +228,20 @@ impl Slot {
     }
 }
 
+/// Nobody owns anything: before the cluster has begun.
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            version: 0,
+            planned: 0,
+            nodes: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            adopted: BTreeMap::new(),
+            slots: Slots::all(|| Slot { epoch: 0, now: List::new(0, Vec::new()), next: None }),
+        }
+    }
+}
+
 impl Layout {
     /// The layout of a cluster of one.
     #[must_use]

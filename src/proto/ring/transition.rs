@@ -299,13 +299,25 @@ impl Slot {
                 next.reads = None;
             }
             if left.owners.is_empty() {
-                return false;
+                return self.make_room(version);
             }
             self.now = left;
         }
         self.next = Some(next);
         self.epoch = version;
         true
+    }
+}
+
+impl Slot {
+    /// All of both lists are gone: reads ask nobody, so that another plan can replace the next list. Says whether they
+    /// did ask somebody.
+    fn make_room(&mut self, version: u64) -> bool {
+        let asked = self.next.as_mut().and_then(|next| next.reads.take()).is_some();
+        if asked {
+            self.epoch = version;
+        }
+        asked
     }
 }
 
