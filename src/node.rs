@@ -26,15 +26,20 @@ pub mod audit;
 pub mod birth;
 pub mod buckets;
 pub mod certificate;
+pub mod cluster;
+mod coordinator;
 pub mod debug;
 pub mod doctor;
 pub mod error;
 pub mod export;
+pub mod handoff;
 pub mod health;
+pub mod hints;
 pub mod import;
 pub mod list;
 pub mod places;
 pub mod refusals;
+mod replica;
 pub mod series;
 pub mod session;
 pub mod settings;
@@ -69,6 +74,7 @@ struct Inner {
     authority: Authority,
     store: DiskStore,
     consensus: Box<dyn Consensus>,
+    cluster: cluster::Cluster,
     context_secret: Redacted<HmacKey>,
     ops: vnode::OpIds,
     places: Places,

@@ -412,3 +412,25 @@ pub const FORECAST_WINDOW: Duration = Duration::from_secs(6 * 3600);
 
 /// Live streams of the console at once: one to each open page, and each costs a connection.
 pub const LIVE_STREAMS_MAX: usize = 64;
+
+/// How long a node that did not answer is asked last: it may be back the next second.
+pub const SILENCE_REMEMBERED: Duration = Duration::from_secs(1);
+/// How long an owner may take to answer a question of the data path: longer than a slow sync, shorter than a request.
+pub const ANSWER_BUDGET: Duration = Duration::from_secs(2);
+/// Keys that one node remembers one by one for another that missed them; beyond it they are found by comparing whole
+/// partitions. About 8 MiB for one silent node.
+pub const HINTS_MAX: usize = 100_000;
+/// Hints delivered to one node at a time, beside the requests of devices.
+pub const HINTS_AT_ONCE: usize = 32;
+/// Bytes of objects in one page of a slot on its way: with everything around it, within a frame.
+pub const HANDOFF_PAGE_BYTES: usize = 512 * 1024;
+/// Objects in one such page, and digests in one of theirs: 40 bytes and a key each.
+pub const HANDOFF_PAGE_OBJECTS: usize = 500;
+/// Slots that a node merges at a time: it should not be all that it does.
+pub const HANDOFFS_AT_ONCE: usize = 4;
+/// How often a node looks after its slots, reports and hints when nothing else makes it.
+pub const RING_TICK: Duration = Duration::from_millis(200);
+/// How long a report is given before it is said again.
+pub const REPORT_AGAIN: Duration = Duration::from_secs(1);
+/// Bytes of objects a second that come for one slot: a part of what a disk and a line can do, so that devices go first.
+pub const HANDOFF_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;

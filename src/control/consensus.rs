@@ -35,6 +35,8 @@ pub trait Consensus: Send + Sync + 'static {
     fn propose(&self, command: Command) -> Proposal<'_>;
     /// This node's copy of the state.
     fn state(&self) -> Arc<State>;
+    /// The same with its place in the order of commands: a state that is later has a higher one.
+    fn view(&self) -> (u64, Arc<State>);
     /// Writes what waits and closes in order. Blocks.
     fn close(&self);
 }

@@ -133,6 +133,11 @@ impl From<DoorError> for Problem {
             DoorError::Unknown => new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown").outcome("unknown"),
             DoorError::Control(refused) => not_so(&refused, detail),
             DoorError::NoSpace => new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10),
+            DoorError::OutcomeUnknown { .. } => new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown").outcome("unknown"),
+            DoorError::TooFewOwners { .. } => {
+                new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed").retry_after(1)
+            }
+            DoorError::NotSettled => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").retry_after(1),
             DoorError::NoQuorum { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed"),
             DoorError::DiskFull { .. } => {
                 new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10)

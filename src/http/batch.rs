@@ -33,6 +33,7 @@ use crate::front::query;
 use crate::node::Node;
 use crate::node::access::Caller;
 use crate::node::error::DoorError;
+use crate::node::vnode::ReadOptions;
 use crate::node::vnode::WriteOptions;
 use crate::proto::key::Key;
 use crate::proto::object::Action;
@@ -177,7 +178,7 @@ pub fn read_document(bytes: &[u8]) -> Result<(), Problem> {
 
 async fn answer(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Answer {
     let done = match op.op {
-        Kind::Get => read(node, caller, op, room),
+        Kind::Get => read(node, caller, op, room).await,
         Kind::Put | Kind::Delete => write(node, caller, op).await.map(Answer::Other),
     };
     done.unwrap_or_else(|problem| {
@@ -214,10 +215,10 @@ fn decode(text: &str) -> Result<Vec<u8>, Problem> {
 }
 
 /// Values as long as there is room for them in the answer.
-fn read(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Result<Answer, Problem> {
+async fn read(node: &Node, caller: &Caller, op: &Op<'_>, room: &AtomicUsize) -> Result<Answer, Problem> {
     check(caller, Need::ReadValues)?;
     let absent = || Problem::new(StatusCode::NOT_FOUND, "no_such_key", "this key has no value");
-    let found = node.get(&op.bucket, &key(op)?, None)?.ok_or_else(absent)?;
+    let found = node.get(&op.bucket, &key(op)?, ReadOptions::default()).await?.ok_or_else(absent)?;
     let bytes: usize =
         found.object.live(found.now_ms).filter_map(|one| one.live(found.now_ms)).map(|(_, body)| body.0.len()).sum();
     take(room, bytes)?;

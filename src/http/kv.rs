@@ -31,6 +31,8 @@ use crate::node::error::DoorError;
 use crate::node::list::Listed;
 use crate::node::list::Range;
 use crate::node::list::Way;
+use crate::node::vnode::Consistency;
+use crate::node::vnode::ReadOptions;
 use crate::node::vnode::Receipt;
 use crate::node::vnode::Value;
 use crate::node::vnode::WriteOptions;
@@ -53,18 +55,20 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 pub async fn read(State(node): State<Node>, request: Request) -> Result<Response, Problem> {
     let (bucket, key) = path::bucket_and_key(request.uri().path())?;
     let query = Query::parse(request.uri(), &["r", "consistency", "sibling"])?;
-    let local = match query.text("consistency")? {
-        None | Some("quorum" | "all") => false,
-        Some("local") => true,
+    let consistency = match query.text("consistency")? {
+        None | Some("quorum") => Consistency::Quorum,
+        Some("all") => Consistency::All,
+        Some("local") => Consistency::Local,
         Some(_) => return Err(Problem::bad_request("bad_parameter", "consistency is local, quorum or all")),
     };
-    let found = node.get(&bucket, &key, query.number("r")?)?;
+    let options = ReadOptions { r: query.number("r")?, consistency };
+    let found = node.get(&bucket, &key, options).await?;
     let Some(value) = found else { return Err(absent()) };
     let mut response = match query.number::<usize>("sibling")? {
         Some(number) => one_of(&value, number)?,
         None => all(&value, request.headers())?,
     };
-    if local {
+    if consistency == Consistency::Local {
         // The only owner's answer is never stale.
         response.headers_mut().insert(AGE_MS, HeaderValue::from_static("0"));
     }
@@ -191,15 +195,15 @@ pub async fn write(
     match node.put(&bucket, key.clone(), action, options).await {
         Ok(receipt) => Ok(Json(receipt)),
         Err(refused @ DoorError::Refused(Refusal::TooManySiblings)) => {
-            Err(with_siblings(refused.into(), &node, &bucket, &key))
+            Err(with_siblings(refused.into(), &node, &bucket, &key).await)
         }
         Err(error) => Err(error.into()),
     }
 }
 
 /// A refusal with what the writer has to merge. Where that cannot be read now, the refusal alone.
-fn with_siblings(problem: Problem, node: &Node, bucket: &str, key: &Key) -> Problem {
-    let members = match node.get(bucket, key, None) {
+async fn with_siblings(problem: Problem, node: &Node, bucket: &str, key: &Key) -> Problem {
+    let members = match node.get(bucket, key, ReadOptions::default()).await {
         Ok(Some(value)) => siblings(&value),
         Ok(None) | Err(_) => return problem,
     };

@@ -23,6 +23,7 @@ use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
 use crate::node::certificate::Authority;
+use crate::node::cluster::Cluster;
 use crate::node::error::DoorError;
 use crate::node::health::Health;
 use crate::node::places::Places;
@@ -42,6 +43,8 @@ use crate::store::journal::JournalError;
 use crate::store::journal::Report;
 use crate::store::journal::recovery;
 use crate::store::journal::writer::OnPoison;
+use crate::store::marks::MarksError;
+use crate::store::marks::MarksFile;
 use crate::store::partition::open;
 use crate::store::partition::open::OpenError;
 use crate::store::partition::open::Owner;
@@ -72,6 +75,9 @@ pub enum BirthError {
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// What it remembers of its part in the ring.
+    #[error(transparent)]
+    Marks(#[from] MarksError),
     /// The first command.
     #[error("the cluster could not begin: {0}")]
     Begin(ProposeError),
@@ -108,6 +114,7 @@ impl BirthError {
                 Exit::Denied
             }
             Self::Identity(IdentityError::Damaged { .. } | IdentityError::File(_))
+            | Self::Marks(MarksError::Damaged { .. })
             | Self::Control(JournalError::Corrupt { .. })
             | Self::Store(
                 OpenError::Journal(JournalError::Corrupt { .. })
@@ -118,6 +125,7 @@ impl BirthError {
             | Self::Identity(_)
             | Self::Control(_)
             | Self::Store(_)
+            | Self::Marks(_)
             | Self::Begin(_)
             | Self::Doorman(_)
             | Self::Io { .. } => Exit::TryAgain,
@@ -169,11 +177,16 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         identity::confirm(&identity_dir, &identity)?;
         tracing::info!(cluster = %identity.cluster, "a new cluster of one begins");
     }
+    let marks = MarksFile::open(&dir.sub("journal"))?;
+    let (index, state) = sole.view();
+    let first_job = rng::nonzero_u64().map_err(io("asking for randomness"))?;
+    let cluster = Cluster::new(marks, index, state, first_job);
     let inner = Inner {
         who: Who { cluster: identity.cluster, node: identity.node, name: identity.name.clone() },
         identity,
         authority,
         store,
+        cluster,
         consensus: Box::new(sole),
         context_secret,
         ops: OpIds::new().map_err(io("asking for randomness"))?,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::id::NodeId;
 use crate::control::consensus::ProposeError;
 use crate::proto::causal::token::BadContext;
 use crate::proto::control::Refused;
@@ -69,8 +70,31 @@ pub enum DoorError {
     /// The control state refuses.
     #[error("{}", whole(.0))]
     Control(Refused),
+    /// Too few owners answered.
+    #[error(
+        "{answered} of the {need} owners that are needed answered; nothing was changed; try again, or another node"
+    )]
+    TooFewOwners {
+        /// How many did.
+        answered: usize,
+        /// How many are needed.
+        need: usize,
+    },
+    /// What was read could not be put on enough owners in time.
+    #[error("what was found is on too few owners to be told, and could not be brought to more in time; try again")]
+    NotSettled,
+    /// Too few owners said in time that they hold it.
+    #[error(
+        "too few owners confirmed the write in time ({}); whether it is stored is unknown; repeat it with the same \
+         Idempotency-Key",
+        those(acked_by)
+    )]
+    OutcomeUnknown {
+        /// Those that did.
+        acked_by: Vec<NodeId>,
+    },
     /// More replicas were asked for than there are owners.
-    #[error("{wanted} replicas were asked for, but the key has {owners} owner; nothing was changed")]
+    #[error("{wanted} replicas were asked for, but the key has {owners} owner(s); nothing was changed")]
     NoQuorum {
         /// Asked for.
         wanted: u8,
@@ -128,6 +152,11 @@ pub enum DoorError {
 fn whole(refused: &Refused) -> String {
     let text = refused.to_string();
     if text.contains("nothing was changed") { text } else { format!("{text}; nothing was changed") }
+}
+
+fn those(nodes: &[NodeId]) -> String {
+    let names: Vec<String> = nodes.iter().map(|node| format!("node {node}")).collect();
+    if names.is_empty() { "none did".to_owned() } else { format!("{} did", names.join(", ")) }
 }
 
 impl From<StoreError> for DoorError {

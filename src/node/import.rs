@@ -37,6 +37,7 @@ use crate::node::access::Caller;
 use crate::node::buckets::BucketWish;
 use crate::node::error::DoorError;
 use crate::node::vnode::ExistingRow;
+use crate::node::vnode::Row;
 use crate::node::worker;
 use crate::proto::bucket::Kind;
 use crate::proto::control::Bucket;
@@ -44,7 +45,6 @@ use crate::proto::control::Command;
 use crate::proto::key::Key;
 use crate::proto::object::Action;
 use crate::proto::object::check_content_type;
-use crate::store::partition::Pending;
 
 /// How rows are written in an import or export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +228,7 @@ struct Rows {
     node: Node,
     bucket: Bucket,
     options: ImportOptions,
-    in_flight: VecDeque<Pending>,
+    in_flight: VecDeque<(Place, Key, Row)>,
     report: ImportReport,
 }
 
@@ -318,41 +318,51 @@ impl Rows {
             self.reject(place, bad.to_string());
             return Ok(());
         }
-        let stored = self.store(&key, &action);
-        match stored {
-            Ok(true) => self.report.stored += 1,
-            Ok(false) => self.report.unchanged += 1,
-            Err(corrupt @ DoorError::Corrupt { .. }) => self.reject(place, corrupt.to_string()),
-            Err(stopped) => return Err(DoorError::Interrupted { line: place.line, source: Box::new(stopped) }),
-        }
-        Ok(())
+        self.store(place, key, &action)
     }
 
-    /// Stores a row, at the pace of the disk and the index. Returns whether it was not there before.
-    fn store(&mut self, key: &Key, action: &Action) -> Result<bool, DoorError> {
+    /// Stores a row, at the pace of the disk and the index.
+    fn store(&mut self, place: Place, key: Key, action: &Action) -> Result<(), DoorError> {
         let deadline = time::mono() + OPERATION_BUDGET;
+        // Of two rows with one key the later one is to stay.
+        if self.in_flight.iter().any(|(_, under_way, _)| *under_way == key) {
+            self.wait_until(0)?;
+        }
         let row = loop {
-            match self.node.put_row(&self.bucket, key, action.clone(), self.options.existing) {
+            match self.node.put_row(&self.bucket, &key, action.clone(), self.options.existing) {
                 // Our own rows fill the queue: wait for them and go on.
                 Err(DoorError::Busy) if !self.in_flight.is_empty() => self.wait_until(0)?,
                 // The index is behind: wait for it.
                 Err(DoorError::Busy) if time::mono() < deadline => self.node.wait_for_index(INDEX_WAIT),
-                other => break other?,
+                other => break other,
             }
         };
-        self.in_flight.extend(row.pending);
+        match row {
+            Ok(row) => self.in_flight.push_back((place, key, row)),
+            Err(error) => self.ended(place, Err(error))?,
+        }
         if self.in_flight.len() >= IMPORT_ROWS_IN_FLIGHT {
             self.wait_until(IMPORT_ROWS_IN_FLIGHT / 2)?;
         }
-        Ok(row.stored)
+        Ok(())
     }
 
     /// Waits for the oldest rows until so many are left.
     fn wait_until(&mut self, left: usize) -> Result<(), DoorError> {
         while self.in_flight.len() > left {
-            if let Some(pending) = self.in_flight.pop_front() {
-                pending.durable_blocking()?;
+            if let Some((place, _, row)) = self.in_flight.pop_front() {
+                self.ended(place, row.durable_blocking())?;
             }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, place: Place, stored: Result<bool, DoorError>) -> Result<(), DoorError> {
+        match stored {
+            Ok(true) => self.report.stored += 1,
+            Ok(false) => self.report.unchanged += 1,
+            Err(corrupt @ DoorError::Corrupt { .. }) => self.reject(place, corrupt.to_string()),
+            Err(stopped) => return Err(DoorError::Interrupted { line: place.line, source: Box::new(stopped) }),
         }
         Ok(())
     }

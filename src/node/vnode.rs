@@ -1,5 +1,5 @@
 //! Reads and writes of one key: options into an update, the update into its partition, the outcome into a receipt.
-//! Today this node is the only owner of every partition; the receipt already says so by name.
+//! A key that only this node owns is written and read here; one with several owners by [`coordinator`](super::coordinator).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use crate::base::checksum;
 use crate::base::id::NodeId;
@@ -18,7 +19,13 @@ use crate::base::limits::OPERATION_BUDGET;
 use crate::base::rng;
 use crate::base::time;
 use crate::node::Node;
+use crate::node::cluster::now_ms;
+use crate::node::coordinator::Done;
+use crate::node::coordinator::Wanted;
+use crate::node::coordinator::bucket_gone;
+use crate::node::coordinator::read::Level;
 use crate::node::error::DoorError;
+use crate::node::worker;
 use crate::proto::bucket::Kind;
 use crate::proto::causal::Actor;
 use crate::proto::causal::Context;
@@ -37,11 +44,9 @@ use crate::proto::object::Update;
 use crate::proto::object::apply;
 use crate::proto::object::apply::Outcome;
 use crate::proto::object::apply::Refusal;
+use crate::proto::ring::layout::Slot;
 use crate::store::partition::Decision;
 use crate::store::partition::Pending;
-
-/// How many owners a key has today.
-const OWNERS: u8 = 1;
 
 /// Makes operation ids that nobody else makes: a random start and a count.
 pub struct OpIds {
@@ -78,6 +83,27 @@ pub struct WriteOptions {
     pub ttl_ms: Option<u64>,
     /// `?w=`.
     pub w: Option<u8>,
+}
+
+/// From how many owners a client wants to hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Consistency {
+    /// One, the nearest that is synced: fast, and perhaps stale.
+    Local,
+    /// As many as the bucket says.
+    #[default]
+    Quorum,
+    /// All.
+    All,
+}
+
+/// How a client wants a read done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadOptions {
+    /// `?r=`.
+    pub r: Option<u8>,
+    /// `?consistency=`.
+    pub consistency: Consistency,
 }
 
 /// The answer to a write that is on disk.
@@ -141,22 +167,54 @@ impl Node {
     ) -> Result<Receipt, DoorError> {
         let bucket = self.bucket(bucket)?;
         let place = IndexKey::new(bucket.id, &key);
-        check_w(&bucket, options.w)?;
+        let owners = self.owners_of(&bucket, &place);
+        check_raised("w", options.w, bucket.definition.w, bucket.definition.n, owners.len())?;
+        let w = options.w;
         let update = self.update_of(&bucket, &place, action, options)?;
-        let begun = self.begin(&place, &update)?;
-        if let Some(pending) = begun.pending {
-            pending.durable().await?;
-        }
-        let me = self.who().node;
+        let Done { context, stamp, acked_by } = self.write(Wanted::new(place.clone(), update, w)).await?;
         Ok(Receipt {
             outcome: "ok",
-            context: token::encode(&self.0.context_secret, &place, &begun.context),
-            acked_by: vec![me],
-            owners: vec![me],
+            context: token::encode(&self.0.context_secret, &place, &context),
+            acked_by,
+            owners,
             synced: true,
-            at: time::rfc3339(begun.stamp.0 >> 16),
+            at: time::rfc3339(stamp.0 >> 16),
             weak: bucket.definition.is_weak(),
         })
+    }
+
+    /// Writes here, over the owners, or at one of them.
+    pub(super) async fn write(&self, wanted: Wanted) -> Result<Done, DoorError> {
+        let place = &wanted.place;
+        let view = self.view();
+        let slot = view.slot(place.partition());
+        let Some(known) = view.bucket(place.bucket()) else { return Err(bucket_gone(place)) };
+        let me = self.who().node;
+        if self.is_alone(slot) {
+            let begun = self.begin(place, &wanted.update)?;
+            if let Some(pending) = begun.pending {
+                pending.durable().await?;
+            }
+            // Others may have come to own it meanwhile: then it is theirs as well, as an operation that is known here.
+            if self.view().slot(place.partition()).epoch == slot.epoch {
+                return Ok(Done { context: begun.context, stamp: begun.stamp, acked_by: vec![me] });
+            }
+        }
+        if !self.is_serving() || !slot.is_owner(me, known.numbers) {
+            return self.forward(&wanted).await;
+        }
+        self.coordinate(wanted).await
+    }
+
+    /// Whether this node is the only one that has to do with a slot.
+    fn is_alone(&self, slot: &Slot) -> bool {
+        let me = self.who().node;
+        slot.next.is_none() && slot.now.owners == [me] && slot.now.is_synced(me) && self.is_serving()
+    }
+
+    /// Those that keep a key.
+    fn owners_of(&self, bucket: &Bucket, place: &IndexKey) -> Vec<NodeId> {
+        self.view().slot(place.partition()).write_owners(bucket.numbers).collect()
     }
 
     /// What names exactly the live values of a key, for [`Node::put_unchanged`]; empty where there is none.
@@ -181,7 +239,7 @@ impl Node {
     ) -> Result<Receipt, DoorError> {
         let options = match self.bucket(bucket)?.definition.kind {
             Kind::Lww => {
-                if Self::state_of(self.get(bucket, &key, None)?.as_ref()) != state {
+                if Self::state_of(self.get(bucket, &key, ReadOptions::default()).await?.as_ref()) != state {
                     return Err(Refusal::ConditionFailed.into());
                 }
                 options
@@ -230,7 +288,9 @@ impl Node {
             match (apply::apply(old, update, mint(actor, counter)), room) {
                 // Only now: a retry of what is stored already is answered also on a full disk.
                 (Outcome::Applied { .. }, Err(full)) => Decision::Leave(Err(full)),
-                (Outcome::Applied { object, context, stamp }, Ok(())) => Decision::Store(object, Ok((context, stamp))),
+                (Outcome::Applied { object, context, stamp }, Ok(())) => {
+                    Decision::Store(Arc::new(object), Ok((context, stamp)))
+                }
                 (Outcome::Duplicate { context, stamp }, _) => Decision::Confirm(Ok((context, stamp))),
                 (Outcome::Refused(refusal), _) => Decision::Leave(Err(refusal.into())),
             }
@@ -239,15 +299,27 @@ impl Node {
         Ok(Begun { pending, context, stamp })
     }
 
-    /// Reads what is durable for a key; `None` where there is no live value.
+    /// Reads what enough owners hold durably of a key; `None` where there is no live value.
     ///
     /// # Errors
     /// [`DoorError`].
-    pub fn get(&self, bucket: &str, key: &Key, r: Option<u8>) -> Result<Option<Value>, DoorError> {
+    pub async fn get(&self, bucket: &str, key: &Key, options: ReadOptions) -> Result<Option<Value>, DoorError> {
         let bucket = self.bucket(bucket)?;
-        check_raised("r", r, bucket.definition.r, bucket.definition.n)?;
         let place = IndexKey::new(bucket.id, key);
-        let Some(object) = self.0.store.read(&place)? else { return Ok(None) };
+        let owners = self.owners_of(&bucket, &place);
+        check_raised("r", options.r, bucket.definition.r, bucket.definition.n, owners.len())?;
+        let view = self.view();
+        let object = if self.is_alone(view.slot(place.partition())) {
+            self.0.store.read(&place)?
+        } else {
+            let level = Level { r: options.r, all: options.consistency == Consistency::All };
+            let deadline_ms = now_ms() + time::millis(OPERATION_BUDGET);
+            match options.consistency {
+                Consistency::Local => self.read_one(&place, deadline_ms).await?,
+                Consistency::Quorum | Consistency::All => self.read_object(&place, level, deadline_ms).await?,
+            }
+        };
+        let Some(object) = object else { return Ok(None) };
         let context = token::encode(&self.0.context_secret, &place, &object.context);
         Ok(Some(Value { object, context, now_ms: time::wall_ms() }))
     }
@@ -257,12 +329,13 @@ impl Node {
     /// # Errors
     /// [`DoorError::NoSuchBucket`].
     pub fn place_of(&self, bucket: &str, key: &Key) -> Result<Place, DoorError> {
-        let place = IndexKey::new(self.bucket(bucket)?.id, key);
-        Ok(Place { partition: place.partition(), owners: vec![self.who().node] })
+        let bucket = self.bucket(bucket)?;
+        let place = IndexKey::new(bucket.id, key);
+        Ok(Place { partition: place.partition(), owners: self.owners_of(&bucket, &place) })
     }
 
     /// Deletions go on when there is no room for more.
-    fn room_for(&self, action: &Action) -> Result<(), DoorError> {
+    pub(super) fn room_for(&self, action: &Action) -> Result<(), DoorError> {
         match action {
             Action::Put { .. } => self.check_space(),
             Action::Delete => Ok(()),
@@ -285,8 +358,6 @@ impl Node {
         existing: ExistingRow,
     ) -> Result<Row, DoorError> {
         let place = IndexKey::new(bucket.id, key);
-        let actor = self.0.store.actor();
-        let now_ms = time::wall_ms();
         let update = Update {
             kind: bucket.definition.kind,
             action,
@@ -294,8 +365,13 @@ impl Node {
             condition: Condition::None,
             op: self.0.ops.next(),
             keyed: false,
-            op_until_ms: time::steady_ms().0.saturating_add(time::millis(OPERATION_BUDGET)),
+            op_until_ms: now_ms().saturating_add(time::millis(OPERATION_BUDGET)),
         };
+        if !self.is_alone(self.view().slot(place.partition())) {
+            return Ok(self.spread_row(place, update, existing));
+        }
+        let actor = self.0.store.actor();
+        let now_ms = time::wall_ms();
         let room = self.room_for(&update.action);
         let (pending, answer) = self.0.store.update(&place, |old, counter| {
             if old.is_some_and(|old| is_there(old, &update.action, existing, now_ms)) {
@@ -303,28 +379,67 @@ impl Node {
             }
             match (apply::apply(old, &update, mint(actor, counter)), room) {
                 (Outcome::Applied { .. }, Err(full)) => Decision::Leave(Err(full)),
-                (Outcome::Applied { object, .. }, Ok(())) => Decision::Store(object, Ok(true)),
+                (Outcome::Applied { object, .. }, Ok(())) => Decision::Store(Arc::new(object), Ok(true)),
                 (Outcome::Duplicate { .. }, _) => Decision::Confirm(Ok(false)),
                 (Outcome::Refused(refusal), _) => Decision::Leave(Err(refusal.into())),
             }
         })?;
-        Ok(Row { stored: answer?, pending })
+        let stored = answer?;
+        Ok(Row(match pending {
+            Some(pending) => RowState::Here { stored, pending },
+            None => RowState::Stored(stored),
+        }))
+    }
+
+    /// The same over several owners.
+    fn spread_row(&self, place: IndexKey, update: Update, existing: ExistingRow) -> Row {
+        let (node, (tell, told)) = (self.clone(), oneshot::channel());
+        worker::spawn("row of an import", async move {
+            let stored = async {
+                let deadline_ms = now_ms() + time::millis(OPERATION_BUDGET);
+                let there = node.read_object(&place, Level::default(), deadline_ms).await?;
+                if there.is_some_and(|there| is_there(&there, &update.action, existing, time::wall_ms())) {
+                    return Ok(false);
+                }
+                node.write(Wanted::new(place, update, None)).await.map(|_done| true)
+            };
+            let _nobody_waits = tell.send(stored.await);
+        });
+        Row(RowState::Elsewhere(told))
     }
 }
 
 /// The next write of this actor.
-fn mint(actor: Actor, counter: u64) -> Mint {
+pub(super) fn mint(actor: Actor, counter: u64) -> Mint {
     let (now_ms, lived_ms) = time::steady_ms();
     let memory = Memory { now_ms, just_begun: lived_ms < time::millis(MEMORY_GRACE) };
     Mint { actor, counter, now_ms: time::wall_ms(), memory }
 }
 
-/// What became of a row.
-pub(super) struct Row {
-    /// Something was written.
-    pub(super) stored: bool,
-    /// To wait for.
-    pub(super) pending: Option<Pending>,
+/// A row on its way.
+pub(super) struct Row(RowState);
+
+enum RowState {
+    /// Nothing to wait for; whether something was written.
+    Stored(bool),
+    /// In this node's journal.
+    Here { stored: bool, pending: Pending },
+    /// At several owners.
+    Elsewhere(oneshot::Receiver<Result<bool, DoorError>>),
+}
+
+impl Row {
+    /// Returns when it is on enough disks, with whether something was written. Blocks.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub(super) fn durable_blocking(self) -> Result<bool, DoorError> {
+        match self.0 {
+            RowState::Stored(stored) => Ok(stored),
+            RowState::Here { stored, pending } => Ok(pending.durable_blocking().map(|()| stored)?),
+            RowState::Elsewhere(told) => told.blocking_recv().unwrap_or(Err(DoorError::Unknown)),
+        }
+    }
 }
 
 /// What an import does with a key that has a value already.
@@ -354,7 +469,7 @@ fn is_there(old: &Object, action: &Action, existing: ExistingRow, now_ms: u64) -
 }
 
 /// `?w=` and `?r=` may only raise.
-fn check_raised(field: &'static str, asked: Option<u8>, least: u8, most: u8) -> Result<(), DoorError> {
+fn check_raised(field: &'static str, asked: Option<u8>, least: u8, most: u8, owners: usize) -> Result<(), DoorError> {
     match asked {
         Some(asked) if asked < least || asked > most => Err(DoorError::OutOfRange {
             field,
@@ -362,11 +477,9 @@ fn check_raised(field: &'static str, asked: Option<u8>, least: u8, most: u8) -> 
         }),
         // With fewer nodes than N all of them are owners and the bucket's numbers become their majority; a number
         // above the bucket's is meant literally.
-        Some(asked) if asked > least && asked > OWNERS => Err(DoorError::NoQuorum { wanted: asked, owners: OWNERS }),
+        Some(asked) if asked > least && usize::from(asked) > owners => {
+            Err(DoorError::NoQuorum { wanted: asked, owners: u8::try_from(owners).unwrap_or(u8::MAX) })
+        }
         Some(_) | None => Ok(()),
     }
-}
-
-fn check_w(bucket: &Bucket, w: Option<u8>) -> Result<(), DoorError> {
-    check_raised("w", w, bucket.definition.w, bucket.definition.n)
 }

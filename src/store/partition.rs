@@ -25,9 +25,11 @@ use crate::base::limits::KEY_BYTES_MAX;
 use crate::base::limits::OVERLAY_BYTES_MAX;
 use crate::base::limits::PARTITIONS;
 use crate::base::rng;
+use crate::proto::bucket::Kind;
 use crate::proto::causal::Actor;
 use crate::proto::key::IndexKey;
 use crate::proto::object::Object;
+use crate::proto::object::merge;
 use crate::store::disk::Disk;
 use crate::store::index::Index;
 use crate::store::index::IndexError;
@@ -128,7 +130,7 @@ fn committed(outcome: Result<(), NotCommitted>) -> Result<(), StoreError> {
 /// What a read-modify-write decides.
 pub enum Decision<T> {
     /// Store this object.
-    Store(Object, T),
+    Store(Arc<Object>, T),
     /// Give the place up: this node has no business with it any more.
     Remove(T),
     /// Leave all as it is.
@@ -267,7 +269,7 @@ impl<D: Disk, I: Index> Store<D, I> {
         let (object, answer) = match decide(old.as_deref(), partition.minted + 1) {
             Decision::Leave(answer) => return Ok((None, answer)),
             Decision::Confirm(answer) => return Ok((self.confirm(&partition, place)?, answer)),
-            Decision::Store(object, answer) => (Some(Arc::new(object)), answer),
+            Decision::Store(object, answer) => (Some(object), answer),
             Decision::Remove(answer) => (None, answer),
         };
         let record = object
@@ -280,6 +282,33 @@ impl<D: Disk, I: Index> Store<D, I> {
         self.shared.overlay_bytes.fetch_add(bytes, Ordering::Relaxed);
         partition.overlay.entry(place.clone()).or_default().push(Entry { sequence, object });
         Ok((Some(Pending(acked)), answer))
+    }
+
+    /// What is newest at a place, durable or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Index`].
+    pub fn newest(&self, place: &IndexKey) -> Result<Option<Arc<Object>>, StoreError> {
+        if let Some(found) = newest(&self.shared.lock(place.partition()), place, Sequence::MAX) {
+            return Ok(found);
+        }
+        self.read_index(place)
+    }
+
+    /// Merges what another node holds into what is here. Returns what to wait for until the result is durable, unless it
+    /// is already.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was stored.
+    pub fn merge(&self, place: &IndexKey, object: &Object, kind: Kind) -> Result<Option<Pending>, StoreError> {
+        let merged = self.update(place, |held, _| match held {
+            None => Decision::Store(Arc::new(object.clone()), ()),
+            Some(held) => match merge::merge(held, object, kind) {
+                merged if merged == *held => Decision::Confirm(()),
+                merged => Decision::Store(Arc::new(merged), ()),
+            },
+        })?;
+        Ok(merged.0)
     }
 
     /// Something to wait for, if the newest version of a place is not durable yet.
@@ -337,6 +366,23 @@ impl<D: Disk, I: Index> Store<D, I> {
         whole(visit, |visit| self.shared.index.scan_back(&from, &to, visit))
     }
 
+    /// Visits the objects of one partition, of whatever bucket, in order, behind one place: all that were durable and in
+    /// the index when the scan began.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the visit is not complete.
+    pub fn scan_partition(
+        &self,
+        partition: PartitionId,
+        after: Option<&IndexKey>,
+        visit: &mut dyn FnMut(&IndexKey, Object) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let from = after.map_or_else(|| vec![partition.0], |after| [after.as_bytes(), &[0]].concat());
+        let to = end_of_partition(partition);
+        self.refuse_lost(partition, &from, &to)?;
+        whole(visit, |visit| self.shared.index.scan(&from, &to, visit))
+    }
+
     fn refuse_lost(&self, partition: PartitionId, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
         if self.shared.unreadable.overlaps(from, to) {
             return Err(StoreError::Corrupt { detail: format!("a part of partition {partition} is lost") });
@@ -349,8 +395,7 @@ impl<D: Disk, I: Index> Store<D, I> {
     /// # Errors
     /// [`StoreError`]: the visit is not complete.
     pub fn scan_raw(&self, partition: PartitionId, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        let to = partition.0.checked_add(1).map_or_else(|| vec![u8::MAX; KEY_BYTES_MAX * 2], |next| vec![next]);
-        Ok(self.shared.index.scan(&[partition.0], &to, visit)?)
+        Ok(self.shared.index.scan(&[partition.0], &end_of_partition(partition), visit)?)
     }
 
     /// What the index has lost.
@@ -394,6 +439,11 @@ fn whole(
         }
     })?;
     bad.map_or(Ok(()), Err)
+}
+
+/// The first place behind a partition.
+fn end_of_partition(partition: PartitionId) -> Vec<u8> {
+    partition.0.checked_add(1).map_or_else(|| vec![u8::MAX; KEY_BYTES_MAX * 2], |next| vec![next])
 }
 
 /// The first place behind a partition's bucket.

@@ -36,6 +36,7 @@ use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::error::DoorError;
+use crate::node::vnode::ReadOptions;
 use crate::node::vnode::Value;
 use crate::node::vnode::WriteOptions;
 use crate::proto::key::Key;
@@ -224,7 +225,7 @@ pub async fn make(State(node): State<Node>, visit: Visit, request: Request) -> A
         Err(wrong) => return again(wrong, editor),
     };
     // What was deleted before left its context behind; the new value replaces the grave.
-    let before = node.get(&bucket, &key, None)?;
+    let before = node.get(&bucket, &key, ReadOptions::default()).await?;
     let base = Base { state: String::new(), context: Base::of(before.as_ref()).context };
     let url = data::key_url(&bucket, "key", key.as_bytes());
     let editor = Editor { key: None, action: url.clone(), cancel: url, base, ..editor };
@@ -241,7 +242,7 @@ pub async fn save(State(node): State<Node>, visit: Visit, request: Request) -> A
     match editor.action() {
         Ok(change) => write(&node, &visit, &parts, subject, change, editor).await,
         Err(wrong) => {
-            let value = node.get(&subject.bucket, &subject.key, None)?;
+            let value = node.get(&subject.bucket, &subject.key, ReadOptions::default()).await?;
             let editor = Editor { wrong: Some(wrong), ..editor };
             let asked = subject.asked(&node, &visit, &parts, None, Some(editor));
             value::draw(&node, StatusCode::UNPROCESSABLE_ENTITY, asked, value.as_ref())
@@ -258,7 +259,7 @@ pub async fn keep(State(node): State<Node>, visit: Visit, request: Request) -> A
     let Ok(number) = form.text("sibling").parse::<usize>() else {
         return Err(Problem::bad_request("bad_form", "which value to keep is not a number; nothing was changed").into());
     };
-    let value = node.get(&subject.bucket, &subject.key, None)?;
+    let value = node.get(&subject.bucket, &subject.key, ReadOptions::default()).await?;
     let now = Base::of(value.as_ref());
     let kept = value.as_ref().and_then(|value| Some((value.object.live(value.now_ms).nth(number)?, value.now_ms)));
     let chosen = kept.and_then(|(sibling, now_ms)| {
@@ -268,11 +269,11 @@ pub async fn keep(State(node): State<Node>, visit: Visit, request: Request) -> A
     });
     // Numbers count only within what the person saw.
     let (Some((action, ttl_ms)), true) = (chosen, base.state == now.state) else {
-        return conflict(&node, &visit, &parts, &subject, None);
+        return conflict(&node, &visit, &parts, &subject, None).await;
     };
     match store(&node, &subject, action, &base, ttl_ms).await {
         Ok(()) => Ok(subject.seen("kept")),
-        Err(error) if is_conflict(&error) => conflict(&node, &visit, &parts, &subject, None),
+        Err(error) if is_conflict(&error) => conflict(&node, &visit, &parts, &subject, None).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -285,7 +286,7 @@ pub async fn delete(State(node): State<Node>, visit: Visit, request: Request) ->
     let base = Base { state: form.text("state").to_owned(), context: form.text("context").to_owned() };
     match store(&node, &subject, Action::Delete, &base, None).await {
         Ok(()) => Ok(page::see_other(&format!("{}?done=deleted", data::bucket_url(&subject.bucket)))),
-        Err(error) if is_conflict(&error) => conflict(&node, &visit, &parts, &subject, None),
+        Err(error) if is_conflict(&error) => conflict(&node, &visit, &parts, &subject, None).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -336,7 +337,7 @@ async fn write(
 ) -> Answer {
     match store(node, &subject, action, &editor.base, ttl_ms).await {
         Ok(()) => Ok(subject.seen("saved")),
-        Err(error) if is_conflict(&error) => conflict(node, visit, parts, &subject, Some(editor)),
+        Err(error) if is_conflict(&error) => conflict(node, visit, parts, &subject, Some(editor)).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -359,14 +360,14 @@ fn is_conflict(error: &DoorError) -> bool {
 }
 
 /// Somebody else was faster: what is there now, and what was typed, based on that from now on.
-fn conflict(
+async fn conflict(
     node: &Node,
     visit: &Visit,
     parts: &Parts,
     subject: &Subject,
     typed: Option<Editor>,
 ) -> Result<Response, Refused> {
-    let value = node.get(&subject.bucket, &subject.key, None)?;
+    let value = node.get(&subject.bucket, &subject.key, ReadOptions::default()).await?;
     let base = Base::of(value.as_ref());
     let there = if base.state.is_empty() { "it has no value any more" } else { "what is there now is shown below" };
     let offer = if typed.is_some() { "; your text is kept under it, and saving it now replaces that" } else { "" };

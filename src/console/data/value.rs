@@ -33,6 +33,7 @@ use crate::front::host;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::Node;
+use crate::node::vnode::ReadOptions;
 use crate::node::vnode::Value;
 use crate::proto::key::Key;
 use crate::proto::object::Sibling;
@@ -151,7 +152,7 @@ pub async fn show(State(node): State<Node>, visit: Visit, request: Request) -> A
     let bucket = data::bucket_of(&parts.uri)?;
     let query = Query::parse(&parts.uri, &["k", "view", "from", "edit", "done"])?;
     let key = data::key_of(&query)?;
-    let value = node.get(&bucket, &key, None)?;
+    let value = node.get(&bucket, &key, ReadOptions::default()).await?;
     let editor = match (query.number::<usize>("edit")?, &value) {
         (Some(number), _) => Some(Editor::of(&bucket, &key, value.as_ref(), number)),
         // A key without a value is here to be given one.
@@ -282,7 +283,7 @@ pub async fn raw(State(node): State<Node>, uri: Uri) -> Answer {
     let query = Query::parse(&uri, &["k", "sibling", "as"])?;
     let key = data::key_of(&query)?;
     let absent = || Problem::new(StatusCode::NOT_FOUND, "no_such_key", "this key has no such value any more");
-    let value = node.get(&bucket, &key, None)?.ok_or_else(absent)?;
+    let value = node.get(&bucket, &key, ReadOptions::default()).await?.ok_or_else(absent)?;
     let number = query.number::<usize>("sibling")?.unwrap_or(0);
     let sibling = value.object.live(value.now_ms).nth(number).ok_or_else(absent)?;
     let (content_type, body) = sibling.live(value.now_ms).ok_or_else(absent)?;

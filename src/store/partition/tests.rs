@@ -125,7 +125,7 @@ fn put(store: &Store<GatedDisk, MemoryIndex>, key: &str, text: &str) -> Pending 
         let mut object = Object { siblings: vec![], ..old.cloned().unwrap_or_default() };
         object.context.add_run(dot);
         object.siblings.push(Sibling { dot, stamp: Stamp(0), expires_ms: None, content });
-        Decision::Store(object, ())
+        Decision::Store(Arc::new(object), ())
     };
     store.update(&place(key), decide).unwrap().0.unwrap()
 }

@@ -1,0 +1,321 @@
+//! What this node shares with the drivers of its part in the cluster: its view of the ring, the way to ask others, what it
+//! noticed about them, and what waits for a word of theirs.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+
+use crate::base::id::BucketId;
+use crate::base::id::NodeId;
+use crate::base::id::PartitionId;
+use crate::base::limits::REPLICAS_MAX;
+use crate::base::limits::SILENCE_REMEMBERED;
+use crate::base::time;
+use crate::node::Node;
+use crate::node::hints::Hints;
+use crate::proto::bucket::Kind;
+use crate::proto::control::State;
+use crate::proto::message::Answer;
+use crate::proto::message::Ask;
+use crate::proto::message::Ended;
+use crate::proto::message::Question;
+use crate::proto::message::Word;
+use crate::proto::quorum::Quorum;
+use crate::proto::ring::layout;
+use crate::proto::ring::layout::Slot;
+use crate::proto::ring::numbers::BucketNumbers;
+use crate::store::marks::MarksFile;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAnswered {
+    /// It never left this machine: nothing was done.
+    NotSent,
+    /// Nobody knows whether it was done.
+    Silent,
+}
+
+/// An answer on its way.
+pub type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Which questions do not wait for which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Devices wait for it.
+    Requests,
+    /// Slots on their way, and what was missed.
+    Bulk,
+}
+
+/// The way to other nodes.
+pub trait Wire: Send + Sync + 'static {
+    /// Asks a node; the answer comes within the time, or not at all.
+    fn ask(&self, to: NodeId, lane: Lane, body: Vec<u8>, within: Duration) -> Waiting<Result<Vec<u8>, NotAnswered>>;
+    /// Tells a node something, as well as can be.
+    fn say(&self, to: NodeId, body: Vec<u8>);
+}
+
+/// A bucket, for those who know only its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// How concurrent writes are settled.
+    pub kind: Kind,
+    /// Its numbers.
+    pub numbers: BucketNumbers,
+}
+
+/// The control state at one point of its log.
+pub struct View {
+    /// Which.
+    pub index: u64,
+    /// What it is there.
+    pub state: Arc<State>,
+    buckets: HashMap<BucketId, Known>,
+}
+
+impl View {
+    fn new(index: u64, state: Arc<State>) -> Self {
+        let known =
+            |bucket: &crate::proto::control::Bucket| Known { kind: bucket.definition.kind, numbers: bucket.numbers };
+        let buckets = state.buckets.values().map(|bucket| (bucket.id, known(bucket))).collect();
+        Self { index, state, buckets }
+    }
+
+    /// A partition's slot.
+    #[must_use]
+    pub fn slot(&self, partition: PartitionId) -> &Slot {
+        self.state.layout.slot(partition)
+    }
+
+    /// A bucket by its number.
+    #[must_use]
+    pub fn bucket(&self, id: BucketId) -> Option<Known> {
+        self.buckets.get(&id).copied()
+    }
+}
+
+/// A rule of the layout for a core.
+pub(super) fn rule(rule: layout::Quorum<'_>) -> Quorum {
+    Quorum { owners: rule.owners.into_owned(), need: rule.need }
+}
+
+/// How a forwarded write ended, by whom.
+pub type EndedBy = (NodeId, Ended);
+
+/// See the module.
+pub struct Cluster {
+    wire: OnceLock<Arc<dyn Wire>>,
+    /// What this node remembers of its part in the ring.
+    pub marks: MarksFile,
+    /// Who missed what.
+    pub hints: Hints,
+    view: RwLock<Arc<View>>,
+    moved: watch::Sender<u64>,
+    silent: Mutex<BTreeMap<NodeId, Instant>>,
+    forwards: Mutex<BTreeMap<u64, mpsc::Sender<EndedBy>>>,
+    next_job: AtomicU64,
+    caught_up: AtomicBool,
+    /// Bytes of objects that came for slots.
+    pub handed_off: AtomicU64,
+}
+
+impl Cluster {
+    /// Of a node whose control state is this.
+    #[must_use]
+    pub fn new(marks: MarksFile, index: u64, state: Arc<State>, first_job: u64) -> Self {
+        let hints = Hints::new(&marks);
+        Self {
+            wire: OnceLock::new(),
+            marks,
+            hints,
+            view: RwLock::new(Arc::new(View::new(index, state))),
+            moved: watch::Sender::new(index),
+            silent: Mutex::default(),
+            forwards: Mutex::default(),
+            next_job: AtomicU64::new(first_job),
+            caught_up: AtomicBool::new(false),
+            handed_off: AtomicU64::new(0),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A forward that waits for its end; forgotten when dropped.
+pub(super) struct Forwarding {
+    node: Node,
+    /// Names it.
+    pub(super) job: u64,
+    /// Hears how it ended.
+    pub(super) ended: mpsc::Receiver<EndedBy>,
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        lock(&self.node.0.cluster.forwards).remove(&self.job);
+    }
+}
+
+impl Node {
+    /// The way to others, once there is one; the first word counts.
+    pub fn joins_by(&self, wire: Arc<dyn Wire>) {
+        let _already_there = self.0.cluster.wire.set(wire);
+    }
+
+    /// The control state as this node knows it, with what is looked up in it often.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        let cluster = &self.0.cluster;
+        let (index, state) = self.0.consensus.view();
+        let known = Arc::clone(&cluster.view.read().unwrap_or_else(PoisonError::into_inner));
+        if known.index >= index && Arc::ptr_eq(&known.state, &state) {
+            return known;
+        }
+        let next = Arc::new(View::new(index, state));
+        let mut view = cluster.view.write().unwrap_or_else(PoisonError::into_inner);
+        // Two may have read it in this order and come here in the other.
+        if index >= view.index {
+            *view = Arc::clone(&next);
+            cluster.moved.send_if_modified(|moved| std::mem::replace(moved, index) != index);
+        }
+        next
+    }
+
+    /// Whether this node's view has come as far as it had already said: before that it may not answer for what it owns.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        let cluster = &self.0.cluster;
+        if cluster.caught_up.load(Ordering::Acquire) {
+            return true;
+        }
+        let serving = cluster.marks.read(|marks| marks.adopted) <= self.view().state.layout.version;
+        if serving {
+            cluster.caught_up.store(true, Ordering::Release);
+        }
+        serving
+    }
+
+    /// Hears of newer views.
+    pub(super) fn moved(&self) -> watch::Receiver<u64> {
+        self.0.cluster.moved.subscribe()
+    }
+
+    /// Waits until this node's view has come so far; whether it has in time.
+    pub(super) async fn reach(&self, index: u64, until_ms: u64) -> bool {
+        if self.view().index >= index {
+            return true;
+        }
+        let mut moved = self.moved();
+        let left = Duration::from_millis(until_ms.saturating_sub(now_ms()));
+        tokio::time::timeout(left, moved.wait_for(|moved| *moved >= index)).await.is_ok_and(|moved| moved.is_ok())
+    }
+
+    /// The nodes of a list in the order in which they should be asked: this one first, those that were silent last.
+    pub(super) fn nearest(&self, mut owners: Vec<NodeId>) -> Vec<NodeId> {
+        let (me, now) = (self.who().node, time::mono());
+        let silent = lock(&self.0.cluster.silent);
+        owners.sort_by_key(|node| (*node != me, silent.get(node).is_some_and(|until| *until > now)));
+        owners
+    }
+
+    /// A word came from this node.
+    pub(super) fn heard(&self, from: NodeId) {
+        lock(&self.0.cluster.silent).remove(&from);
+    }
+
+    /// Whether nothing came back from it lately.
+    pub(super) fn is_silent(&self, node: NodeId) -> bool {
+        lock(&self.0.cluster.silent).get(&node).is_some_and(|until| *until > time::mono())
+    }
+
+    fn was_silent(&self, node: NodeId) {
+        lock(&self.0.cluster.silent).insert(node, time::mono() + SILENCE_REMEMBERED);
+    }
+
+    /// A question about a slot, as this view sees it.
+    pub(super) fn question(&self, view: &View, partition: PartitionId, left_ms: u64, ask: Ask) -> Vec<u8> {
+        let epoch = view.slot(partition).epoch;
+        Question { epoch, view: view.index, steady_ms: time::steady_ms().0, left_ms, ask }.encode()
+    }
+
+    /// Asks another node.
+    pub(super) fn ask(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Waiting<Result<Answer, NotAnswered>> {
+        let Some(wire) = self.0.cluster.wire.get() else {
+            return Box::pin(std::future::ready(Err(NotAnswered::NotSent)));
+        };
+        let answer = wire.ask(to, lane, body, within);
+        let node = self.clone();
+        Box::pin(async move {
+            match answer.await {
+                Ok(bytes) => {
+                    node.heard(to);
+                    // What does not decode is of another release or no answer at all.
+                    Answer::decode(&bytes).map_err(|_unreadable| NotAnswered::Silent)
+                }
+                Err(why) => {
+                    node.was_silent(to);
+                    Err(why)
+                }
+            }
+        })
+    }
+
+    /// Tells another node something.
+    pub(super) fn say(&self, to: NodeId, word: &Word) {
+        if let Some(wire) = self.0.cluster.wire.get() {
+            wire.say(to, word.encode());
+        }
+    }
+
+    /// Another node says something.
+    pub fn hear(&self, from: NodeId, bytes: &[u8]) {
+        match Word::decode(bytes) {
+            Ok(Word::Ended { job, ended }) => {
+                let waits = lock(&self.0.cluster.forwards).get(&job).cloned();
+                if let Some(waits) = waits {
+                    let _full_or_gone = waits.try_send((from, ended));
+                }
+            }
+            Err(error) => tracing::debug!(%from, %error, "a word of another node is not understood"),
+        }
+    }
+
+    /// A name for a forward, under which its end is told.
+    pub(super) fn begin_forward(&self) -> Forwarding {
+        let cluster = &self.0.cluster;
+        let job = cluster.next_job.fetch_add(1, Ordering::Relaxed);
+        // One for each owner that may be asked: those of two lists.
+        let (ends, ended) = mpsc::channel(2 * usize::from(REPLICAS_MAX));
+        lock(&cluster.forwards).insert(job, ends);
+        Forwarding { node: self.clone(), job, ended }
+    }
+}
+
+/// The clock of the cores: never jumps while the process lives.
+#[must_use]
+pub(super) fn now_ms() -> u64 {
+    time::steady_ms().0
+}

@@ -1,0 +1,289 @@
+//! A write that this node mints: what its client has seen is here first, then it is minted, sent to all owners at once, and
+//! answered when enough of them hold it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+
+use crate::base::id::NodeId;
+use crate::base::limits::ANSWER_BUDGET;
+use crate::node::Node;
+use crate::node::cluster::Lane;
+use crate::node::cluster::View;
+use crate::node::cluster::Waiting;
+use crate::node::cluster::now_ms;
+use crate::node::coordinator::Done;
+use crate::node::coordinator::Wanted;
+use crate::node::coordinator::bucket_gone;
+use crate::node::coordinator::read::Level;
+use crate::node::coordinator::write_rules;
+use crate::node::error::DoorError;
+use crate::node::vnode::mint;
+use crate::node::worker;
+use crate::proto::bucket::Kind;
+use crate::proto::causal::Context;
+use crate::proto::causal::Dot;
+use crate::proto::message::Answer;
+use crate::proto::message::Ask;
+use crate::proto::message::Place;
+use crate::proto::message::Sealed;
+use crate::proto::message::Tell;
+use crate::proto::message::Why;
+use crate::proto::object::Basis;
+use crate::proto::object::Condition;
+use crate::proto::object::Object;
+use crate::proto::object::Stamp;
+use crate::proto::object::apply;
+use crate::proto::object::apply::Outcome;
+use crate::proto::quorum::write;
+use crate::proto::quorum::write::Write;
+use crate::store::partition::Decision;
+use crate::store::partition::Pending;
+
+/// A write in this node's journal, or on its way there.
+struct Minted {
+    object: Arc<Object>,
+    dot: Dot,
+    context: Context,
+    stamp: Stamp,
+    /// None: it is durable already.
+    pending: Option<Pending>,
+}
+
+impl Node {
+    /// Writes as an owner.
+    ///
+    /// # Errors
+    /// [`DoorError`]; [`DoorError::OutcomeUnknown`] where too few owners said in time that they hold it.
+    pub(in crate::node) async fn coordinate(&self, wanted: Wanted) -> Result<Done, DoorError> {
+        self.bring_what_was_seen(&wanted).await?;
+        let minted = self.mint(&wanted)?;
+        let (tell, told) = oneshot::channel();
+        let run = Run::begin(self.clone(), wanted, minted, tell)?;
+        // Goes on after the answer, and when nobody waits for it any more.
+        worker::spawn("write", run.run());
+        told.await.unwrap_or(Err(DoorError::Unknown))
+    }
+
+    /// What the client has seen has to be here before it is replaced: it might be here under another dot. And a condition
+    /// is judged by what enough owners hold.
+    async fn bring_what_was_seen(&self, wanted: &Wanted) -> Result<(), DoorError> {
+        let place = &wanted.place;
+        let behind = match &wanted.update.basis {
+            Basis::Read(Some(seen)) => {
+                let here = self.0.store.newest(place)?;
+                here.is_none_or(|here| !here.context.includes(seen))
+            }
+            Basis::Read(None) | Basis::Current => false,
+        };
+        if !behind && wanted.update.condition == Condition::None {
+            return Ok(());
+        }
+        let found = self.read_object(place, Level::default(), wanted.deadline_ms).await?;
+        if let Some(object) = found {
+            self.0.store.merge(place, &object, wanted.update.kind)?;
+        }
+        Ok(())
+    }
+
+    /// The serial owner of a partition: read, decide, hand to the journal, all at once.
+    fn mint(&self, wanted: &Wanted) -> Result<Minted, DoorError> {
+        let (place, update) = (&wanted.place, &wanted.update);
+        let room = self.room_for(&update.action);
+        let actor = self.0.store.actor();
+        let (pending, minted) = self.0.store.update(place, |old, counter| {
+            match (apply::apply(old, update, mint(actor, counter)), room) {
+                (Outcome::Applied { .. }, Err(full)) => Decision::Leave(Err(full)),
+                (Outcome::Applied { object, context, stamp }, Ok(())) => {
+                    let object = Arc::new(object);
+                    let minted = (Arc::clone(&object), Dot { actor, counter }, context, stamp);
+                    Decision::Store(object, Ok(minted))
+                }
+                (Outcome::Duplicate { context, stamp }, _) => {
+                    let seen = old.and_then(|old| {
+                        let seen = old.ops.iter().find(|seen| seen.id == update.op)?;
+                        Some((Arc::new(old.clone()), seen.dot, context, stamp))
+                    });
+                    Decision::Confirm(seen.ok_or(DoorError::Unknown))
+                }
+                (Outcome::Refused(refusal), _) => Decision::Leave(Err(refusal.into())),
+            }
+        })?;
+        let (object, dot, context, stamp) = minted?;
+        Ok(Minted { object, dot, context, stamp, pending })
+    }
+}
+
+/// What was waited for.
+enum Heard {
+    Owner(NodeId, write::Input),
+    /// An owner's view has come so far, and by it the write is of an older epoch.
+    Stale(NodeId, u64),
+    /// An owner is ahead; this node's view has come as far, or time is over.
+    Caught,
+}
+
+/// One write under way.
+struct Run {
+    node: Node,
+    wanted: Wanted,
+    core: Write,
+    /// The view whose rules are counted: what is asked speaks of its epoch.
+    view: Arc<View>,
+    context: Context,
+    stamp: Stamp,
+    /// How far the view of an owner has come that refused it.
+    ahead: u64,
+    waits: FuturesUnordered<Waiting<Heard>>,
+    tell: Option<oneshot::Sender<Result<Done, DoorError>>>,
+    /// What was sent last: the same for every owner.
+    sent: Option<(u32, Vec<u8>)>,
+}
+
+impl Run {
+    fn begin(
+        node: Node,
+        wanted: Wanted,
+        minted: Minted,
+        tell: oneshot::Sender<Result<Done, DoorError>>,
+    ) -> Result<Self, DoorError> {
+        let Minted { object, dot, context, stamp, pending } = minted;
+        let view = node.view();
+        let rules = write_rules(&view, &wanted.place, wanted.w).ok_or_else(|| bucket_gone(&wanted.place))?;
+        let wins = (wanted.update.kind == Kind::Lww).then_some((stamp, dot));
+        let core = Write::new(node.who().node, rules, object, wins, now_ms(), wanted.deadline_ms);
+        let (waits, tell) = (FuturesUnordered::new(), Some(tell));
+        let run = Self { node, wanted, core, view, context, stamp, ahead: 0, waits, tell, sent: None };
+        run.await_own(pending);
+        Ok(run)
+    }
+
+    /// The own copy counts when it is durable.
+    fn await_own(&self, pending: Option<Pending>) {
+        let (me, round) = (self.node.who().node, self.core.round());
+        self.waits.push(Box::pin(async move {
+            let durable = match pending {
+                Some(pending) => pending.durable().await.is_ok(),
+                None => true,
+            };
+            Heard::Owner(me, if durable { write::Input::Held { round, top: None } } else { write::Input::Refused })
+        }));
+    }
+
+    async fn run(mut self) {
+        let mut moved = self.node.moved();
+        loop {
+            while let Some(effect) = self.core.poll_effect() {
+                self.perform(effect);
+            }
+            let Some(until_ms) = self.core.poll_timeout() else { return };
+            self.wait(&mut moved, until_ms).await;
+        }
+    }
+
+    async fn wait(&mut self, moved: &mut watch::Receiver<u64>, until_ms: u64) {
+        let rest = Duration::from_millis(until_ms.saturating_sub(now_ms()));
+        tokio::select! {
+            Some(heard) = self.waits.next(), if !self.waits.is_empty() => match heard {
+                Heard::Owner(from, input) => {
+                    // Nothing is counted by rules that this node knows to be over.
+                    self.refresh();
+                    self.core.handle(from, input, now_ms());
+                }
+                Heard::Stale(from, view) => {
+                    self.ahead = self.ahead.max(view);
+                    self.core.handle(from, write::Input::Stale, now_ms());
+                }
+                Heard::Caught => self.refresh(),
+            },
+            Ok(()) = moved.changed() => self.refresh(),
+            () = tokio::time::sleep(rest) => self.core.handle_timeout(now_ms()),
+        }
+    }
+
+    fn perform(&mut self, effect: write::Effect) {
+        match effect {
+            write::Effect::Send { to, object, round } => self.send(to, &object, round),
+            write::Effect::Hint { to } => self.node.missed(to, &self.wanted.place),
+            write::Effect::Remint { above } => self.remint(above),
+            write::Effect::Refresh => {
+                let (node, index, until_ms) = (self.node.clone(), self.ahead, self.wanted.deadline_ms);
+                self.waits.push(Box::pin(async move {
+                    node.reach(index, until_ms).await;
+                    Heard::Caught
+                }));
+            }
+            write::Effect::Answer(answer) => {
+                let result = match answer {
+                    write::Answer::Ok { acked_by } => {
+                        Ok(Done { context: self.context.clone(), stamp: self.stamp, acked_by })
+                    }
+                    write::Answer::Unknown { acked_by } => Err(DoorError::OutcomeUnknown { acked_by }),
+                };
+                if let Some(tell) = self.tell.take() {
+                    let _client_gone = tell.send(result);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, to: NodeId, object: &Object, round: u32) {
+        let body = match &self.sent {
+            Some((sent, body)) if *sent == round => body.clone(),
+            _ => {
+                let place = &self.wanted.place;
+                let ask = Ask::Merge { place: Place::from(place), object: Sealed::of(place, object), round };
+                let left_ms = self.wanted.deadline_ms.saturating_sub(now_ms());
+                let body = self.node.question(&self.view, place.partition(), left_ms, ask);
+                self.sent = Some((round, body.clone()));
+                body
+            }
+        };
+        let answer = self.node.ask(to, Lane::Requests, body, ANSWER_BUDGET);
+        self.waits.push(Box::pin(async move {
+            let input = match answer.await {
+                Ok(Answer { tell: Tell::Held { top, round }, .. }) => write::Input::Held { round, top },
+                Ok(Answer { tell: Tell::Refused(Why::Stale), view, .. }) => return Heard::Stale(to, view),
+                Ok(_) | Err(_) => write::Input::Refused,
+            };
+            Heard::Owner(to, input)
+        }));
+    }
+
+    /// A higher stamp stands somewhere: this write is to win, so it is minted above it.
+    fn remint(&mut self, above: Stamp) {
+        let store = &self.node.0.store;
+        let (actor, op) = (store.actor(), self.wanted.update.op);
+        let reminted = store.update(&self.wanted.place, |old, counter| {
+            match old.and_then(|old| apply::remint(old, op, above, mint(actor, counter))) {
+                Some(Outcome::Applied { object, context, stamp }) => {
+                    let object = Arc::new(object);
+                    let minted = (Arc::clone(&object), Dot { actor, counter }, context, stamp);
+                    Decision::Store(object, Some(minted))
+                }
+                // It was replaced already: whoever did so has seen it, but what became of this one nobody can say.
+                Some(_) | None => Decision::Leave(None),
+            }
+        });
+        if let Ok((pending, Some((object, dot, context, stamp)))) = reminted {
+            (self.context, self.stamp) = (context, stamp);
+            self.core.resend(object, (stamp, dot), now_ms());
+            self.await_own(pending);
+        }
+    }
+
+    /// Begins again under the rules of a newer epoch.
+    fn refresh(&mut self) {
+        let (view, partition) = (self.node.view(), self.wanted.place.partition());
+        if view.slot(partition).epoch != self.view.slot(partition).epoch
+            && let Some(rules) = write_rules(&view, &self.wanted.place, self.wanted.w)
+        {
+            (self.view, self.sent) = (view, None);
+            self.core.restart(rules, now_ms());
+        }
+    }
+}

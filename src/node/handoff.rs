@@ -1,0 +1,283 @@
+//! This node's part in the ring, looked after: it adopts what is decided, merges the slots that it is to own, says how far
+//! it is, gives up what others own now, and tells those who missed something. One task; what takes long, it starts.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tokio::task::JoinHandle;
+
+use crate::base::id::BucketId;
+use crate::base::id::NodeId;
+use crate::base::id::PartitionId;
+use crate::base::limits::HANDOFFS_AT_ONCE;
+use crate::base::limits::REPORT_AGAIN;
+use crate::base::limits::RING_TICK;
+use crate::base::time;
+use crate::node::Node;
+use crate::node::cluster::View;
+use crate::node::error::DoorError;
+use crate::node::worker;
+use crate::proto::control::Command;
+use crate::proto::control::members::Change;
+use crate::proto::key::IndexKey;
+use crate::proto::ring::numbers::BucketNumbers;
+use crate::proto::ring::sources::Sources;
+use crate::store::partition::Decision;
+
+pub(super) mod pull;
+pub(super) mod tell;
+
+/// How far this node is with the slots that it is to own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Slots that it still has to merge.
+    pub slots: usize,
+    /// Bytes of objects that came for slots since the start.
+    pub bytes: u64,
+}
+
+/// A slot on its way here.
+struct Pulling {
+    sources: Sources,
+    task: JoinHandle<()>,
+}
+
+/// What the task remembers from one look to the next.
+#[derive(Default)]
+struct Keeper {
+    pulls: BTreeMap<PartitionId, Pulling>,
+    telling: BTreeMap<NodeId, JoinHandle<()>>,
+    report: Option<JoinHandle<()>>,
+    reported: Option<Instant>,
+    /// The layout's version at which everything that can be given up was.
+    forgotten_at: Option<u64>,
+    forgetting: Option<JoinHandle<bool>>,
+    buckets: Option<BTreeSet<BucketId>>,
+}
+
+impl Node {
+    /// How far this node is with the slots that it is to own.
+    #[must_use]
+    pub fn handoff_progress(&self) -> Progress {
+        let (view, me) = (self.view(), self.who().node);
+        let numbers = view.state.numbers();
+        let slots = view.state.layout.slots().filter(|(_, slot)| !slot.sources(me, &numbers).is_empty()).count();
+        Progress { slots, bytes: self.0.cluster.handed_off.load(Ordering::Relaxed) }
+    }
+
+    /// Looks after this node's part in the ring until the node stops.
+    pub async fn keep_ring(self) {
+        let (mut moved, mut keeper) = (self.moved(), Keeper::default());
+        loop {
+            keeper.look(&self).await;
+            tokio::select! {
+                _sender_lives = moved.changed() => {}
+                () = tokio::time::sleep(RING_TICK) => {}
+                () = self.drained() => return,
+            }
+        }
+    }
+
+    /// An owner missed a key; it is told when it is back.
+    pub(super) fn missed(&self, node: NodeId, place: &IndexKey) {
+        // Whether the disk has to know, the keeper of the ring sees.
+        let _marked_soon = self.0.cluster.hints.miss(node, place);
+    }
+}
+
+impl Keeper {
+    async fn look(&mut self, node: &Node) {
+        let view = node.view();
+        if let Err(error) = mark(node, &view).await {
+            tracing::warn!(%error, "this node's part in the ring could not be noted; nothing is said of it");
+            return;
+        }
+        self.purge(node, &view);
+        if !node.is_serving() {
+            return;
+        }
+        self.pull(node, &view);
+        self.report(node, &view);
+        self.forget(node, &view).await;
+        self.tell(node, &view);
+    }
+
+    /// Data of buckets that are removed goes.
+    fn purge(&mut self, node: &Node, view: &View) {
+        let there: BTreeSet<BucketId> = view.state.buckets.values().map(|bucket| bucket.id).collect();
+        if let Some(before) = self.buckets.replace(there) {
+            let there = self.buckets.iter().flatten().copied().collect::<BTreeSet<_>>();
+            for gone in before.difference(&there) {
+                node.0.store.progress().purge(*gone);
+            }
+        }
+    }
+
+    /// Begins to merge the slots that this node is to own, and gives up those that it is not to own any more.
+    fn pull(&mut self, node: &Node, view: &Arc<View>) {
+        let numbers = view.state.numbers();
+        let me = node.who().node;
+        let done = node.0.cluster.marks.read(|marks| marks.synced.clone());
+        for (partition, slot) in view.state.layout.slots() {
+            let since = done.get(&partition).copied().unwrap_or(0);
+            let wanted = slot.sources(me, &numbers).into_iter().find(|sources| sources.since > since);
+            let same = self.pulls.get(&partition).is_some_and(|pulling| Some(&pulling.sources) == wanted.as_ref());
+            let ended = self.pulls.get(&partition).is_some_and(|pulling| pulling.task.is_finished());
+            if same && !ended {
+                continue;
+            }
+            if let Some(old) = self.pulls.remove(&partition) {
+                old.task.abort();
+            }
+            let Some(sources) = wanted else { continue };
+            if self.pulls.len() < HANDOFFS_AT_ONCE {
+                let task = pull::run(node.clone(), Arc::clone(view), partition, sources.clone());
+                let task = worker::spawn("merging a partition", task);
+                self.pulls.insert(partition, Pulling { sources, task });
+            }
+        }
+    }
+
+    /// Tells the cluster how far this node is, until the log shows it.
+    fn report(&mut self, node: &Node, view: &View) {
+        let me = node.who().node;
+        let (adopted, synced) = node.0.cluster.marks.read(|marks| (marks.adopted, marks.synced.clone()));
+        let layout = &view.state.layout;
+        let unknown = |(partition, since): &(PartitionId, u64)| {
+            layout.slot(*partition).lists().any(|list| list.since == *since && !list.is_synced(me))
+        };
+        let synced: Vec<_> = synced.into_iter().filter(unknown).collect();
+        let is_new = layout.adopted.get(&me).is_none_or(|known| *known < adopted) || !synced.is_empty();
+        let under_way = self.report.as_ref().is_some_and(|report| !report.is_finished());
+        let just_said = self.reported.is_some_and(|at| at.elapsed() < RING_TICK);
+        if !is_new || under_way || just_said || view.state.member(me).is_none() {
+            return;
+        }
+        self.reported = Some(time::mono());
+        let node = node.clone();
+        self.report = Some(worker::spawn("report", async move {
+            let command = Command::Cluster(Change::Report { node: me, adopted, synced });
+            if let Err(error) = node.0.consensus.propose(command).await {
+                tracing::debug!(%error, "a report was not taken; it is said again");
+                tokio::time::sleep(REPORT_AGAIN).await;
+            }
+        }));
+    }
+
+    /// Gives up what this node has no business with any more.
+    async fn forget(&mut self, node: &Node, view: &Arc<View>) {
+        if self.forgetting.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let version = view.state.layout.version;
+        if let Some(task) = self.forgetting.take()
+            && task.await.unwrap_or(false)
+        {
+            self.forgotten_at = Some(version);
+        }
+        if self.forgotten_at != Some(version) && view.state.layout.is_at_rest() && view.state.members.len() > 1 {
+            let (node, view) = (node.clone(), Arc::clone(view));
+            self.forgetting = Some(worker::spawn("giving up slots", async move {
+                let done = forget(&node, &view).await;
+                done.inspect_err(|error| tracing::warn!(%error, "what others own now could not be given up")).is_ok()
+            }));
+        }
+    }
+
+    /// Tells those who missed something, one task for each.
+    fn tell(&mut self, node: &Node, view: &View) {
+        self.telling.retain(|_, task| !task.is_finished());
+        for other in node.0.cluster.hints.nodes() {
+            if view.state.member(other).is_none() {
+                node.0.cluster.hints.forget(other);
+            } else if !self.telling.contains_key(&other) && !node.is_silent(other) {
+                self.telling.insert(other, worker::spawn("telling what was missed", tell::run(node.clone(), other)));
+            }
+        }
+    }
+}
+
+/// Notes durably what this node has adopted and who missed what, where it is not noted yet.
+async fn mark(node: &Node, view: &View) -> Result<(), DoorError> {
+    let (version, missed) = (view.state.layout.version, node.0.cluster.hints.marked());
+    let noted = node.0.cluster.marks.read(|marks| marks.adopted >= version && marks.missed == missed);
+    if noted {
+        return Ok(());
+    }
+    node.change_marks(move |marks| {
+        marks.adopted = marks.adopted.max(version);
+        marks.missed = missed;
+    })
+    .await
+}
+
+impl Node {
+    /// Changes the marks; returns when that is durable.
+    pub(super) async fn change_marks(
+        &self,
+        change: impl FnOnce(&mut crate::store::marks::Marks) + Send + 'static,
+    ) -> Result<(), DoorError> {
+        let node = self.clone();
+        worker::block("noting the part in the ring", move || {
+            node.0.cluster.marks.change(change).map_err(|error| DoorError::Io {
+                doing: "noting this node's part in the ring",
+                source: std::io::Error::other(error),
+            })
+        })
+        .await
+    }
+}
+
+/// Removes what others own now. Before the first key goes another actor mints.
+async fn forget(node: &Node, view: &Arc<View>) -> Result<(), DoorError> {
+    let me = node.who().node;
+    let mut renewed = false;
+    for partition in PartitionId::all() {
+        for bucket in view.state.buckets.values() {
+            if !view.state.layout.may_forget(me, partition, bucket.numbers) {
+                continue;
+            }
+            let (looker, id) = (node.clone(), bucket.id);
+            let places = worker::block("looking what to give up", move || places_of(&looker, partition, id)).await?;
+            if places.is_empty() {
+                continue;
+            }
+            if !renewed {
+                node.0.store.renew().await?;
+                renewed = true;
+            }
+            tracing::info!(%partition, keys = places.len(), "others own this part now; it is given up here");
+            for place in places {
+                give_up(node, &place, bucket.numbers).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn places_of(node: &Node, partition: PartitionId, bucket: BucketId) -> Result<Vec<IndexKey>, DoorError> {
+    node.wait_for_all_of_it()?;
+    let mut places = Vec::new();
+    node.0.store.scan(partition, bucket, Bound::Unbounded, &mut |place, _| {
+        places.push(place.clone());
+        ControlFlow::Continue(())
+    })?;
+    Ok(places)
+}
+
+async fn give_up(node: &Node, place: &IndexKey, numbers: BucketNumbers) -> Result<(), DoorError> {
+    let (pending, ()) = node.0.store.update(place, |held, _| {
+        // It may have come to own it again.
+        let still = node.view().state.layout.may_forget(node.who().node, place.partition(), numbers);
+        if held.is_some() && still { Decision::Remove(()) } else { Decision::Leave(()) }
+    })?;
+    match pending {
+        Some(pending) => Ok(pending.durable().await?),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,158 @@
+//! One slot on its way here: the driver of `proto::handoff`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::base::id::NodeId;
+use crate::base::id::PartitionId;
+use crate::base::limits::HANDOFF_BYTES_PER_SECOND;
+use crate::base::time;
+use crate::node::Node;
+use crate::node::cluster::Lane;
+use crate::node::cluster::View;
+use crate::node::cluster::now_ms;
+use crate::proto::handoff::Effect;
+use crate::proto::handoff::PAGE_MS;
+use crate::proto::handoff::Pull;
+use crate::proto::key::IndexKey;
+use crate::proto::message::Answer;
+use crate::proto::message::Ask;
+use crate::proto::message::Place;
+use crate::proto::message::Sealed;
+use crate::proto::message::Tell;
+use crate::proto::object::Object;
+use crate::proto::ring::sources::Sources;
+
+/// Merges a slot from enough of its owners, then notes that it is synced. Begun anew when the slot changes.
+pub(super) async fn run(node: Node, view: Arc<View>, partition: PartitionId, sources: Sources) {
+    let from = node.nearest(sources.from());
+    let holds = view.slot(partition).now.is_synced(node.who().node);
+    let mut pull = Pull::new(node.who().node, from, holds);
+    let mut slot = Slot { node, view, partition };
+    while !sources.enough(pull.merged()) {
+        match pull.poll_effect() {
+            Some(effect) => slot.perform(&mut pull, effect).await,
+            None => {
+                let rest = pull.poll_timeout().saturating_sub(now_ms()).min(PAGE_MS);
+                tokio::time::sleep(Duration::from_millis(rest)).await;
+                pull.handle_timeout(now_ms());
+            }
+        }
+    }
+    let since = sources.since;
+    let noted = slot.node.change_marks(move |marks| {
+        marks.synced.insert(partition, since);
+    });
+    if let Err(error) = noted.await {
+        tracing::warn!(%partition, %error, "a merged partition could not be noted; it is merged again");
+    }
+}
+
+struct Slot {
+    node: Node,
+    view: Arc<View>,
+    partition: PartitionId,
+}
+
+impl Slot {
+    async fn perform(&mut self, pull: &mut Pull<IndexKey>, effect: Effect<IndexKey>) {
+        let partition = self.partition;
+        let behind = |after: Option<IndexKey>| after.as_ref().map(Place::from);
+        match effect {
+            Effect::AskObjects { from, question, after } => {
+                let answer = self.ask(from, Ask::PageOfObjects { partition, after: behind(after) }).await;
+                match answer.map(|answer| (answer.steady_ms, answer.tell)) {
+                    Some((theirs_ms, Tell::Objects { objects, more })) => {
+                        let last = objects.last().and_then(|(place, _)| place.get());
+                        pull.objects(question, objects.len(), last, more, now_ms());
+                        self.store(pull, question, objects, theirs_ms).await;
+                    }
+                    _ => pull.refused(question, now_ms()),
+                }
+            }
+            Effect::AskDigests { from, question, after } => {
+                match self.ask(from, Ask::PageOfDigests { partition, after: behind(after) }).await {
+                    Some(Answer { tell: Tell::Digests { digests, more }, .. }) => {
+                        let last = digests.last().and_then(|(place, _)| place.get());
+                        let differing = digests
+                            .into_iter()
+                            .filter_map(|(place, theirs)| place.get().filter(|place| !self.is_here(place, theirs)));
+                        pull.digests(question, differing.collect(), last, more, now_ms());
+                    }
+                    _ => pull.refused(question, now_ms()),
+                }
+            }
+            Effect::AskThese { from, question, places } => self.fetch(pull, from, question, &places).await,
+            Effect::Merged { .. } => pull.go_on(now_ms()),
+        }
+    }
+
+    /// Whether the newest of a place is what a source has.
+    fn is_here(&self, place: &IndexKey, theirs: u64) -> bool {
+        let mine = self.node.0.store.newest(place).ok().flatten();
+        mine.as_deref().map(Object::fingerprint) == Some(theirs)
+    }
+
+    /// Certain objects, in as many answers as it takes.
+    async fn fetch(&self, pull: &mut Pull<IndexKey>, from: NodeId, question: u64, places: &[IndexKey]) {
+        let (mut all, mut theirs_ms, mut left) = (Vec::new(), 0, places);
+        loop {
+            let ask = Ask::These { partition: self.partition, places: left.iter().map(Place::from).collect() };
+            let Some(Answer { steady_ms, tell: Tell::Objects { objects, more }, .. }) = self.ask(from, ask).await
+            else {
+                return pull.refused(question, now_ms());
+            };
+            theirs_ms = steady_ms.max(theirs_ms);
+            let last = objects.last().and_then(|(place, _)| place.get());
+            all.extend(objects);
+            let at = last.and_then(|last| left.iter().position(|place| *place == last));
+            match at.and_then(|at| left.get(at + 1..)).filter(|rest| more && !rest.is_empty()) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+        pull.objects(question, all.len(), None, false, now_ms());
+        self.store(pull, question, all, theirs_ms).await;
+    }
+
+    async fn ask(&self, from: NodeId, ask: Ask) -> Option<Answer> {
+        let body = self.node.question(&self.view, self.partition, PAGE_MS, ask);
+        self.node.ask(from, Lane::Bulk, body, Duration::from_millis(PAGE_MS)).await.ok()
+    }
+
+    /// Merges what came, and says of each object when it is durable. Not faster than handoff may be.
+    async fn store(&self, pull: &mut Pull<IndexKey>, question: u64, objects: Vec<(Place, Sealed)>, theirs_ms: u64) {
+        let began = time::mono();
+        let bytes: usize = objects.iter().map(|(_, object)| object.len()).sum();
+        let merged: Option<Vec<_>> =
+            objects.iter().map(|(place, object)| self.merge(place, object, theirs_ms)).collect();
+        let Some(pendings) = merged else { return pull.refused(question, now_ms()) };
+        for pending in pendings {
+            if let Some(pending) = pending
+                && pending.durable().await.is_err()
+            {
+                return pull.refused(question, now_ms());
+            }
+            pull.stored(question, now_ms());
+        }
+        self.node.0.cluster.handed_off.fetch_add(bytes as u64, Ordering::Relaxed);
+        let least = Duration::from_micros(bytes as u64 * 1_000_000 / HANDOFF_BYTES_PER_SECOND);
+        tokio::time::sleep(least.saturating_sub(began.elapsed())).await;
+    }
+
+    /// None: it could not be; otherwise what to wait for.
+    fn merge(
+        &self,
+        place: &Place,
+        object: &Sealed,
+        theirs_ms: u64,
+    ) -> Option<Option<crate::store::partition::Pending>> {
+        let place = place.get().filter(|place| place.partition() == self.partition)?;
+        // Of a bucket that is gone by now nothing is needed.
+        let Some(known) = self.node.view().bucket(place.bucket()) else { return Some(None) };
+        let mut object = object.open(&place).ok()?;
+        object.rebase(theirs_ms, now_ms());
+        self.node.0.store.merge(&place, &object, known.kind).ok()
+    }
+}

@@ -1,0 +1,199 @@
+//! This node as an owner that is asked: it merges, answers from what is durable, and refuses what is of an older epoch.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::base::id::NodeId;
+use crate::base::id::PartitionId;
+use crate::base::limits::HANDOFF_PAGE_BYTES;
+use crate::base::limits::HANDOFF_PAGE_OBJECTS;
+use crate::base::limits::KEYED_OP_TTL;
+use crate::base::limits::OPERATION_BUDGET;
+use crate::base::time;
+use crate::node::Node;
+use crate::node::cluster::Known;
+use crate::node::cluster::View;
+use crate::node::cluster::now_ms;
+use crate::node::coordinator;
+use crate::node::coordinator::Wanted;
+use crate::node::error::DoorError;
+use crate::node::worker;
+use crate::proto::bucket::Kind;
+use crate::proto::key::IndexKey;
+use crate::proto::message::Answer;
+use crate::proto::message::Ask;
+use crate::proto::message::Forwarded;
+use crate::proto::message::Place;
+use crate::proto::message::Question;
+use crate::proto::message::Sealed;
+use crate::proto::message::Tell;
+use crate::proto::message::Why;
+use crate::proto::message::Word;
+use crate::proto::object::Object;
+use crate::proto::object::Update;
+
+impl Node {
+    /// Answers a question of another node.
+    pub async fn answer(&self, from: NodeId, bytes: &[u8]) -> Vec<u8> {
+        let tell = match Question::decode(bytes) {
+            Ok(question) => self.tell(from, question).await,
+            Err(error) => {
+                tracing::debug!(%from, %error, "a question of another node is not understood");
+                Tell::Refused(Why::NotYet)
+            }
+        };
+        Answer { view: self.view().index, steady_ms: time::steady_ms().0, tell }.encode()
+    }
+
+    async fn tell(&self, from: NodeId, question: Question) -> Tell {
+        let Some(partition) = question.partition() else { return Tell::Refused(Why::NotYet) };
+        let until_ms = now_ms() + question.left_ms.min(time::millis(OPERATION_BUDGET));
+        // A question from the future waits for the layout that it speaks of.
+        if !self.is_serving() || !self.reach(question.view, until_ms).await {
+            return Tell::Refused(Why::NotYet);
+        }
+        let view = self.view();
+        if question.epoch < view.slot(partition).epoch {
+            return Tell::Refused(Why::Stale);
+        }
+        match question.ask {
+            Ask::Merge { place, object, round } => self.merge(&view, &place, &object, round, question.steady_ms).await,
+            Ask::Digest { place } => match self.held(&place) {
+                Ok((_, object)) => Tell::Digest(object.map(|object| object.context.clone())),
+                Err(why) => Tell::Refused(why),
+            },
+            Ask::Object { place } => match self.held(&place) {
+                Ok((place, object)) => Tell::Object(object.map(|object| Sealed::of(&place, &object))),
+                Err(why) => Tell::Refused(why),
+            },
+            Ask::Forward(forwarded) => self.take_forward(from, &view, *forwarded, until_ms),
+            Ask::PageOfObjects { partition, after } => self.page(&view, partition, after, true).await,
+            Ask::PageOfDigests { partition, after } => self.page(&view, partition, after, false).await,
+            Ask::These { partition, places } => self.these(&view, partition, &places),
+        }
+    }
+
+    /// What is durable at a place.
+    fn held(&self, place: &Place) -> Result<(IndexKey, Option<Arc<Object>>), Why> {
+        let place = place.get().ok_or(Why::NotYet)?;
+        // What is damaged here is not served; others have it.
+        let object = self.0.store.read(&place).map_err(|_damaged| Why::NotYet)?;
+        Ok((place, object))
+    }
+
+    async fn merge(&self, view: &View, place: &Place, object: &Sealed, round: u32, theirs_ms: u64) -> Tell {
+        let merged = async {
+            let place = place.get()?;
+            let Known { kind, .. } = view.bucket(place.bucket())?;
+            let mut object = object.open(&place).ok()?;
+            object.rebase(theirs_ms, now_ms());
+            if let Some(pending) = self.0.store.merge(&place, &object, kind).ok()? {
+                pending.durable().await.ok()?;
+            }
+            let newest = if kind == Kind::Lww { self.0.store.newest(&place).ok()? } else { None };
+            Some(Tell::Held { top: newest.and_then(|object| object.top()), round })
+        };
+        merged.await.unwrap_or(Tell::Refused(Why::NotYet))
+    }
+
+    /// Does a write in another node's place: only an owner may, and a forward is never forwarded.
+    fn take_forward(&self, from: NodeId, view: &View, forwarded: Forwarded, deadline_ms: u64) -> Tell {
+        let Forwarded { job, place, action, basis, condition, op, keyed, w } = forwarded;
+        let Some(place) = place.get() else { return Tell::Refused(Why::NotYet) };
+        let Some(Known { kind, numbers }) = view.bucket(place.bucket()) else { return Tell::Refused(Why::NotYet) };
+        if !view.slot(place.partition()).is_owner(self.who().node, numbers) {
+            return Tell::Refused(Why::NotOwner);
+        }
+        let kept = if keyed { KEYED_OP_TTL } else { OPERATION_BUDGET };
+        let op_until_ms = now_ms() + time::millis(kept);
+        let update = Update { kind, action, basis, condition, op, keyed, op_until_ms };
+        let (node, wanted) = (self.clone(), Wanted { place, update, w, deadline_ms });
+        worker::spawn("forwarded write", async move {
+            let ended = coordinator::ended(node.coordinate(wanted).await);
+            node.say(from, &Word::Ended { job, ended });
+        });
+        Tell::Received
+    }
+
+    /// Whether this node may be a source of a slot: it is synced itself, and its adoption is durable.
+    fn may_give(&self, view: &View, partition: PartitionId) -> bool {
+        let slot = view.slot(partition);
+        let adopted = self.0.cluster.marks.read(|marks| marks.adopted);
+        adopted >= slot.epoch && slot.now.is_synced(self.who().node)
+    }
+
+    async fn page(&self, view: &View, partition: PartitionId, after: Option<Place>, whole: bool) -> Tell {
+        if !self.may_give(view, partition) {
+            return Tell::Refused(Why::NotYet);
+        }
+        let node = self.clone();
+        let page = worker::block("reading a page of a partition", move || {
+            node.wait_for_all_of_it()?;
+            let after = match after.as_ref().map(Place::get) {
+                Some(None) => return Ok(Tell::Refused(Why::NotYet)),
+                Some(Some(after)) => Some(after),
+                None => None,
+            };
+            Ok(if whole {
+                node.objects_behind(partition, after.as_ref())?
+            } else {
+                node.digests_behind(partition, after.as_ref())?
+            })
+        });
+        page.await.unwrap_or(Tell::Refused(Why::NotYet))
+    }
+
+    pub(super) fn wait_for_all_of_it(&self) -> Result<(), DoorError> {
+        let store = &self.0.store;
+        let caught_up = store.progress().wait_for(store.journal().durable(), time::mono() + OPERATION_BUDGET);
+        caught_up.map_err(|_stalled| DoorError::TooSlow { budget: OPERATION_BUDGET })
+    }
+
+    fn objects_behind(&self, partition: PartitionId, after: Option<&IndexKey>) -> Result<Tell, DoorError> {
+        let (mut objects, mut bytes, mut more) = (Vec::new(), 0, false);
+        self.0.store.scan_partition(partition, after, &mut |place, object| {
+            let sealed = Sealed::of(place, &object);
+            let full = objects.len() >= HANDOFF_PAGE_OBJECTS || bytes + sealed.len() > HANDOFF_PAGE_BYTES;
+            if full && !objects.is_empty() {
+                more = true;
+                return ControlFlow::Break(());
+            }
+            bytes += sealed.len() + place.as_bytes().len();
+            objects.push((Place::from(place), sealed));
+            ControlFlow::Continue(())
+        })?;
+        Ok(Tell::Objects { objects, more })
+    }
+
+    fn digests_behind(&self, partition: PartitionId, after: Option<&IndexKey>) -> Result<Tell, DoorError> {
+        let (mut digests, mut more) = (Vec::new(), false);
+        self.0.store.scan_partition(partition, after, &mut |place, object| {
+            if digests.len() >= HANDOFF_PAGE_OBJECTS {
+                more = true;
+                return ControlFlow::Break(());
+            }
+            digests.push((Place::from(place), object.fingerprint()));
+            ControlFlow::Continue(())
+        })?;
+        Ok(Tell::Digests { digests, more })
+    }
+
+    fn these(&self, view: &View, partition: PartitionId, places: &[Place]) -> Tell {
+        if !self.may_give(view, partition) || places.len() > HANDOFF_PAGE_OBJECTS {
+            return Tell::Refused(Why::NotYet);
+        }
+        let (mut objects, mut bytes, mut more) = (Vec::new(), 0, false);
+        for place in places {
+            let Ok((key, object)) = self.held(place) else { return Tell::Refused(Why::NotYet) };
+            let Some(object) = object else { continue };
+            let sealed = Sealed::of(&key, &object);
+            if !objects.is_empty() && bytes + sealed.len() > HANDOFF_PAGE_BYTES {
+                more = true;
+                break;
+            }
+            bytes += sealed.len();
+            objects.push((place.clone(), sealed));
+        }
+        Tell::Objects { objects, more }
+    }
+}
