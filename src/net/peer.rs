@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use crate::base::id::NodeId;
+use crate::base::limits::ARRIVAL_TIMEOUT;
 use crate::base::limits::GUESTS_MAX;
 use crate::base::limits::PEER_ADDRESSES_MAX;
 use crate::base::limits::PEERS_MAX;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub listener: std::net::TcpListener,
     /// What this release speaks; other than [`VERSIONS`] in tests only.
     pub versions: Versions,
+    /// Time to say who one is; other than [`ARRIVAL_TIMEOUT`] in tests only.
+    pub arrival_timeout: Duration,
 }
 
 impl Settings {
@@ -70,7 +73,8 @@ impl Settings {
     /// # Errors
     /// Where the address is not this machine's or is taken.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { listener: std::net::TcpListener::bind(address)?, versions: VERSIONS })
+        let listener = std::net::TcpListener::bind(address)?;
+        Ok(Self { listener, versions: VERSIONS, arrival_timeout: ARRIVAL_TIMEOUT })
     }
 }
 
@@ -177,6 +181,7 @@ pub struct Peers(Arc<Shared>);
 struct Shared {
     node: NodeId,
     versions: Versions,
+    arrival_timeout: Duration,
     tls: PeerTls,
     inbox: Arc<dyn Inbox>,
     counters: Counters,
@@ -209,6 +214,7 @@ impl Peers {
         let shared = Arc::new(Shared {
             node: identity.node,
             versions: settings.versions,
+            arrival_timeout: settings.arrival_timeout,
             tls,
             inbox,
             counters: Counters::default(),

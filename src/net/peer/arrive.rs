@@ -18,7 +18,6 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use crate::base::id::NodeId;
-use crate::base::limits::ARRIVAL_TIMEOUT;
 use crate::base::limits::ARRIVALS_MAX;
 use crate::net::peer::Shared;
 use crate::net::peer::count::Count;
@@ -120,7 +119,7 @@ pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 async fn arrive(shared: Arc<Shared>, tcp: TcpStream, from: SocketAddr, place: Place) {
-    let deadline = Instant::now() + ARRIVAL_TIMEOUT;
+    let deadline = Instant::now() + shared.arrival_timeout;
     let introduced = tokio::select! {
         introduced = tokio::time::timeout_at(deadline, introduce(&shared, tcp, from)) => introduced,
         () = shared.tasks.stopped() => return,
