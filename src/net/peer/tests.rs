@@ -8,12 +8,14 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rcgen::BasicConstraints;
+use rcgen::Certificate;
 use rcgen::CertificateParams;
 use rcgen::ExtendedKeyUsagePurpose;
 use rcgen::IsCa;
 use rcgen::Issuer;
 use rcgen::KeyPair;
 use tokio::sync::Semaphore;
+use tokio::sync::watch;
 
 use crate::base::checksum;
 use crate::base::id::ClusterId;
@@ -39,11 +41,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Authority {
     cluster: ClusterId,
     key: KeyPair,
+    certificate: Certificate,
 }
 
 impl Authority {
     fn new() -> Self {
-        Self { cluster: ClusterId(0xc1), key: KeyPair::generate().unwrap() }
+        let key = KeyPair::generate().unwrap();
+        let certificate = Self::params().self_signed(&key).unwrap();
+        Self { cluster: ClusterId(0xc1), key, certificate }
     }
 
     fn params() -> CertificateParams {
@@ -53,12 +58,12 @@ impl Authority {
     }
 
     fn pem(&self) -> String {
-        Self::params().self_signed(&self.key).unwrap().pem()
+        self.certificate.pem()
     }
 
     /// The fingerprint that an invite would carry.
     fn sha256(&self) -> [u8; 32] {
-        checksum::sha256(&[Self::params().self_signed(&self.key).unwrap().der()])
+        checksum::sha256(&[self.certificate.der()])
     }
 
     fn node(&self, node: u64) -> PeerIdentity {
@@ -89,7 +94,7 @@ struct Tray {
     twins: Mutex<Vec<SocketAddr>>,
     /// Questions that begin with `wait` take one of these.
     let_go: Semaphore,
-    waiting: tokio::sync::watch::Sender<usize>,
+    waiting: watch::Sender<usize>,
 }
 
 impl Inbox for Tray {
@@ -146,7 +151,7 @@ impl Node {
             messages: Mutex::default(),
             twins: Mutex::default(),
             let_go: Semaphore::new(0),
-            waiting: tokio::sync::watch::Sender::new(0),
+            waiting: watch::Sender::new(0),
         });
         let peers = Peers::start(settings, identity, Arc::<Tray>::clone(&inbox)).unwrap();
         Self { peers, inbox, id: identity.node }
@@ -162,6 +167,11 @@ impl Node {
 
     async fn ask(&self, other: &Self, lane: Lane, body: &[u8]) -> Vec<u8> {
         self.peers.call(other.id, lane, body, PATIENCE).await.unwrap()
+    }
+
+    /// Waits until so many questions wait to be let go.
+    async fn asked(&self, times: usize) {
+        eventually("the questions are there", || *self.inbox.waiting.borrow() == times).await;
     }
 
     fn count(&self, count: Count) -> u64 {

@@ -22,7 +22,7 @@ async fn a_peer_that_starts_again_on_its_port_is_found_again() {
     two.know(&one);
     one.all_up(&two).await;
     let pending = one.peers.call(two.id, Lane::Requests, b"wait", PATIENCE);
-    two.inbox.waiting.subscribe().wait_for(|waiting| *waiting == 1).await.unwrap();
+    two.asked(1).await;
     let address = two.peers.address();
     two.peers.close().await;
     assert_eq!(pending.await, Err(CallError::Lost), "it was heard, nobody knows what was done");
@@ -55,7 +55,7 @@ async fn a_node_that_moved_is_found_at_its_new_address() {
 async fn a_forgotten_node_is_cut_off_and_refused() {
     let (one, two) = pair().await;
     let pending = two.peers.call(one.id, Lane::Control, b"wait", PATIENCE);
-    one.inbox.waiting.subscribe().wait_for(|waiting| *waiting == 1).await.unwrap();
+    one.asked(1).await;
     let asked = one.peers.call(two.id, Lane::Control, b"wait", PATIENCE);
     one.peers.forget(two.id);
     assert!(matches!(asked.await, Err(CallError::Lost | CallError::NotSent(NotSent::Closed))));
@@ -127,7 +127,7 @@ async fn a_connection_lives_through_quiet() {
 async fn a_stop_answers_what_it_was_asked() {
     let (one, two) = pair().await;
     let pending = one.peers.call(two.id, Lane::Requests, b"wait", PATIENCE);
-    two.inbox.waiting.subscribe().wait_for(|waiting| *waiting == 1).await.unwrap();
+    two.asked(1).await;
     let two_peers = two.peers.clone();
     let (answer, ()) = tokio::join!(pending, async {
         let closing = two_peers.close();

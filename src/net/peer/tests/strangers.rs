@@ -198,10 +198,10 @@ async fn plain_bytes_end_in_the_handshake() {
 #[tokio::test]
 async fn certificates_that_do_not_hold_end_in_the_handshake() {
     let (one, two, authority, third) = visited().await;
-    let mut other_authority = Authority::new();
-    let foreign = other_authority.node(3);
-    other_authority.key = KeyPair::from_pem(&authority.key.serialize_pem()).unwrap();
-    other_authority.cluster.0 += 1;
+    let mut other_cluster = Authority::new();
+    let foreign = other_cluster.node(3);
+    other_cluster.key = KeyPair::from_pem(&authority.key.serialize_pem()).unwrap();
+    other_cluster.cluster.0 += 1;
     let expired = authority.node_with(3, |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     let to_come = authority.node_with(3, |params| params.not_before = rcgen::date_time_ymd(2200, 1, 1));
     let server_use = authority.node_with(3, |params| {
@@ -218,7 +218,7 @@ async fn certificates_that_do_not_hold_end_in_the_handshake() {
         key: Redacted::new(authority.key.serialize_pem()),
         ..third.clone()
     };
-    let all = [foreign, other_authority.node(3), expired, to_come, server_use, device_names, two_names, itself];
+    let all = [foreign, other_cluster.node(3), expired, to_come, server_use, device_names, two_names, itself];
     for (number, identity) in (1..).zip(&all) {
         let words = [hello(Purpose::Lane(Lane::Requests)), frame(Kind::Question, b"ab")].concat();
         assert_eq!(say(&one, Some(identity), &words).await, b"", "{number}");
@@ -423,7 +423,7 @@ async fn only_so_many_guests_are_answered_at_once() {
     };
     let guests = futures_util::future::join_all((0..GUESTS_MAX).map(|_| ask(b"wait")));
     let late = async {
-        one.inbox.waiting.subscribe().wait_for(|waiting| *waiting == GUESTS_MAX).await.unwrap();
+        one.asked(GUESTS_MAX).await;
         assert!(matches!(ask(b"late").await, Err(AskError::Busy { .. })));
         unharmed(&one, &two, Count::GuestBusy, 1).await;
         one.inbox.let_go.add_permits(GUESTS_MAX);

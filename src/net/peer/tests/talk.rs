@@ -82,7 +82,7 @@ async fn a_question_that_nobody_waits_for_is_forgotten() {
     let short = Duration::from_millis(20);
     assert_eq!(one.peers.call(two.id, Lane::Requests, b"wait", short).await, Err(CallError::TimedOut));
     drop(one.peers.call(two.id, Lane::Requests, b"wait", PATIENCE));
-    two.inbox.waiting.subscribe().wait_for(|waiting| *waiting == 2).await.unwrap();
+    two.asked(2).await;
     two.inbox.let_go.add_permits(2);
     eventually("both answers find nobody", || one.count(Count::AnswerLate) == 2).await;
     assert_eq!(one.count(Count::CallTimedOut), 1);
