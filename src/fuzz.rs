@@ -9,6 +9,7 @@ use axum::http::Uri;
 use crate::base::checksum;
 use crate::base::checksum::HmacKey;
 use crate::base::id::BucketId;
+use crate::base::limits;
 use crate::base::redact::Redacted;
 use crate::config::Config;
 use crate::front::framing::Framing;
@@ -18,6 +19,10 @@ use crate::http::admin;
 use crate::http::batch;
 use crate::http::bucket;
 use crate::http::kv;
+use crate::net::wire;
+use crate::net::wire::decode::Decoder;
+use crate::net::wire::hello::Hello;
+use crate::net::wire::hello::Refusal;
 use crate::node::import;
 use crate::proto::causal::token;
 use crate::proto::key::IndexKey;
@@ -31,10 +36,11 @@ use crate::store::partition::record;
 pub type Target = fn(&[u8]);
 
 /// All of them by name: the name of the fuzzer and of its directory of seeds.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("codecs", codecs),
     ("config", config),
     ("documents", documents),
+    ("frame", frame),
     ("framing", framing),
     ("import_csv", import_csv),
     ("import_ndjson", import_ndjson),
@@ -76,6 +82,37 @@ pub fn documents(bytes: &[u8]) {
     for refusal in refusals.into_iter().flatten() {
         assert!(refusal.status.is_client_error() && refusal.detail.contains("nothing was changed"));
     }
+}
+
+/// Frames between nodes, from a stranger and from a peer: the same whether they come at once or one by one, each as it was
+/// written, and never more memory than bytes that came.
+pub fn frame(bytes: &[u8]) {
+    for trusted in [false, true] {
+        let read = |step: usize| {
+            let (mut decoder, mut frames, mut came) = (Decoder::default(), Vec::new(), 0);
+            if trusted {
+                decoder.trust();
+            }
+            for mut piece in bytes.chunks(step) {
+                came += piece.len();
+                loop {
+                    match decoder.next(&mut piece) {
+                        Ok(Some(frame)) => frames.push(frame),
+                        Ok(None) => break,
+                        Err(error) => return (frames, Some(error)),
+                    }
+                }
+                assert!(decoder.held() <= limits::FRAME_STEP_BYTES.max(2 * came), "memory by what came");
+            }
+            (frames, decoder.end().err())
+        };
+        let whole = read(bytes.len().max(1));
+        assert_eq!(read(1), whole);
+        let written: Vec<u8> =
+            whole.0.iter().filter_map(|frame| wire::encode(frame.kind, frame.id, &frame.body)).flatten().collect();
+        assert!(bytes.starts_with(&written));
+    }
+    let _words = (Hello::decode(bytes), Refusal::decode(bytes));
 }
 
 /// HTTP/1 bytes: spoilt at the same place whether they come at once or one by one, and at most once.
@@ -151,7 +188,7 @@ pub fn request(bytes: &[u8]) {
         }
     }
     if let Ok((_, key)) = path::bucket_and_key(uri.path()) {
-        assert!(!key.as_bytes().is_empty() && key.as_bytes().len() <= crate::base::limits::KEY_BYTES_MAX);
+        assert!(!key.as_bytes().is_empty() && key.as_bytes().len() <= limits::KEY_BYTES_MAX);
     }
     let _names = (path::bucket(uri.path()), path::segment(uri.path(), 2));
     if let Ok(query) = Query::parse(&uri, &["prefix", "after", "after_b64", "limit", "ttl", "w"]) {

@@ -1,4 +1,9 @@
-//! Floor 2: the network below the faces. Peers come with the cluster; today names become addresses here.
+//! Floor 2: the network below the faces: how nodes speak with each other, and how names become addresses. The only floor
+//! that opens peer sockets.
 
 pub mod interfaces;
+pub mod peer;
 pub mod resolve;
+mod task;
+pub mod tls;
+pub mod wire;

@@ -4,7 +4,29 @@
 use core::net::IpAddr;
 use core::net::Ipv6Addr;
 
+use crate::base::id::ClusterId;
+use crate::base::id::NodeId;
 use crate::base::time;
+
+/// What the name of a node's certificate among nodes ends in. No certificate for devices carries such a name alone, and
+/// none may be shown by a client, as these may.
+const PEER_SUFFIX: &str = ".peer.ringfort";
+
+/// The one name in a node's certificate among nodes: `n7.<cluster>.peer.ringfort`.
+#[must_use]
+pub fn peer_name(cluster: ClusterId, node: NodeId) -> String {
+    format!("n{node}.{cluster}{PEER_SUFFIX}")
+}
+
+/// Whom a certificate names; `None` where it names anything but one node.
+#[must_use]
+pub fn peer(facts: &Facts) -> Option<(ClusterId, NodeId)> {
+    let [name] = facts.names.as_slice() else { return None };
+    let (node, cluster) = name.strip_prefix('n')?.strip_suffix(PEER_SUFFIX)?.split_once('.')?;
+    let who = (ClusterId(u128::from_str_radix(cluster, 16).ok()?), NodeId(node.parse().ok()?));
+    // One way to write it only.
+    (peer_name(who.0, who.1) == *name).then_some(who)
+}
 
 /// What a certificate says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,7 +183,11 @@ mod tests {
     use rcgen::DnType;
     use rcgen::KeyPair;
 
+    use super::peer;
+    use super::peer_name;
     use super::read;
+    use crate::base::id::ClusterId;
+    use crate::base::id::NodeId;
 
     fn made(names: &[&str]) -> Vec<u8> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -180,6 +206,21 @@ mod tests {
         assert_eq!(facts.names, ["a.example", "10.0.0.5", "fd00::1"]);
         assert_eq!((facts.not_before_ms, facts.not_after_ms), (157_766_400_000, 2_561_241_600_000));
         assert_eq!(read(&made(&[])).unwrap().names, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_node_is_named_by_one_name_in_one_way() {
+        let who = (ClusterId(0xab), NodeId(7));
+        let name = peer_name(who.0, who.1);
+        assert_eq!(name, "n7.000000000000000000000000000000ab.peer.ringfort");
+        let of = |names: &[&str]| peer(&read(&made(names)).unwrap());
+        assert_eq!(of(&[&name]), Some(who));
+        assert_eq!((of(&[]), of(&[&name, "a.example"])), (None, None));
+        for other in ["n07.000000000000000000000000000000ab.peer.ringfort", "n7.ab.peer.ringfort", "n7.peer.ringfort"] {
+            assert_eq!(of(&[other]), None, "{other}");
+        }
+        assert_eq!(of(&[&name.replace(".peer", "")]), None);
+        assert_eq!(of(&[&name.to_uppercase()]), None);
     }
 
     #[test]

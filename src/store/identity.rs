@@ -1,7 +1,7 @@
 //! Who this node is: cluster, node id, and the cluster's certificate authority, made at birth (HOUSE decision 1).
 //!
 //! Files in `identity/`: `node.json` (who), `ca.pem` and `ca.key` (the authority), `node.pem` and `node.key` (this
-//! node's certificate among nodes, issued by it), `server.pem` (what it shows to everyone else, see [`server`]). All
+//! node's certificate among nodes, issued by it, see [`peer`]), `server.pem` (what it shows to everyone else, see [`server`]). All
 //! 0600. `node.json` says whether the birth was finished: until then journals may
 //! be made, afterwards a missing one is a loss and is refused.
 
@@ -21,12 +21,16 @@ use rcgen::KeyUsagePurpose;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::base::file;
 use crate::base::file::FileError;
+use crate::base::file::Privacy;
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
+use crate::base::limits::PEM_BYTES_MAX;
 use crate::base::rng;
 use crate::store::data_dir;
 
+pub mod peer;
 pub mod server;
 
 /// Who a node is.
@@ -81,6 +85,9 @@ struct NodeFile {
 }
 
 const VERSION: u8 = 1;
+
+const AUTHORITY_FILE: &str = "ca.pem";
+const AUTHORITY_KEY_FILE: &str = "ca.key";
 
 /// Reads who this node is; `None` where it was never born.
 ///
@@ -145,31 +152,40 @@ fn write(dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
 
 fn make_certificates(identity: &Identity) -> Result<[(&'static str, String); 4], rcgen::Error> {
     let ca_key = KeyPair::generate()?;
-    let ca = authority_params(identity)?;
+    let ca = authority_params(identity.cluster)?;
     let ca_certificate = ca.self_signed(&ca_key)?;
     let node_key = KeyPair::generate()?;
-    let mut node = CertificateParams::new(vec![format!("n{}.{}.ringfort", identity.node, identity.cluster)])?;
-    node.distinguished_name.push(DnType::CommonName, format!("Ringfort node {}", identity.node));
-    node.use_authority_key_identifier_extension = true;
-    node.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let issuer = Issuer::from_params(&ca, &ca_key);
-    let node_certificate = node.signed_by(&node_key, &issuer)?;
+    let node_certificate = peer::params(identity.cluster, identity.node)?.signed_by(&node_key, &issuer)?;
     Ok([
-        ("ca.key", ca_key.serialize_pem()),
-        ("ca.pem", ca_certificate.pem()),
-        ("node.key", node_key.serialize_pem()),
-        ("node.pem", node_certificate.pem()),
+        (AUTHORITY_KEY_FILE, ca_key.serialize_pem()),
+        (AUTHORITY_FILE, ca_certificate.pem()),
+        (peer::KEY_FILE, node_key.serialize_pem()),
+        (peer::CERTIFICATE_FILE, node_certificate.pem()),
     ])
 }
 
 /// What the authority's certificate says. It never ends by itself, whatever the clock said at birth: trust in it ends when
 /// it is taken out of the clients. The same text at every issue, so that issuer and authority fit.
-fn authority_params(identity: &Identity) -> Result<CertificateParams, rcgen::Error> {
+fn authority_params(cluster: ClusterId) -> Result<CertificateParams, rcgen::Error> {
     let mut ca = CertificateParams::new(Vec::new())?;
-    ca.distinguished_name.push(DnType::CommonName, format!("Ringfort cluster {}", identity.cluster));
+    ca.distinguished_name.push(DnType::CommonName, format!("Ringfort cluster {cluster}"));
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(ca)
+}
+
+/// The authority with its key, to issue by.
+fn authority(dir: &Path, cluster: ClusterId) -> Result<Issuer<'static, KeyPair>, IdentityError> {
+    let path = dir.join(AUTHORITY_KEY_FILE);
+    let key = read_text(&path, Privacy::Secret)?;
+    Ok(Issuer::new(authority_params(cluster)?, KeyPair::from_pem(&key)?))
+}
+
+fn read_text(path: &Path, privacy: Privacy) -> Result<String, IdentityError> {
+    let bytes = file::read(path, PEM_BYTES_MAX, privacy)?;
+    String::from_utf8(bytes)
+        .map_err(|error| IdentityError::Damaged { path: path.to_owned(), reason: error.to_string() })
 }
 
 /// Closes keys that strangers could read, as after a careless copy. Returns those that were open.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use rcgen::CertificateParams;
 use rcgen::DnType;
 use rcgen::ExtendedKeyUsagePurpose;
-use rcgen::Issuer;
 use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
 
@@ -21,12 +20,11 @@ use crate::base::limits::SERVER_CERTIFICATE_BACKDATE;
 use crate::base::limits::SERVER_CERTIFICATE_VALID;
 use crate::store::data_dir;
 use crate::store::identity;
+use crate::store::identity::AUTHORITY_FILE;
 use crate::store::identity::Identity;
 use crate::store::identity::IdentityError;
 
 const SERVER_FILE: &str = "server.pem";
-const AUTHORITY_FILE: &str = "ca.pem";
-const AUTHORITY_KEY_FILE: &str = "ca.key";
 
 /// A clock beyond this says nothing; certificates know four digits of a year.
 const CLOCK_S_MAX: u64 = 200_000_000_000;
@@ -36,9 +34,7 @@ const CLOCK_S_MAX: u64 = 200_000_000_000;
 /// # Errors
 /// [`IdentityError`].
 pub fn authority(dir: &Path) -> Result<String, IdentityError> {
-    let path = dir.join(AUTHORITY_FILE);
-    let bytes = file::read(&path, PEM_BYTES_MAX, Privacy::Public)?;
-    String::from_utf8(bytes).map_err(|error| IdentityError::Damaged { path, reason: error.to_string() })
+    identity::read_text(&dir.join(AUTHORITY_FILE), Privacy::Public)
 }
 
 /// What was issued last: key and chain as PEM text. `None` where nothing was.
@@ -58,11 +54,7 @@ pub fn read(dir: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
 /// # Errors
 /// [`IdentityError`]; what was issued last is still there.
 pub fn issue(dir: &Path, who: &Identity, names: &[String], now_ms: u64) -> Result<Vec<u8>, IdentityError> {
-    let path = dir.join(AUTHORITY_KEY_FILE);
-    let authority_key = file::read(&path, PEM_BYTES_MAX, Privacy::Secret)?;
-    let authority_key =
-        String::from_utf8(authority_key).map_err(|error| IdentityError::Damaged { path, reason: error.to_string() })?;
-    let issuer = Issuer::new(identity::authority_params(who)?, KeyPair::from_pem(&authority_key)?);
+    let issuer = identity::authority(dir, who.cluster)?;
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name.push(DnType::CommonName, format!("Ringfort node {}", who.node));
     params.use_authority_key_identifier_extension = true;

@@ -1,0 +1,433 @@
+//! The nodes that this one speaks with: one listener, and to each known node one connection for each lane, dialled by who
+//! has something to say. Answers come back on the connection of their question. Who is known is who may speak: anybody
+//! else is refused, and who has no certificate reaches nothing but [`Inbox::guest`].
+//!
+//! Nothing here is retried or kept for later: what could not be said is dropped, and who asked is told. Queues are bounded
+//! (`base::limits`); gossip drops its oldest, the other lanes refuse.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+
+use crate::base::id::NodeId;
+use crate::base::limits::ARRIVAL_TIMEOUT;
+use crate::base::limits::GUESTS_MAX;
+use crate::base::limits::PEER_ADDRESSES_MAX;
+use crate::base::limits::PEERS_MAX;
+use crate::net::peer::arrive::Arrivals;
+use crate::net::peer::call::Asked;
+use crate::net::peer::count::Count;
+use crate::net::peer::count::Counters;
+use crate::net::peer::cut::Cuts;
+use crate::net::peer::lane::OutLane;
+use crate::net::peer::lane::PerLane;
+use crate::net::peer::serve::InLane;
+use crate::net::peer::stream::Ended;
+use crate::net::task::Tasks;
+use crate::net::tls::PeerIdentity;
+use crate::net::tls::PeerTls;
+use crate::net::wire::Lane;
+use crate::net::wire::hello::VERSIONS;
+use crate::net::wire::hello::Versions;
+
+mod arrive;
+mod call;
+pub mod count;
+mod cut;
+mod dial;
+pub mod guest;
+mod lane;
+mod serve;
+mod stream;
+mod waiting;
+
+#[cfg(test)]
+mod tests;
+
+/// Where and how.
+#[derive(Debug)]
+pub struct Settings {
+    /// Bound already.
+    pub listener: std::net::TcpListener,
+    /// What this release speaks; other than [`VERSIONS`] in tests only.
+    pub versions: Versions,
+    /// Time to say who one is; other than [`ARRIVAL_TIMEOUT`] in tests only.
+    pub arrival_timeout: Duration,
+}
+
+impl Settings {
+    /// Listens there.
+    ///
+    /// # Errors
+    /// Where the address is not this machine's or is taken.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        Ok(Self { listener, versions: VERSIONS, arrival_timeout: ARRIVAL_TIMEOUT })
+    }
+}
+
+/// Who takes what comes. A panic in it is counted and harms nothing else.
+pub trait Inbox: Send + Sync + 'static {
+    /// Takes a message. Must not block: all of the connection waits.
+    fn message(&self, from: NodeId, lane: Lane, body: Vec<u8>);
+
+    /// Answers a question of an admitted node. Runs to its end even where nobody waits for it any more.
+    fn question(&self, from: NodeId, lane: Lane, body: Vec<u8>) -> BoxFuture<'_, Vec<u8>>;
+
+    /// Answers the one question of a machine that is no node yet. Dropped when its time is over.
+    fn guest(&self, from: SocketAddr, body: Vec<u8>) -> BoxFuture<'_, Vec<u8>>;
+
+    /// Another process with this cluster's authority says that it is this node.
+    fn twin(&self, from: SocketAddr);
+}
+
+/// Why something was not sent: nobody else has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    /// Not a node that is known here.
+    #[error("the node is not known")]
+    Unknown,
+    /// Too much waits already.
+    #[error("too much waits for the node already")]
+    Full,
+    /// There is no connection, and the last attempt to get one failed.
+    #[error("the node cannot be reached")]
+    Down,
+    /// Longer than a frame.
+    #[error("it is longer than a frame")]
+    TooLarge,
+    /// This node stops, or the other one was forgotten.
+    #[error("the connections to the node are closed")]
+    Closed,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Nobody heard it.
+    #[error(transparent)]
+    NotSent(#[from] NotSent),
+    /// The other node has too much to do; it did nothing.
+    #[error("the node has too much to do")]
+    Busy,
+    /// The connection ended; whether anything was done is not known.
+    #[error("the connection ended before the answer")]
+    Lost,
+    /// No answer in time; whether anything was done is not known.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The other node failed over it; what was done is not known.
+    #[error("the node failed over the question")]
+    Failed,
+}
+
+/// How it is with a lane to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneState {
+    /// Called for the first time, or again at once after a connection that was good. What is to be said waits.
+    Dialling,
+    /// Connected.
+    Up,
+    /// Not reached; called again and again. Nothing waits.
+    Down,
+}
+
+/// A lane to a peer, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneView {
+    /// Which.
+    pub lane: Lane,
+    /// This node's connection.
+    pub state: LaneState,
+    /// Since when it is so.
+    pub since: Instant,
+    /// Where it is connected to.
+    pub address: Option<SocketAddr>,
+    /// The peer has a connection to this node.
+    pub inbound: bool,
+    /// Why there was no connection last, where there is none now.
+    pub why: Option<String>,
+}
+
+/// A peer, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkView {
+    /// Its number.
+    pub node: NodeId,
+    /// Where it is looked for.
+    pub addresses: Vec<String>,
+    /// Its lanes in order.
+    pub lanes: Vec<LaneView>,
+    /// When anything came from it last.
+    pub last_heard: Option<Instant>,
+}
+
+/// This node among nodes. Copies are the same.
+#[derive(Clone)]
+pub struct Peers(Arc<Shared>);
+
+struct Shared {
+    node: NodeId,
+    versions: Versions,
+    arrival_timeout: Duration,
+    tls: PeerTls,
+    inbox: Arc<dyn Inbox>,
+    counters: Counters,
+    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    cuts: Mutex<Cuts>,
+    arrivals: Arrivals,
+    guests: Arc<Semaphore>,
+    tasks: Tasks,
+    address: SocketAddr,
+    changes: watch::Sender<u64>,
+}
+
+struct Peer {
+    node: NodeId,
+    addresses: Mutex<Vec<String>>,
+    out: PerLane<OutLane>,
+    inbound: PerLane<InLane>,
+    gone: watch::Sender<bool>,
+}
+
+impl Peers {
+    /// Listens. Nobody is known yet. Needs tokio around it.
+    ///
+    /// # Errors
+    /// Where certificates are not what they should be, or the listener does not work.
+    pub fn start(settings: Settings, identity: &PeerIdentity, inbox: Arc<dyn Inbox>) -> io::Result<Self> {
+        let tls = PeerTls::new(identity).map_err(io::Error::other)?;
+        settings.listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(settings.listener)?;
+        let shared = Arc::new(Shared {
+            node: identity.node,
+            versions: settings.versions,
+            arrival_timeout: settings.arrival_timeout,
+            tls,
+            inbox,
+            counters: Counters::default(),
+            peers: RwLock::default(),
+            cuts: Mutex::default(),
+            arrivals: Arrivals::default(),
+            guests: Arc::new(Semaphore::new(GUESTS_MAX)),
+            tasks: Tasks::new(),
+            address: listener.local_addr()?,
+            changes: watch::Sender::new(0),
+        });
+        shared.tasks.spawn(arrive::listen(Arc::clone(&shared), listener));
+        Ok(Self(shared))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Lets a node in and calls it at these addresses (`host:port`, the likeliest first), for ever. Again with other
+    /// addresses: it is looked for there from now on. False where this is the node itself, or there are too many.
+    pub fn know(&self, node: NodeId, mut addresses: Vec<String>) -> bool {
+        addresses.truncate(PEER_ADDRESSES_MAX);
+        let shared = &self.0;
+        let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = peers.get(&node) {
+            let mut known = peer.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            if *known != addresses {
+                *known = addresses;
+                Lane::ALL.into_iter().for_each(|lane| peer.out.of(lane).redial.notify_one());
+            }
+            return true;
+        }
+        if node == shared.node || peers.len() >= PEERS_MAX || shared.tasks.is_stopped() {
+            return false;
+        }
+        let cuts = shared.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        let peer = Arc::new(Peer {
+            node,
+            addresses: Mutex::new(addresses),
+            out: PerLane::new(|lane| OutLane::new(lane, cuts.is_cut(lane, node))),
+            inbound: PerLane::new(|_| InLane::default()),
+            gone: watch::Sender::new(false),
+        });
+        peers.insert(node, Arc::clone(&peer));
+        for lane in Lane::ALL {
+            shared.tasks.spawn(dial::keep(Arc::clone(shared), Arc::clone(&peer), lane));
+        }
+        true
+    }
+
+    /// Lets a node in no more: its connections end, questions to it have no answer.
+    pub fn forget(&self, node: NodeId) {
+        let peer = self.0.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        if let Some(peer) = peer {
+            peer.gone.send_replace(true);
+            Lane::ALL.into_iter().for_each(|lane| peer.out.of(lane).end());
+            self.0.changed();
+        }
+    }
+
+    /// Who is known, in order.
+    #[must_use]
+    pub fn known(&self) -> Vec<NodeId> {
+        self.0.peers.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    /// Says something. Whether it is heard is not known.
+    ///
+    /// # Errors
+    /// [`NotSent`], at once.
+    pub fn send(&self, to: NodeId, lane: Lane, body: &[u8]) -> Result<(), NotSent> {
+        let peer = self.0.peer(to).ok_or(NotSent::Unknown)?;
+        let dropped = peer.out.of(lane).say(body).inspect_err(|error| self.0.count_unsent(*error))?;
+        self.0.count_dropped(dropped);
+        Ok(())
+    }
+
+    /// Asks something. The question is on its way when this returns; the future waits for the answer. Where that is
+    /// dropped, the question is forgotten, not taken back.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn call(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        body: &[u8],
+        within: Duration,
+    ) -> impl Future<Output = Result<Vec<u8>, CallError>> + Send + use<> {
+        let asked = self.ask(to, lane, body);
+        let shared = Arc::clone(&self.0);
+        async move {
+            let answer = asked?.wait(within).await;
+            if answer == Err(CallError::TimedOut) {
+                shared.counters.add(Count::CallTimedOut);
+            }
+            answer
+        }
+    }
+
+    fn ask(&self, to: NodeId, lane: Lane, body: &[u8]) -> Result<Asked, NotSent> {
+        let peer = self.0.peer(to).ok_or(NotSent::Unknown)?;
+        let asked = peer.out.of(lane).ask(body).inspect_err(|error| self.0.count_unsent(*error));
+        let (id, answer, dropped) = asked?;
+        self.0.count_dropped(dropped);
+        Ok(Asked::new(peer, lane, id, answer))
+    }
+
+    /// All peers and how it is with them, in order.
+    #[must_use]
+    pub fn links(&self) -> Vec<LinkView> {
+        let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.values().map(|peer| peer.view()).collect()
+    }
+
+    /// Tells whenever a link comes or goes.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// For tests and drills: drops all that goes between this node and `node` (or all) on `lane` (or all), silently and
+    /// both ways, or stops doing so.
+    pub fn cut(&self, lane: Option<Lane>, node: Option<NodeId>, cut: bool) {
+        let mut cuts = self.0.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        cuts.set(lane, node, cut);
+        let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
+        for (peer, lane) in peers.values().flat_map(|peer| Lane::ALL.map(|lane| (peer, lane))) {
+            let out = peer.out.of(lane);
+            out.cut.store(cuts.is_cut(lane, peer.node), Ordering::Relaxed);
+            out.redial.notify_one();
+        }
+    }
+
+    /// Ends all: nobody is let in any more, what waits is written, questions being answered get a moment.
+    pub async fn close(&self) {
+        self.0.tasks.close().await;
+        self.0.changed();
+    }
+}
+
+impl Shared {
+    fn peer(&self, node: NodeId) -> Option<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+    }
+
+    /// Returns once there is no use for connections with this peer.
+    async fn is_left_by(&self, peer: &Peer) {
+        let mut gone = peer.gone.subscribe();
+        tokio::select! {
+            _ = gone.wait_for(|gone| *gone) => {}
+            () = self.tasks.stopped() => {}
+        }
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    fn count_unsent(&self, error: NotSent) {
+        if error == NotSent::Full {
+            self.counters.add(Count::QueueFull);
+        }
+    }
+
+    fn count_dropped(&self, dropped: usize) {
+        if dropped > 0 {
+            self.counters.add_all(Count::GossipDropped, dropped);
+        }
+    }
+
+    fn count_end(&self, ended: &Ended) {
+        match ended {
+            Ended::Frame(error) => self.counters.add(Count::from(*error)),
+            Ended::Silent => self.counters.add(Count::FellSilent),
+            Ended::Closed | Ended::Io(_) | Ended::Unneeded => {}
+        }
+    }
+}
+
+impl Peer {
+    fn addresses(&self) -> Vec<String> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It is there: whatever lane waits to call it again does so now.
+    fn redial_others(&self, than: Lane) {
+        let others = Lane::ALL.into_iter().filter(|lane| *lane != than).map(|lane| self.out.of(lane));
+        others.filter(|out| out.seen().link == LaneState::Down).for_each(|out| out.redial.notify_one());
+    }
+
+    fn view(&self) -> LinkView {
+        let lanes = Lane::ALL.map(|lane| {
+            let seen = self.out.of(lane).seen();
+            let inbound = self.inbound.of(lane).is_connected();
+            let (state, since) = (seen.link, seen.since);
+            LaneView { lane, state, since, address: seen.address, inbound, why: seen.why }
+        });
+        let heard = Lane::ALL.map(|lane| self.out.of(lane).heard.last().max(self.inbound.of(lane).heard.last()));
+        LinkView {
+            node: self.node,
+            addresses: self.addresses(),
+            lanes: lanes.to_vec(),
+            last_heard: heard.into_iter().flatten().max(),
+        }
+    }
+}

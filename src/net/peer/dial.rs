@@ -1,0 +1,264 @@
+//! Calling a peer, one connection for each lane, for ever: at once, and after a failure with growing waits.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::base::backoff::Backoff;
+use crate::base::limits::PEER_CLOSE_TIMEOUT;
+use crate::base::limits::PEER_DIAL_TIMEOUT;
+use crate::base::limits::PEER_PING_EVERY;
+use crate::base::limits::PEER_REDIAL_FIRST;
+use crate::base::limits::PEER_REDIAL_MAX;
+use crate::base::limits::PEER_SILENCE_MAX;
+use crate::base::rng;
+use crate::base::time;
+use crate::net::peer::CallError;
+use crate::net::peer::LaneState;
+use crate::net::peer::Peer;
+use crate::net::peer::Shared;
+use crate::net::peer::count::Count;
+use crate::net::peer::lane::OutLane;
+use crate::net::peer::stream;
+use crate::net::peer::stream::Ended;
+use crate::net::peer::stream::Reader;
+use crate::net::peer::stream::Stream;
+use crate::net::resolve;
+use crate::net::resolve::ResolveError;
+use crate::net::tls;
+use crate::net::wire::Frame;
+use crate::net::wire::FrameError;
+use crate::net::wire::Kind;
+use crate::net::wire::Lane;
+use crate::net::wire::Silence;
+use crate::net::wire::hello::Hello;
+use crate::net::wire::hello::Purpose;
+use crate::net::wire::hello::Refusal;
+
+/// Why a peer could not be reached.
+#[derive(Debug, thiserror::Error)]
+enum DialError {
+    /// It has no address, or one that is none.
+    #[error("no address of it is known")]
+    NoAddress,
+    /// Its name is not known.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// No connection, or not to it.
+    #[error("{address}: {source}")]
+    Connect {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Nothing came in time.
+    #[error("{0} does not answer")]
+    Timeout(String),
+    /// It says no.
+    #[error("it refuses: {}", .0.text)]
+    Refused(Refusal),
+    /// The first words went wrong.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// A test or a drill says so.
+    #[error("cut")]
+    Cut,
+}
+
+/// Keeps a lane to a peer connected until there is no use for it.
+pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
+    let out = peer.out.of(lane);
+    let mut backoff = Backoff::new(PEER_REDIAL_FIRST, PEER_REDIAL_MAX);
+    loop {
+        let dialled = tokio::select! {
+            dialled = dial(&shared, &peer, lane) => dialled,
+            () = shared.is_left_by(&peer) => break,
+        };
+        match dialled {
+            Ok((stream, address)) => {
+                out.up(address);
+                shared.counters.add(Count::Connected);
+                shared.changed();
+                peer.redial_others(lane);
+                let began = time::mono();
+                let ended = converse(&shared, &peer, out, stream).await;
+                shared.count_end(&ended);
+                let lived = began.elapsed() >= PEER_REDIAL_MAX;
+                tracing::debug!(node = %peer.node, lane = lane.name(), %ended, "a connection to a peer ended");
+                out.lost(if lived { LaneState::Dialling } else { LaneState::Down }, ended.to_string());
+                shared.changed();
+                if lived {
+                    backoff.reset();
+                    continue;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(node = %peer.node, lane = lane.name(), %error, "a peer cannot be reached");
+                out.lost(LaneState::Down, error.to_string());
+                shared.changed();
+            }
+        }
+        let wait = backoff.wait(rng::nonzero_u64().unwrap_or_default());
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = out.redial.notified() => {}
+            () = shared.is_left_by(&peer) => break,
+        }
+    }
+    out.end();
+}
+
+type Dialled = (Stream<TlsStream<TcpStream>>, SocketAddr);
+
+/// The first address of a peer where it is, and wants to speak.
+async fn dial(shared: &Shared, peer: &Peer, lane: Lane) -> Result<Dialled, DialError> {
+    if peer.out.of(lane).is_cut() {
+        return Err(DialError::Cut);
+    }
+    let mut last = DialError::NoAddress;
+    for text in peer.addresses() {
+        match dial_at(shared, peer, lane, &text).await {
+            Ok(dialled) => return Ok(dialled),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn dial_at(shared: &Shared, peer: &Peer, lane: Lane, text: &str) -> Result<Dialled, DialError> {
+    let late = || DialError::Timeout(text.to_owned());
+    let (host, port) = text.rsplit_once(':').ok_or(DialError::NoAddress)?;
+    let Ok(port) = port.parse() else { return Err(DialError::NoAddress) };
+    let found = within(resolve::resolve(host, port)).await.ok_or_else(late)??;
+    let mut last = DialError::NoAddress;
+    for address in found {
+        let connected = match within(TcpStream::connect(address)).await {
+            Some(Ok(tcp)) => within(introduce(shared, peer, lane, tcp, address)).await,
+            Some(Err(source)) => Some(Err(DialError::Connect { address, source })),
+            None => None,
+        };
+        match connected {
+            Some(Ok(stream)) => return Ok((stream, address)),
+            Some(Err(error)) => last = error,
+            None => last = late(),
+        }
+    }
+    Err(last)
+}
+
+async fn within<T>(step: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(PEER_DIAL_TIMEOUT, step).await.ok()
+}
+
+/// TLS and the first words.
+async fn introduce(
+    shared: &Shared,
+    peer: &Peer,
+    lane: Lane,
+    tcp: TcpStream,
+    address: SocketAddr,
+) -> Result<Stream<TlsStream<TcpStream>>, DialError> {
+    let failed = |source| DialError::Connect { address, source };
+    stream::tune(&tcp).map_err(failed)?;
+    let shaken = shared.tls.dial(tcp, peer.node).await.inspect_err(|error| {
+        if tls::is_wrong_node(error) {
+            shared.counters.add(Count::WrongNode);
+        }
+    });
+    let mut stream = Stream::new(shaken.map_err(failed)?);
+    let hello = Hello { versions: shared.versions, purpose: Purpose::Lane(lane) };
+    stream.greet(&hello).await?;
+    let frame = stream.reader.next().await?;
+    match frame.kind {
+        Kind::Hello => {}
+        Kind::Refusal => {
+            shared.counters.add(Count::RefusedByPeer);
+            return Err(DialError::Refused(Refusal::decode(&frame.body).map_err(Ended::Frame)?));
+        }
+        Kind::Message | Kind::Question | Kind::Answer | Kind::Unanswered | Kind::Ping | Kind::Pong => {
+            return Err(DialError::Ended(Ended::Frame(FrameError::Unexpected)));
+        }
+    }
+    let theirs = Hello::decode(&frame.body).map_err(Ended::Frame)?;
+    // It found a version in common, so there is one.
+    if theirs.purpose != hello.purpose || shared.versions.agree(&theirs.versions).is_err() {
+        return Err(DialError::Ended(Ended::Frame(FrameError::Hello)));
+    }
+    stream.reader.trust();
+    Ok(stream)
+}
+
+/// A connection's life.
+async fn converse(shared: &Shared, peer: &Peer, out: &OutLane, stream: Stream<TlsStream<TcpStream>>) -> Ended {
+    let Stream { mut reader, mut writer } = stream;
+    let ended = {
+        let mut writing = std::pin::pin!(stream::write(&mut writer, out));
+        let (ended, writes) = tokio::select! {
+            ended = listen(shared, out, &mut reader) => (ended, true),
+            written = &mut writing => (written.err().unwrap_or(Ended::Unneeded), false),
+            () = beat(out) => (Ended::Silent, true),
+            () = shared.is_left_by(peer) => (Ended::Unneeded, true),
+        };
+        if matches!(ended, Ended::Unneeded) && writes {
+            out.finish();
+            let _late = tokio::time::timeout(PEER_CLOSE_TIMEOUT, writing).await;
+        }
+        ended
+    };
+    if matches!(ended, Ended::Unneeded) {
+        let _late = tokio::time::timeout(PEER_CLOSE_TIMEOUT, Stream { reader, writer }.close()).await;
+    }
+    ended
+}
+
+/// Takes answers.
+async fn listen<S: tokio::io::AsyncRead>(shared: &Shared, out: &OutLane, reader: &mut Reader<S>) -> Ended {
+    loop {
+        let frame = match reader.next_heard(&out.heard).await {
+            Ok(frame) => frame,
+            Err(ended) => return ended,
+        };
+        if let Err(error) = take(shared, out, frame) {
+            return Ended::Frame(error);
+        }
+    }
+}
+
+fn take(shared: &Shared, out: &OutLane, frame: Frame) -> Result<(), FrameError> {
+    let Frame { kind, id, body } = frame;
+    if out.is_cut() {
+        return Ok(());
+    }
+    let answer = match kind {
+        Kind::Answer => Ok(body),
+        Kind::Unanswered => Err(match Silence::decode(&body) {
+            Silence::Busy => CallError::Busy,
+            Silence::Failed => CallError::Failed,
+        }),
+        Kind::Pong => return Ok(()),
+        Kind::Hello | Kind::Refusal | Kind::Message | Kind::Question | Kind::Ping => {
+            return Err(FrameError::Unexpected);
+        }
+    };
+    if !out.end_call(id, answer) {
+        shared.counters.add(Count::AnswerLate);
+    }
+    Ok(())
+}
+
+/// Asks for signs of life; ends where none came for too long.
+async fn beat(out: &OutLane) {
+    let mut silent = Duration::ZERO;
+    while silent < PEER_SILENCE_MAX {
+        tokio::time::sleep(PEER_PING_EVERY.min(PEER_SILENCE_MAX - silent)).await;
+        silent = out.heard.ago();
+        if silent >= PEER_PING_EVERY {
+            out.ping();
+        }
+    }
+}

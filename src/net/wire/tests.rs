@@ -1,0 +1,174 @@
+//! Tests of frames.
+
+use proptest::prelude::any;
+use proptest::proptest;
+
+use crate::base::limits::FRAME_STEP_BYTES;
+use crate::base::limits::GUEST_FRAME_BYTES_MAX;
+use crate::base::limits::PEER_FRAME_BYTES_MAX;
+use crate::net::wire::BODY_BYTES_MAX;
+use crate::net::wire::Frame;
+use crate::net::wire::FrameError;
+use crate::net::wire::Kind;
+use crate::net::wire::Lane;
+use crate::net::wire::Silence;
+use crate::net::wire::decode::Decoder;
+use crate::net::wire::encode;
+use crate::net::wire::first_len;
+use crate::net::wire::hello::Hello;
+use crate::net::wire::hello::Purpose;
+use crate::net::wire::hello::Reason;
+use crate::net::wire::hello::Refusal;
+use crate::net::wire::hello::Versions;
+
+/// What a decoder says of bytes that come at once.
+fn read(bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+    let (mut decoder, mut rest, mut frames) = (Decoder::default(), bytes, Vec::new());
+    while let Some(frame) = decoder.next(&mut rest)? {
+        frames.push(frame);
+    }
+    assert_eq!(rest, b"", "all is taken");
+    decoder.end().map(|()| frames)
+}
+
+/// Checksums as Python's sum over the same bytes says.
+#[test]
+fn frames_are_these_bytes() {
+    let ping = encode(Kind::Ping, 0, b"").unwrap();
+    assert_eq!(ping, [6, 0, 0, 0, 1, 7, 162, 23, 59, 249]);
+    let question = encode(Kind::Question, 0x0102, b"put").unwrap();
+    assert_eq!(question, [17, 0, 0, 0, 1, 4, 2, 1, 0, 0, 0, 0, 0, 0, 121, 117, 165, 126, b'p', b'u', b't']);
+    let versions = Versions { lowest: 1, highest: 2, features: 5, required: 4 };
+    let hello = Hello { versions, purpose: Purpose::Lane(Lane::Requests) };
+    assert_eq!(hello.encode(), [1, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 3]);
+    let refusal = Refusal { versions, reason: Reason::Versions, text: "no".to_owned() };
+    assert_eq!(refusal.encode(), [1, 0, 2, 0, 5, 0, 0, 0, 0, 0, 0, 0, 1, b'n', b'o']);
+}
+
+#[test]
+fn every_kind_comes_out_as_it_went_in() {
+    let kinds = Kind::ALL.map(|kind| (kind, if kind.is_numbered() { u64::MAX - 1 } else { 0 }));
+    let mut bytes = Vec::new();
+    for (kind, id) in kinds {
+        bytes.extend(encode(kind, id, b"body").unwrap());
+    }
+    let frames = read(&bytes).unwrap();
+    assert_eq!(frames, kinds.map(|(kind, id)| Frame { kind, id, body: b"body".to_vec() }));
+    assert_eq!(first_len(&bytes), Some(encode(kinds[0].0, 0, b"body").unwrap().len()));
+    assert_eq!(first_len(b"123"), None);
+    assert_eq!((Silence::decode(&Silence::Busy.encode()), Silence::decode(b"")), (Silence::Busy, Silence::Failed));
+}
+
+#[test]
+fn what_is_no_frame_is_refused_as_soon_as_it_shows() {
+    let frame = |bytes: &[u8]| read(bytes).unwrap_err();
+    assert_eq!(frame(&[0, 0, 0, 0]), FrameError::Empty);
+    let max = GUEST_FRAME_BYTES_MAX;
+    assert_eq!(frame(&[0xff; 4]), FrameError::TooLong { length: u32::MAX, max });
+    assert_eq!(frame(&[9, 0, 0, 0, 9]), FrameError::UnknownVersion(9));
+    assert_eq!(frame(&[9, 0, 0, 0, 1, 200]), FrameError::UnknownKind(200));
+    assert_eq!(frame(&[9, 0, 0, 0, 1, 0]), FrameError::UnknownKind(0));
+    assert_eq!(frame(&[5, 0, 0, 0, 1, 3]), FrameError::TooShort);
+    assert_eq!(frame(&[13, 0, 0, 0, 1, 4]), FrameError::TooShort);
+    assert_eq!(frame(&[1, 0, 0, 0]), FrameError::TooShort);
+    let whole = encode(Kind::Question, 7, b"body").unwrap();
+    for len in 1..whole.len() {
+        assert_eq!(frame(&whole[..len]), FrameError::Truncated, "{len}");
+    }
+    for at in 0..whole.len() {
+        for bit in 0..8 {
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << bit;
+            assert!(read(&changed).is_err(), "bit {bit} of byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_length_is_within_the_limit_of_who_sends() {
+    let fits = encode(Kind::Message, 0, &vec![1; GUEST_FRAME_BYTES_MAX - 6]).unwrap();
+    assert_eq!(read(&fits).unwrap().len(), 1);
+    let longer = encode(Kind::Message, 0, &vec![1; GUEST_FRAME_BYTES_MAX - 5]).unwrap();
+    assert!(matches!(read(&longer), Err(FrameError::TooLong { .. })));
+    let longest = encode(Kind::Question, 1, &vec![1; BODY_BYTES_MAX]).unwrap();
+    assert_eq!(longest.len(), PEER_FRAME_BYTES_MAX + 4);
+    assert_eq!(encode(Kind::Message, 1, &vec![1; BODY_BYTES_MAX + 1]), None);
+    let mut decoder = Decoder::default();
+    decoder.trust();
+    let mut rest = longest.as_slice();
+    assert_eq!(decoder.next(&mut rest).unwrap().unwrap().body.len(), BODY_BYTES_MAX);
+}
+
+#[test]
+fn a_claimed_length_costs_no_memory() {
+    let mut decoder = Decoder::default();
+    decoder.trust();
+    let mut head: &[u8] = &[0, 0, 0x20, 0, 1, 3, 0, 0, 0, 0];
+    assert_eq!(decoder.next(&mut head), Ok(None));
+    assert!(decoder.held() <= FRAME_STEP_BYTES, "{}", decoder.held());
+    for sent in 1..=20 {
+        decoder.next(&mut [7; 10_000].as_slice()).unwrap();
+        assert!(decoder.held() <= (FRAME_STEP_BYTES).max(2 * sent * 10_000), "{}", decoder.held());
+    }
+}
+
+#[test]
+fn the_first_words_come_out_as_they_went_in_whatever_follows_them() {
+    let versions = Versions { lowest: 3, highest: 9, features: 6, required: 2 };
+    let purposes = Lane::ALL.map(Purpose::Lane);
+    for purpose in purposes.into_iter().chain([Purpose::Join, Purpose::Other]) {
+        let hello = Hello { versions, purpose };
+        let later = [hello.encode().as_slice(), b"later"].concat();
+        assert_eq!((Hello::decode(&hello.encode()), Hello::decode(&later)), (Ok(hello), Ok(hello)));
+    }
+    let hello = Hello { versions, purpose: Purpose::Join }.encode();
+    for len in 0..hello.len() {
+        assert_eq!(Hello::decode(&hello[..len]), Err(FrameError::Hello));
+    }
+    let refusal = Refusal { versions, reason: Reason::NotAdmitted, text: "gone\u{1b}[2J".to_owned() };
+    let read = Refusal::decode(&refusal.encode()).unwrap();
+    assert_eq!((read.versions.highest, read.reason, read.text.as_str()), (9, Reason::NotAdmitted, "gone\u{fffd}[2J"));
+    let long = Refusal { text: "x".repeat(1000), ..refusal };
+    assert_eq!(Refusal::decode(&long.encode()).unwrap().text.len(), 256);
+    assert_eq!(Refusal::decode(b"short"), Err(FrameError::Hello));
+}
+
+#[test]
+fn versions_agree_on_the_highest_in_common_or_name_both() {
+    let of = |lowest, highest| Versions { lowest, highest, features: 1, required: 0 };
+    assert_eq!(of(4, 5).agree(&of(4, 5)), Ok(5));
+    assert_eq!(of(4, 5).agree(&of(5, 6)), Ok(5));
+    assert_eq!(of(4, 5).agree(&of(3, 4)), Ok(4));
+    let refused = of(4, 5).agree(&of(6, 7)).unwrap_err();
+    assert!(refused.contains("4 to 5") && refused.contains("6 to 7"), "{refused}");
+    assert!(of(4, 5).agree(&of(2, 3)).is_err());
+    let asking = Versions { required: 3, features: 3, ..of(4, 5) };
+    assert!(of(4, 5).agree(&asking).unwrap_err().contains("0x2 on this node"));
+    assert!(asking.agree(&of(4, 5)).unwrap_err().contains("0x2 on the other"));
+}
+
+proptest! {
+    #[test]
+    fn pieces_of_any_size_read_as_the_whole(
+        bodies in proptest::collection::vec((0..8_usize, any::<u64>(), proptest::collection::vec(any::<u8>(), 0..300)), 0..6),
+        cuts in proptest::collection::vec(1..50_usize, 1..10),
+        noise in proptest::collection::vec(any::<u8>(), 0..12),
+    ) {
+        let mut bytes: Vec<u8> = bodies.iter().flat_map(|(kind, id, body)| encode(Kind::ALL[*kind], *id, body).unwrap()).collect();
+        bytes.extend(&noise);
+        let whole = read(&bytes);
+        let (mut decoder, mut rest, mut cuts) = (Decoder::default(), bytes.as_slice(), cuts.iter().cycle());
+        let mut frames = Vec::new();
+        let mut pieces = || -> Result<Vec<Frame>, FrameError> {
+            while !rest.is_empty() {
+                let (mut piece, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+                rest = later;
+                while let Some(frame) = decoder.next(&mut piece)? {
+                    frames.push(frame);
+                }
+            }
+            decoder.end().map(|()| core::mem::take(&mut frames))
+        };
+        assert_eq!(pieces(), whole);
+    }
+}
