@@ -348,6 +348,26 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Bytes of the control journal after which a snapshot replaces it.
 pub const CONTROL_SNAPSHOT_BYTES: u64 = 512 * 1024;
+/// Entries of the control log that stay behind a snapshot: who was away for a moment is brought up to date with them and
+/// not with the whole state.
+pub const CONTROL_LOG_KEEP: u64 = 64;
+/// Bytes of one command: the largest (the header of an import) and all around it, several times; a small part of what a
+/// segment of the control journal holds.
+pub const CONTROL_COMMAND_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a snapshot of the control state that a node takes from a leader: sixteen times what all limits of its parts
+/// lead to in practice.
+pub const CONTROL_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of the pieces in which it is sent, and of the entries sent at once: either is on its way for a few
+/// milliseconds, so that heartbeats get through between them.
+pub const CONTROL_PIECE_BYTES: usize = 256 * 1024;
+/// Bytes of one message of the control plane: a piece, or one largest command, with all that is around it.
+pub const CONTROL_WORD_BYTES_MAX: usize = 1024 * 1024;
+/// Nodes of one control group, voters and learners.
+pub const CONTROL_MEMBERS_MAX: usize = 256;
+/// Commands under way on one node; the next one is answered 503.
+pub const CONTROL_PROPOSALS_MAX: usize = 256;
+/// Between two tries to write an entry for which the disk has no room.
+pub const CONTROL_SPACE_RETRY: Duration = Duration::from_millis(500);
 
 /// Requests a second that a load run may ask for: more than two of the fastest machines would exchange.
 pub const LOAD_RATE_MAX: u32 = 1_000_000;

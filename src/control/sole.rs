@@ -39,9 +39,6 @@ use crate::store::journal::writer::Sequence;
 
 mod snapshot;
 
-#[cfg(test)]
-mod tests;
-
 /// The stored format of commands: a new variant is no new format.
 const VERSION: u8 = 1;
 /// Told apart from other sealed bytes.

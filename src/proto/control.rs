@@ -26,6 +26,8 @@ use crate::proto::audit::Outcome;
 use crate::proto::audit::Via;
 use crate::proto::bucket::Definition;
 use crate::proto::bucket::OutOfRange;
+use crate::proto::bucket::Word;
+use crate::proto::bucket::word;
 use crate::proto::key;
 use crate::proto::scope::Scope;
 
@@ -263,8 +265,8 @@ pub enum Command {
     NoteAccess,
 }
 
-/// What a command brought about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a command brought about. Sent between nodes: variants are appended, never reordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Applied {
     /// Something new is there.
     Made,
@@ -292,14 +294,15 @@ impl Applied {
     }
 }
 
-/// Why a command is refused; the state is as before.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a command is refused; the state is as before. Sent between nodes: variants are appended, never reordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refused {
     /// Nothing of this name.
     #[error("there is no {what} `{name}`")]
     NotFound {
         /// bucket, token, user.
-        what: &'static str,
+        #[serde(deserialize_with = "word")]
+        what: Word,
         /// As given.
         name: String,
     },
@@ -307,7 +310,8 @@ pub enum Refused {
     #[error("there is already a {what} `{name}`")]
     Taken {
         /// token.
-        what: &'static str,
+        #[serde(deserialize_with = "word")]
+        what: Word,
         /// As given.
         name: String,
     },
@@ -324,7 +328,8 @@ pub enum Refused {
     #[error("there are {max} {what} already, which is the most; remove one first")]
     Full {
         /// buckets, tokens, users.
-        what: &'static str,
+        #[serde(deserialize_with = "word")]
+        what: Word,
         /// The limit.
         max: usize,
     },
