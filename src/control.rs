@@ -2,9 +2,12 @@
 //! the floors above see.
 
 pub mod consensus;
+pub mod group;
+pub mod lane;
 pub mod log;
 pub mod machine;
 pub mod matched;
+pub mod refound;
 pub mod snapshot;
-pub mod sole;
 pub mod types;
+pub mod words;

@@ -31,7 +31,7 @@ use openraft::storage::LogFlushed;
 use openraft::storage::RaftLogStorage;
 use tokio::sync::oneshot;
 
-use crate::base::limits::CONTROL_PIECE_BYTES;
+use crate::base::limits::CONTROL_LINES_BYTES;
 use crate::base::limits::CONTROL_SPACE_RETRY;
 use crate::base::limits::FIRST_SEGMENT_BYTES;
 use crate::base::time;
@@ -128,6 +128,12 @@ impl Log {
         lock(&self.kept).last()
     }
 
+    /// The last entry known to be committed.
+    #[must_use]
+    pub fn committed(&self) -> Option<Id> {
+        lock(&self.kept).committed
+    }
+
     /// For whom this node voted last.
     #[must_use]
     pub fn ballot(&self) -> Option<Ballot> {
@@ -213,7 +219,7 @@ impl RaftLogReader<Types> for Log {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry<Types>>, Failed> {
-        Ok(lock(&self.kept).entries(start..end, CONTROL_PIECE_BYTES))
+        Ok(lock(&self.kept).entries(start..end, CONTROL_LINES_BYTES))
     }
 }
 

@@ -117,7 +117,11 @@ fn log(entry: &audit::Entry) {
     tracing::info!(target: "ringfort::audit", seq, by = by.name, via = ?by.via, from, what, ?outcome, "a change");
 }
 
-fn meta(last: Option<Id>, seated: &Seated) -> Result<SnapshotMeta<u64, EmptyNode>, Failed> {
+/// What openraft is told of a snapshot.
+///
+/// # Errors
+/// Where it names members that no group can have.
+pub fn meta(last: Option<Id>, seated: &Seated) -> Result<SnapshotMeta<u64, EmptyNode>, Failed> {
     let last_membership = seated.stored().ok_or_else(|| unreadable("it names no group"))?;
     let snapshot_id = last.map_or_else(|| "none".to_owned(), |id| format!("{}-{}-{}", id.term, id.node, id.index));
     Ok(SnapshotMeta { last_log_id: last.map(Into::into), last_membership, snapshot_id })

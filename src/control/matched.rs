@@ -2,10 +2,12 @@
 //! entry is committed that a majority of it does not have. And how far a snapshot on disk reaches.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -26,6 +28,8 @@ struct Table {
     ballot: Option<Ballot>,
     /// The last entry that a node is known to have, as its index.
     nodes: BTreeMap<u64, u64>,
+    /// When the last question began that a node answered.
+    heard: BTreeMap<u64, Instant>,
     /// Who is in the group by what is applied.
     members: Members,
 }
@@ -52,13 +56,15 @@ impl Matched {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A node answered under this lead that it has all entries up to this one.
-    pub fn has(&self, ballot: Ballot, node: u64, last: Option<u64>) {
+    /// A node answered under this lead to what it was asked then; and that it has all entries up to this one.
+    pub fn has(&self, ballot: Ballot, node: u64, last: Option<u64>, asked: Instant) {
         let mut table = self.table();
         if table.ballot != Some(ballot) {
             table.ballot = Some(ballot);
             table.nodes.clear();
+            table.heard.clear();
         }
+        table.heard.entry(node).and_modify(|known| *known = asked.max(*known)).or_insert(asked);
         if let Some(last) = last {
             let known = table.nodes.entry(node).or_default();
             *known = last.max(*known);
@@ -100,6 +106,25 @@ impl Matched {
             "entry {index} counts as committed, but of voters {voters:?} only these have it: {own:?} {:?}",
             table.nodes
         ))
+    }
+
+    /// When a majority of these was last known to stand by this lead: when the questions began that it answered. None where
+    /// that is not known.
+    #[must_use]
+    pub fn held_since(&self, ballot: Ballot, members: &Members, now: Instant) -> Option<Instant> {
+        let table = self.table();
+        let heard = |node: u64| {
+            if node == self.me {
+                return Some(now);
+            }
+            table.heard.get(&node).copied().filter(|_| table.ballot == Some(ballot))
+        };
+        let majority_of = |set: &BTreeSet<u64>| {
+            let mut times: Vec<_> = set.iter().filter_map(|node| heard(*node)).collect();
+            times.sort_unstable_by(|a, b| b.cmp(a));
+            times.get(set.len() / 2).copied()
+        };
+        members.voters.iter().map(majority_of).min()?
     }
 
     /// The snapshot on disk has all entries up to this one.

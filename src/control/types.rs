@@ -20,6 +20,7 @@ use openraft::impls::OneshotResponder;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::base::id::NodeId;
 use crate::base::limits::CONTROL_MEMBERS_MAX;
 use crate::proto::control::Applied;
 use crate::proto::control::Command;
@@ -115,6 +116,12 @@ impl Members {
             let learners: BTreeMap<u64, EmptyNode> = self.learners.iter().map(|id| (*id, EmptyNode {})).collect();
             Membership::new(self.voters.clone(), learners)
         })
+    }
+
+    /// The sets of voters, as cores have them.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<BTreeSet<NodeId>> {
+        self.voters.iter().map(|set| set.iter().copied().map(NodeId).collect()).collect()
     }
 
     /// Whether these nodes are a majority of all that count.

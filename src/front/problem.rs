@@ -133,6 +133,9 @@ impl From<DoorError> for Problem {
             DoorError::Unknown => new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown").outcome("unknown"),
             DoorError::Control(refused) => not_so(&refused, detail),
             DoorError::NoSpace => new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10),
+            DoorError::NoControl { .. } => {
+                new(StatusCode::SERVICE_UNAVAILABLE, "no_control").outcome("failed").retry_after(1)
+            }
             DoorError::NoQuorum { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed"),
             DoorError::DiskFull { .. } => {
                 new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10)

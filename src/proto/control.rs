@@ -31,8 +31,6 @@ use crate::proto::bucket::word;
 use crate::proto::key;
 use crate::proto::scope::Scope;
 
-pub mod first;
-pub mod second;
 mod words;
 
 #[cfg(test)]
@@ -104,6 +102,9 @@ pub type SessionKey = [u8; 32];
 pub struct State {
     /// Set by the first command, never changed.
     pub birth: Option<Birth>,
+    /// Rises when the control group begins anew without the majority of its voters; what an older one says counts no
+    /// more.
+    pub generation: u64,
     /// Buckets by name.
     pub buckets: Shared<BTreeMap<String, Bucket>>,
     /// The number the next bucket gets: never used twice, so old data cannot show up in a new bucket.
@@ -263,6 +264,11 @@ pub enum Command {
     },
     /// As [`Command::Note`], for what concerns who gets in.
     NoteAccess,
+    /// The control group goes on without voters that are gone for ever.
+    Recovered {
+        /// Higher than all before.
+        generation: u64,
+    },
 }
 
 /// What a command brought about. Sent between nodes: variants are appended, never reordered.
@@ -395,6 +401,11 @@ impl State {
                 Ok(if self.sessions.remove(&key).is_some() { Applied::Removed } else { Applied::Unchanged })
             }
             Command::Note | Command::NoteAccess => Ok(Applied::Noted),
+            Command::Recovered { generation } if generation > self.generation => {
+                self.generation = generation;
+                Ok(Applied::Changed)
+            }
+            Command::Recovered { .. } => Ok(Applied::Unchanged),
             Command::Ordered { by, what, command } => self.order(by, what, *command),
         }
     }
@@ -438,7 +449,8 @@ impl State {
             | Command::ChangePassword { .. }
             | Command::RemoveSession { .. }
             | Command::Note
-            | Command::NoteAccess => return None,
+            | Command::NoteAccess
+            | Command::Recovered { .. } => return None,
         };
         let mut admins = self.users.iter().filter(|(_, user)| user.is_admin()).map(|(admin, _)| admin);
         (admins.next() == Some(name) && admins.next().is_none()).then_some(name)
