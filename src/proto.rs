@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod bucket;
+pub mod campaign;
 pub mod causal;
 pub mod certificate;
 pub mod control;
@@ -16,3 +17,4 @@ pub mod quorum;
 pub mod ring;
 pub mod scope;
 pub mod throttle;
+pub mod voters;

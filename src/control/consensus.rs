@@ -18,11 +18,14 @@ pub enum ProposeError {
     /// The disk has no room; nothing changed.
     #[error("the disk is full; nothing was changed")]
     NoSpace,
-    /// Too much is under way or the node is stopping; nothing changed.
-    #[error("the control log takes no commands now; nothing was changed; try again")]
-    Unavailable,
-    /// The node ended in between.
-    #[error("the node stopped before the change was confirmed; whether it took effect is unknown")]
+    /// There is no leader with a majority, too much is under way, or the node is stopping; nothing changed.
+    #[error("the control plane takes no changes now: {reason}; nothing was changed; try again")]
+    Unavailable {
+        /// In words.
+        reason: String,
+    },
+    /// It was given to the group, and no answer came.
+    #[error("the change was not confirmed in time; whether it took effect is unknown")]
     Unknown,
 }
 

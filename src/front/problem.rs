@@ -138,6 +138,9 @@ impl From<DoorError> for Problem {
                 new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed").retry_after(1)
             }
             DoorError::NotSettled => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").retry_after(1),
+            DoorError::NoControl { .. } => {
+                new(StatusCode::SERVICE_UNAVAILABLE, "no_control").outcome("failed").retry_after(1)
+            }
             DoorError::NoQuorum { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed"),
             DoorError::DiskFull { .. } => {
                 new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10)

@@ -18,7 +18,9 @@ use crate::base::rng;
 use crate::base::time;
 use crate::control::consensus::Consensus;
 use crate::control::consensus::ProposeError;
-use crate::control::sole::Sole;
+use crate::control::group;
+use crate::control::group::Group;
+use crate::control::lane::Nobody;
 use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
@@ -166,19 +168,20 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let io = |doing| move |source| BirthError::Io { doing, source };
     let tag = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let birth = recovery::Birth { cluster: identity.cluster, node: identity.node, generation: 0, tag };
-    let (sole, report) =
-        Sole::open(&dir.sub("control"), (!identity.born).then_some(birth), on_poison()).map_err(BirthError::Control)?;
+    let to_group = if identity.born { group::Birth::Known } else { group::Birth::Found(birth) };
+    let opened = Group::open(&dir.sub("control"), identity.node, to_group, Arc::new(Nobody), on_poison()).await;
+    let (group, report) = opened.map_err(BirthError::Control)?;
     tell("control", &report);
     let owner = Owner { cluster: identity.cluster, node: identity.node, newborn: !identity.born };
     let (store, report) = open::open_dir(&dir.sub("journal"), &dir.sub("index"), owner, on_poison())?;
     tell("store", &report);
-    let context_secret = begin(&sole, &identity).await?.context_secret();
+    let context_secret = begin(&group, &identity).await?.context_secret();
     if !identity.born {
         identity::confirm(&identity_dir, &identity)?;
         tracing::info!(cluster = %identity.cluster, "a new cluster of one begins");
     }
     let marks = MarksFile::open(&dir.sub("journal"))?;
-    let (index, state) = sole.view();
+    let (index, state) = group.view();
     let first_job = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let cluster = Cluster::new(marks, index, state, first_job);
     let inner = Inner {
@@ -187,7 +190,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         authority,
         store,
         cluster,
-        consensus: Box::new(sole),
+        consensus: Box::new(group),
         context_secret,
         ops: OpIds::new().map_err(io("asking for randomness"))?,
         places: Places::new(),
@@ -237,14 +240,14 @@ fn check_unused(dir: &DataDir) -> Result<(), IdentityError> {
 }
 
 /// The cluster's first command, where it was not given yet.
-async fn begin(sole: &Sole, identity: &Identity) -> Result<control::Birth, BirthError> {
-    if let Some(birth) = sole.state().birth.clone() {
+async fn begin(group: &Group, identity: &Identity) -> Result<control::Birth, BirthError> {
+    if let Some(birth) = group.state().birth.clone() {
         return Ok(birth);
     }
     let context_secret = rng::array().map_err(|source| BirthError::Io { doing: "asking for randomness", source })?;
     let birth =
         control::Birth { cluster: identity.cluster, node: identity.node, at_ms: time::wall_ms(), context_secret };
-    sole.propose(Command::Begin(birth.clone())).await.map_err(BirthError::Begin)?;
+    group.propose(Command::Begin(birth.clone())).await.map_err(BirthError::Begin)?;
     Ok(birth)
 }
 

@@ -93,6 +93,12 @@ pub enum DoorError {
         /// Those that did.
         acked_by: Vec<NodeId>,
     },
+    /// The control plane takes no changes.
+    #[error("the control plane takes no changes now: {reason}; nothing was changed; try again")]
+    NoControl {
+        /// In words.
+        reason: String,
+    },
     /// More replicas were asked for than there are owners.
     #[error("{wanted} replicas were asked for, but the key has {owners} owner(s); nothing was changed")]
     NoQuorum {
@@ -180,7 +186,7 @@ impl From<ProposeError> for DoorError {
             ProposeError::Refused(Refused::NotFound { what, name }) => Self::NotFound { what, name },
             ProposeError::Refused(refused) => Self::Control(refused),
             ProposeError::NoSpace => Self::NoSpace,
-            ProposeError::Unavailable => Self::Busy,
+            ProposeError::Unavailable { reason } => Self::NoControl { reason },
             ProposeError::Unknown => Self::Unknown,
         }
     }

@@ -1,6 +1,7 @@
 //! A bucket's definition: what kind of objects it holds and what is promised for them.
 
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
 
 use crate::base::limits::REPLICAS_MAX;
@@ -51,12 +52,28 @@ impl Default for Definition {
     }
 }
 
+/// A word of ours in a refusal.
+pub type Word = &'static str;
+
+/// All of them, so that a refusal that another node sent is the same as one of this node.
+const WORDS: [&str; 10] = ["bucket", "buckets", "n", "r", "token", "tokens", "ttl", "user", "users", "w"];
+
+/// Reads one; one that this release does not know becomes `thing`.
+///
+/// # Errors
+/// Where there is no text.
+pub fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(WORDS.into_iter().find(|word| *word == text).unwrap_or("thing"))
+}
+
 /// Which field of a definition is out of its range, and what the range is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{field} is {given}; it must be {range}")]
 pub struct OutOfRange {
     /// The field.
-    pub field: &'static str,
+    #[serde(deserialize_with = "word")]
+    pub field: Word,
     /// What was given.
     pub given: u64,
     /// What would do.

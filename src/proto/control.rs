@@ -22,6 +22,8 @@ use crate::proto::audit::Outcome;
 use crate::proto::audit::Via;
 use crate::proto::bucket::Definition;
 use crate::proto::bucket::OutOfRange;
+use crate::proto::bucket::Word;
+use crate::proto::bucket::word;
 use crate::proto::control::layout::Staged;
 use crate::proto::control::members::Change;
 use crate::proto::control::members::Invite;
@@ -34,12 +36,9 @@ use crate::proto::scope::Scope;
 
 mod buckets;
 pub mod bytes;
-pub mod first;
 pub mod layout;
 pub mod members;
 mod people;
-pub mod second;
-pub mod third;
 mod words;
 
 #[cfg(test)]
@@ -288,10 +287,15 @@ pub enum Command {
     NoteAccess,
     /// Changes nodes or layout.
     Cluster(Change),
+    /// The control group goes on without voters that are gone for ever.
+    Recovered {
+        /// Higher than all before.
+        generation: u64,
+    },
 }
 
-/// What a command brought about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a command brought about. Sent between nodes: variants are appended, never reordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Applied {
     /// Something new is there.
     Made,
@@ -325,14 +329,15 @@ impl Applied {
     }
 }
 
-/// Why a command is refused; the state is as before.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a command is refused; the state is as before. Sent between nodes: variants are appended, never reordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refused {
     /// Nothing of this name.
     #[error("there is no {what} `{name}`")]
     NotFound {
         /// bucket, token, user.
-        what: &'static str,
+        #[serde(deserialize_with = "word")]
+        what: Word,
         /// As given.
         name: String,
     },
@@ -340,7 +345,8 @@ pub enum Refused {
     #[error("there is already a {what} `{name}`")]
     Taken {
         /// token.
-        what: &'static str,
+        #[serde(deserialize_with = "word")]
+        what: Word,
         /// As given.
         name: String,
     },
@@ -357,7 +363,8 @@ pub enum Refused {
     #[error("there are {max} {what} already, which is the most; remove one first")]
     Full {
         /// buckets, tokens, users.
-        what: &'static str,
+        #[serde(deserialize_with = "word")]
+        what: Word,
         /// The limit.
         max: usize,
     },
@@ -474,6 +481,11 @@ impl State {
             }
             Command::Note | Command::NoteAccess => Ok(Applied::Noted),
             Command::Cluster(change) => self.change(change),
+            Command::Recovered { generation } if generation > self.generation => {
+                self.generation = generation;
+                Ok(Applied::Changed)
+            }
+            Command::Recovered { .. } => Ok(Applied::Unchanged),
             Command::Ordered { by, what, command } => self.order(by, what, *command),
         }
     }

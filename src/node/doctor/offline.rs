@@ -5,12 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::id::NodeId;
 use crate::base::limits::DISK_RESERVE_BYTES;
 use crate::base::rng;
 use crate::base::time;
 use crate::control::consensus::Consensus;
-use crate::control::sole;
-use crate::control::sole::Sole;
+use crate::control::group;
+use crate::control::group::Group;
+use crate::control::lane::Nobody;
+use crate::control::refound;
 use crate::node::doctor::Check;
 use crate::node::doctor::Examination;
 use crate::node::doctor::Tally;
@@ -83,7 +86,7 @@ pub fn examine(data: &Path) -> Result<Examination, OfflineError> {
         return Ok(Examination { checks, damaged: Vec::new() });
     }
     checks.push(check_space(data));
-    let control = sole::examine(&dir.sub("control"));
+    let control = refound::examine(&dir.sub("control"));
     checks.push(check_journal("control", control.as_ref().map(|(_, report)| report)));
     let state = control.map_or_else(|_damaged| State::default(), |(state, _)| state);
     let journal = recovery::examine(&FsDisk::new(dir.sub("journal")), &mut |_, _| Ok(()));
@@ -142,9 +145,10 @@ pub async fn accept_loss(data: &Path) -> Result<Vec<String>, OfflineError> {
     let identity = identity::read(&dir.sub("identity")).map_err(failed)?;
     let identity = identity.ok_or_else(|| failed("there is no node here"))?;
     let mut lost = Vec::new();
-    if sole::examine(&dir.sub("control")).is_err() {
+    if refound::examine(&dir.sub("control")).is_err() {
         let aside = free_name(&dir.sub("control"));
-        lost.extend(sole::accept_loss(&dir.sub("control"), &aside, birth(&identity)?).map_err(failed)?);
+        let birth = birth(&identity)?;
+        lost.extend(refound::accept_loss(&dir.sub("control"), &aside, identity.node, birth).map_err(failed)?);
         lost.push(format!("the damaged control journal is kept as {}", aside.display()));
     }
     lost.extend(salvage::accept_loss(&dir.sub("index")).map_err(failed)?);
@@ -152,22 +156,23 @@ pub async fn accept_loss(data: &Path) -> Result<Vec<String>, OfflineError> {
         lost.extend(rebuild_journal(&dir, &identity)?);
     }
     lost.extend(remove_damaged(&dir)?);
-    if let Err(reason) = tell_audit(&dir, lost.len()).await {
+    if let Err(reason) = tell_audit(&dir, identity.node, lost.len()).await {
         lost.push(format!("the audit could not be told of it: {reason}"));
     }
     Ok(lost)
 }
 
 /// The control journal is whole again: the audit goes on, and says why some of it may be missing.
-async fn tell_audit(dir: &DataDir, given_up: usize) -> Result<(), String> {
+async fn tell_audit(dir: &DataDir, me: NodeId, given_up: usize) -> Result<(), String> {
     let on_poison = Box::new(|error: &JournalError| tracing::error!(%error, "the control journal failed"));
-    let (sole, _) = Sole::open(&dir.sub("control"), None, on_poison).map_err(|error| error.to_string())?;
+    let opened = Group::open(&dir.sub("control"), me, group::Birth::Known, Arc::new(Nobody), on_poison).await;
+    let (group, _) = opened.map_err(|error| error.to_string())?;
     let by = By { name: "local owner".to_owned(), via: Via::Local, from: None, at_ms: time::wall_ms() };
     let what = format!("accepts the loss of damaged data with `ringfort doctor`: {given_up} findings");
     // What was lost may have been anything, also who gets in.
     let order = Command::Ordered { by, what, command: Box::new(Command::NoteAccess) };
-    let told = sole.propose(order).await.map(|_noted| ()).map_err(|error| error.to_string());
-    sole.close();
+    let told = group.propose(order).await.map(|_noted| ()).map_err(|error| error.to_string());
+    group.close();
     told
 }
 

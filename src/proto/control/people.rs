@@ -44,6 +44,7 @@ impl State {
             | Command::RemoveSession { .. }
             | Command::Note
             | Command::NoteAccess
+            | Command::Recovered { .. }
             | Command::Cluster(_) => return None,
         };
         let mut admins = self.users.iter().filter(|(_, user)| user.is_admin()).map(|(admin, _)| admin);

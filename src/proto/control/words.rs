@@ -44,6 +44,9 @@ impl Command {
             Self::ChangePassword { .. } => "changes their own password, which ends their other sessions".to_owned(),
             Self::RemoveSession { .. } => "signs out".to_owned(),
             Self::Note | Self::NoteAccess => "notes something".to_owned(),
+            Self::Recovered { generation } => {
+                format!("begins generation {generation} of the control plane, without the voters that are lost")
+            }
             Self::Ordered { what, .. } => what.clone(),
             Self::Cluster(change) => change.in_words(),
         }
@@ -66,7 +69,8 @@ impl Command {
             | Self::AddFirstUser { .. }
             | Self::SetScopes { .. }
             | Self::SetPassword { .. }
-            | Self::NoteAccess => true,
+            | Self::NoteAccess
+            | Self::Recovered { .. } => true,
             Self::Ordered { command, .. } => command.concerns_access(),
             Self::Cluster(change) => change.concerns_access(),
             Self::Begin(_)

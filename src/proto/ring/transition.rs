@@ -3,6 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
 use crate::base::limits::PARTITIONS;
@@ -23,7 +26,7 @@ mod model;
 mod tests;
 
 /// Why owners or numbers do not change; the layout is as before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refused {
     /// Another plan came first.
     #[error(

@@ -152,6 +152,22 @@ impl<D: Disk> Log<D> {
         segment.saturating_sub(format::SEGMENT_HEADER_BYTES + format::group_bytes(format::record_bytes(format::ALIGN)))
     }
 
+    /// Sees to it that a group with this body can be written: in the present segment, or in a next one that is there.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSpace`]: nothing was written.
+    pub fn make_room(&mut self, body_len: usize) -> Result<(), JournalError> {
+        if !self.fits(body_len) && self.next.is_none() {
+            self.next = Some(self.make_next()?);
+        }
+        Ok(())
+    }
+
+    fn make_next(&self) -> Result<Segment<D::File>, JournalError> {
+        prepare(&*self.disk, self.superblock.tag, self.current.number + 1, self.sizes.segment)
+            .map_err(|source| JournalError::NoSpace { source })
+    }
+
     /// Takes a prepared segment.
     pub fn give_next(&mut self, segment: Segment<D::File>) {
         debug_assert_eq!(segment.number, self.current.number + 1);
@@ -219,8 +235,7 @@ impl<D: Disk> Log<D> {
     fn rotate(&mut self) -> Result<(), JournalError> {
         let next = match self.next.take() {
             Some(next) => next,
-            None => prepare(&*self.disk, self.superblock.tag, self.current.number + 1, self.sizes.segment)
-                .map_err(|source| JournalError::NoSpace { source })?,
+            None => self.make_next()?,
         };
         self.at = Position { segment: next.number, offset: format::SEGMENT_HEADER_BYTES as u64, ..self.at };
         self.current = next;

@@ -101,6 +101,8 @@ struct Queue<F> {
     /// The writer sleeps until this many records wait.
     wanted: usize,
     proven: Option<Position>,
+    /// Asks whether there is room for a record of this many bytes.
+    room: Option<(usize, oneshot::Sender<bool>)>,
     prepared: Option<Segment<F>>,
     /// The other thread is making a segment: the writer must not make the same one.
     preparing: bool,
@@ -124,6 +126,7 @@ impl<F> Shared<F> {
     fn abandon(&self) -> VecDeque<Pending> {
         let mut queue = self.lock();
         queue.closed = true;
+        queue.room = None;
         std::mem::take(&mut queue.waiting)
     }
 }
@@ -151,6 +154,7 @@ impl<D: Disk> Journal<D> {
                 next_sequence: 1,
                 wanted: 1,
                 proven: None,
+                room: None,
                 prepared: None,
                 preparing: false,
                 closed: false,
@@ -222,6 +226,20 @@ impl<D: Disk> Journal<D> {
         self.shared.wake.notify_one();
     }
 
+    /// Makes room for a record of this many bytes and says whether there is. For one who asks at a time: an earlier
+    /// question that waits is dropped.
+    #[must_use]
+    pub fn reserve(&self, len: usize) -> oneshot::Receiver<bool> {
+        let (tell, told) = oneshot::channel();
+        let mut queue = self.shared.lock();
+        if !queue.closed {
+            queue.room = Some((len, tell));
+        }
+        drop(queue);
+        self.shared.wake.notify_one();
+        told
+    }
+
     /// Counts for metrics.
     #[must_use]
     pub fn stats(&self) -> &Stats {
@@ -284,6 +302,7 @@ enum Work<F> {
     Group(Vec<Pending>),
     Mark,
     Prove(Position),
+    Room(usize, oneshot::Sender<bool>),
     Prepared(Segment<F>),
     Close,
 }
@@ -314,6 +333,12 @@ impl<D: Disk, W: Follower> Writer<D, W> {
                     }
                     other => other?,
                 },
+                Work::Room(len, tell) => {
+                    let body = format::record_bytes(len);
+                    self.await_next(body);
+                    // Who asked may be gone.
+                    let _gone = tell.send(self.log.make_room(body).is_ok());
+                }
                 Work::Prepared(segment) => self.take_prepared(segment),
                 Work::Close => return self.close(),
             }
@@ -373,6 +398,9 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             if let Some(position) = queue.proven.take() {
                 return Work::Prove(position);
             }
+            if let Some((len, tell)) = queue.room.take() {
+                return Work::Room(len, tell);
+            }
             if !queue.waiting.is_empty() {
                 let until = *gather_until.get_or_insert_with(|| time::mono() + GROUP_GATHER_MAX);
                 let left = until.saturating_duration_since(time::mono());
@@ -389,7 +417,12 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             }
             let idle = (self.log.wants_mark() && !self.unmarkable).then_some(JOURNAL_MARK_IDLE);
             queue = wait(&self.shared.wake, queue, idle);
-            if idle.is_some() && queue.waiting.is_empty() && !queue.closed && queue.proven.is_none() {
+            if idle.is_some()
+                && queue.waiting.is_empty()
+                && !queue.closed
+                && queue.proven.is_none()
+                && queue.room.is_none()
+            {
                 return Work::Mark;
             }
         }

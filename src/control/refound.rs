@@ -1,0 +1,229 @@
+//! A control directory while its node does not run: looking at it, and making a group of one from what can still be read,
+//! where a lone node's journal is damaged or a group's majority is lost (HOUSE decisions 6 and 15).
+//!
+//! Whoever begins anew does so with a snapshot far behind the last entry that it knows and in a higher term: nobody's log
+//! reaches so far, so each of the others takes the whole snapshot and nothing that only it knew is mixed with it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use openraft::Entry;
+use openraft::EntryPayload;
+
+use crate::base::codec::DecodeError;
+use crate::base::id::NodeId;
+use crate::base::rng;
+use crate::control::log::SIZES;
+use crate::control::log::kept::Kept;
+use crate::control::log::record::Record;
+use crate::control::snapshot;
+use crate::control::snapshot::Snapshot;
+use crate::control::types::Ballot;
+use crate::control::types::Content;
+use crate::control::types::Id;
+use crate::control::types::Members;
+use crate::control::types::Seated;
+use crate::control::types::Types;
+use crate::proto::control::Command;
+use crate::proto::control::State;
+use crate::store::disk::FsDisk;
+use crate::store::journal::JournalError;
+use crate::store::journal::Report;
+use crate::store::journal::recovery;
+use crate::store::journal::recovery::Birth;
+use crate::store::journal::salvage;
+use crate::store::journal::superblock;
+
+/// Entries by which a new beginning is ahead of everything that was known: more than any log will have.
+const AHEAD: u64 = 1 << 40;
+
+/// What a directory says.
+struct Found {
+    snapshot: Snapshot,
+    kept: Kept,
+    superblock: superblock::Superblock,
+    report: Report,
+}
+
+fn look(dir: &Path) -> Result<Found, JournalError> {
+    let snapshot = snapshot::read(dir)?;
+    let mut kept = Kept::default();
+    let disk = FsDisk::new(dir.to_owned());
+    let (superblock, report) = recovery::examine(&disk, &mut |records, behind| kept.replay(records, behind))?;
+    kept.settle(snapshot.last)?;
+    Ok(Found { snapshot, kept, superblock, report })
+}
+
+impl Found {
+    /// The state after all entries, also those that are not known to be committed: whoever lost the others cannot tell.
+    fn state(&mut self) -> State {
+        let behind = self.snapshot.last.map_or(0, |id| id.index + 1);
+        let mut state = std::mem::take(&mut self.snapshot.state);
+        for entry in self.kept.entries(behind.., usize::MAX) {
+            if let Some(command) = command(entry) {
+                // One that is refused changes nothing, here as anywhere.
+                let _outcome = state.apply(command);
+            }
+        }
+        state
+    }
+
+    fn last(&self) -> Option<Id> {
+        self.kept.last().max(self.snapshot.last)
+    }
+}
+
+fn command(entry: Entry<Types>) -> Option<Command> {
+    match entry.payload {
+        EntryPayload::Normal(command) => Some(command),
+        EntryPayload::Blank | EntryPayload::Membership(_) => None,
+    }
+}
+
+/// Comes to the state that `dir` describes, without changing anything.
+///
+/// # Errors
+/// [`JournalError`]; a snapshot or record that does not decode is corruption.
+pub fn examine(dir: &Path) -> Result<(State, Report), JournalError> {
+    let mut found = look(dir)?;
+    Ok((found.state(), found.report))
+}
+
+/// What a survivor knows, for whoever judges whether another one knows more: its last entry and its generation.
+///
+/// # Errors
+/// As [`examine`].
+pub fn known(dir: &Path) -> Result<(Option<Id>, u64), JournalError> {
+    let mut found = look(dir)?;
+    Ok((found.last(), found.state().generation))
+}
+
+/// Makes this node the only voter of its group, with all that it knows, after the majority of the voters is lost for
+/// ever. The generation rises to this one, which must be higher than the one before. The old directory is moved to `aside`.
+///
+/// Whether a voter that can still be reached knows more is for the caller to find out first.
+///
+/// # Errors
+/// [`JournalError`]; before the last step nothing was changed.
+pub fn recover(dir: &Path, aside: &Path, me: NodeId, generation: u64) -> Result<(), JournalError> {
+    if finish_earlier(dir)? {
+        return Ok(());
+    }
+    let mut found = look(dir)?;
+    let mut state = found.state();
+    if generation <= state.generation {
+        let source = std::io::Error::other(format!("generation {} has begun already", state.generation));
+        return Err(JournalError::Io { doing: "recovering the control plane", source });
+    }
+    if let Err(refused) = state.apply(Command::Recovered { generation }) {
+        return Err(JournalError::Io { doing: "recovering the control plane", source: std::io::Error::other(refused) });
+    }
+    let tag = rng::nonzero_u64().map_err(JournalError::io("asking for randomness"))?;
+    let before = found.superblock;
+    let birth = Birth { cluster: before.cluster, node: me, generation: before.generation + 1, tag };
+    replace(&Anew { dir, aside, me, birth, last: found.last(), ballot: found.kept.ballot, state })
+}
+
+/// Replaces a damaged control journal by the state that can still be read: what the snapshot and every whole group
+/// say, in order. The damaged files are moved to `aside`. For a node that is alone.
+///
+/// # Errors
+/// [`JournalError`].
+pub fn accept_loss(dir: &Path, aside: &Path, me: NodeId, birth: Birth) -> Result<Vec<String>, JournalError> {
+    if finish_earlier(dir)? {
+        return Ok(Vec::new());
+    }
+    let salvaged = salvage::read(&Arc::new(FsDisk::new(dir.to_owned())))?;
+    let Snapshot { mut last, mut state, .. } = snapshot::read(dir).unwrap_or_default();
+    let mut ballot = None;
+    let mut entries = BTreeMap::new();
+    let mut lost: Vec<String> = Vec::new();
+    for (group, records) in &salvaged.groups {
+        for record in records {
+            match Record::unseal(record) {
+                Ok(Record::Line(line)) => {
+                    entries.insert(line.id.index, line);
+                }
+                Ok(Record::Truncate { since }) => drop(entries.split_off(&since)),
+                Ok(Record::Ballot(given)) => ballot = Some(given),
+                Ok(Record::Base(base)) => ballot = base.ballot,
+                Ok(Record::Committed(_)) => {}
+                Err(error @ (DecodeError::Checksum | DecodeError::Version { .. } | DecodeError::Content)) => {
+                    lost.push(format!("a control record of group {group} ({error})"));
+                }
+            }
+        }
+    }
+    let behind = last.map_or(0, |id| id.index + 1);
+    for (index, line) in entries.split_off(&behind) {
+        last = last.max(Some(line.id));
+        if let Content::Command(command) = line.content
+            && let Err(refused) = state.apply(*command)
+        {
+            lost.push(format!("control command {index} ({refused})"));
+        }
+    }
+    lost.extend(salvaged.missing.iter().map(|group| format!("control group {group}")));
+    let generation = salvaged.superblock.map_or(birth.generation, |known| known.generation) + 1;
+    let birth = Birth { generation, ..birth };
+    replace(&Anew { dir, aside, me, birth, last, ballot, state })?;
+    Ok(lost)
+}
+
+/// A group that begins anew.
+struct Anew<'a> {
+    dir: &'a Path,
+    aside: &'a Path,
+    me: NodeId,
+    birth: Birth,
+    last: Option<Id>,
+    ballot: Option<Ballot>,
+    state: State,
+}
+
+fn fresh(dir: &Path) -> PathBuf {
+    dir.with_extension("fresh")
+}
+
+fn io() -> impl FnOnce(std::io::Error) -> JournalError {
+    JournalError::io("setting the old control journal aside")
+}
+
+/// Where an earlier attempt ended between its two renames, ends it.
+fn finish_earlier(dir: &Path) -> Result<bool, JournalError> {
+    let fresh = fresh(dir);
+    let between = fresh.join(snapshot::NAME).exists() && !dir.join(superblock::NAME).exists();
+    if between {
+        if dir.exists() {
+            // Empty: made by whoever took the lock.
+            std::fs::remove_dir(dir).map_err(io())?;
+        }
+        std::fs::rename(&fresh, dir).map_err(io())?;
+    }
+    Ok(between)
+}
+
+/// Made beside the old directory and renamed last: whatever happens in between, the old one is still found.
+fn replace(anew: &Anew<'_>) -> Result<(), JournalError> {
+    let fresh = fresh(anew.dir);
+    if fresh.exists() {
+        std::fs::remove_dir_all(&fresh).map_err(io())?;
+    }
+    std::fs::create_dir(&fresh).map_err(io())?;
+    let me = anew.me.0;
+    let term = anew.last.map_or(0, |id| id.term).max(anew.ballot.map_or(0, |ballot| ballot.term)) + 1;
+    let last = Id { term, node: me, index: anew.last.map_or(0, |id| id.index) + AHEAD };
+    let disk = Arc::new(FsDisk::new(fresh.clone()));
+    let (mut log, _) = recovery::open(disk, SIZES, Some(anew.birth), &mut |_, _| Ok(()))?;
+    // Its own vote for itself in that term, which is not a lead yet: it stands when it starts.
+    let ballot = Record::Ballot(Ballot { term, node: me, committed: false }).seal();
+    log.append([ballot.as_slice()])?;
+    log.sync()?;
+    let seated = Seated { id: Some(last), members: Members::sole(me) };
+    snapshot::write(&fresh, &snapshot::encode(Some(last), &seated, &anew.state)).map_err(io())?;
+    log.close()?;
+    std::fs::rename(anew.dir, anew.aside).map_err(io())?;
+    std::fs::rename(&fresh, anew.dir).map_err(io())
+}

@@ -1,0 +1,168 @@
+//! The control state as one file, which replaces the log's past: its format, and the one who writes it.
+//!
+//! It is written on a thread of its own, for the disk may be slow and those who wait for commands wait on async threads;
+//! and never two at once, for the older one could then come last, with the log purged behind the newer.
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::thread;
+
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::base::codec;
+use crate::base::codec::DecodeError;
+use crate::control::types::Id;
+use crate::control::types::Seated;
+use crate::proto::control::State;
+use crate::store::data_dir;
+use crate::store::journal::JournalError;
+
+/// Its name in the directory of the control journal.
+pub const NAME: &str = "snapshot";
+/// The stored format, which is also the one that is sent. Those before were of a lone node that was no group.
+pub const VERSION: u8 = 4;
+/// Told apart from other sealed bytes.
+const CONTEXT: &[u8] = b"control snapshot";
+
+/// What it says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Snapshot {
+    /// The last entry that is in it.
+    pub last: Option<Id>,
+    /// The last membership that is in it.
+    pub seated: Seated,
+    /// After that entry.
+    pub state: State,
+}
+
+/// As [`Snapshot`], from a state that others read as well.
+#[derive(Serialize)]
+struct Written<'a> {
+    last: Option<Id>,
+    seated: &'a Seated,
+    state: &'a State,
+}
+
+/// Its bytes.
+#[must_use]
+pub fn encode(last: Option<Id>, seated: &Seated, state: &State) -> Vec<u8> {
+    codec::seal(VERSION, CONTEXT, &Written { last, seated, state })
+}
+
+/// Reverses [`encode`].
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
+    codec::unseal(VERSION, CONTEXT, bytes)
+}
+
+/// The bytes of the one in `dir`.
+///
+/// # Errors
+/// Of the operating system.
+pub fn read_bytes(dir: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(dir.join(NAME)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The one in `dir`; that of the beginning where there is none.
+///
+/// # Errors
+/// [`JournalError`]; one that does not decode is corruption.
+pub fn read(dir: &Path) -> Result<Snapshot, JournalError> {
+    let bytes = read_bytes(dir).map_err(JournalError::io("reading the control snapshot"))?;
+    let Some(bytes) = bytes else { return Ok(Snapshot::default()) };
+    decode(&bytes).map_err(|error| JournalError::Corrupt { place: NAME.to_owned(), reason: error.to_string() })
+}
+
+/// Writes it whole.
+///
+/// # Errors
+/// Of the operating system; the old one is still there then.
+pub fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
+    data_dir::write_whole(&dir.join(NAME), bytes)
+}
+
+/// Writes snapshots into a directory, one at a time.
+pub struct Writer {
+    dir: PathBuf,
+    pen: Mutex<Pen>,
+}
+
+enum Pen {
+    Free,
+    Writing(thread::JoinHandle<()>),
+    Closed,
+}
+
+impl Writer {
+    /// Into this directory.
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), pen: Mutex::new(Pen::Free) }
+    }
+
+    /// Where it writes to.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn pen(&self) -> MutexGuard<'_, Pen> {
+        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to write one, behind the one that is still on its way; its end is heard on what this returns.
+    ///
+    /// # Errors
+    /// Where there is no thread for it, or there will be no other.
+    pub fn begin(
+        &self,
+        bytes: impl FnOnce() -> Vec<u8> + Send + 'static,
+    ) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+        let mut pen = self.pen();
+        let before = match std::mem::replace(&mut *pen, Pen::Free) {
+            Pen::Closed => {
+                *pen = Pen::Closed;
+                return Err(io::Error::other("the control plane is closed"));
+            }
+            Pen::Writing(thread) => Some(thread),
+            Pen::Free => None,
+        };
+        let dir = self.dir.clone();
+        let (tell, told) = oneshot::channel();
+        let thread = thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
+            if let Some(before) = before {
+                wait_for(before);
+            }
+            // Who asked may be gone.
+            let _gone = tell.send(write(&dir, &bytes()));
+        })?;
+        *pen = Pen::Writing(thread);
+        Ok(told)
+    }
+
+    /// Waits for the one that is being written; there will be no other.
+    pub fn close(&self) {
+        let pen = std::mem::replace(&mut *self.pen(), Pen::Closed);
+        if let Pen::Writing(thread) = pen {
+            wait_for(thread);
+        }
+    }
+}
+
+fn wait_for(thread: thread::JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("the writer of the control snapshot ended in a panic");
+    }
+}
