@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod control;
 pub mod forward;
 pub mod handoff;
+pub mod invite;
 pub mod key;
 pub mod mutant;
 pub mod object;

@@ -255,6 +255,9 @@ pub const INVITES_MAX: usize = 64;
 /// The longest that one may hold: a token that lies in a mailbox must not open the cluster for ever.
 pub const INVITE_TTL_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Characters of a join token: as many addresses as a node may have, each of the longest, in base64.
+pub const JOIN_TOKEN_CHARS_MAX: usize = 4096;
+
 /// Bytes of one control command: the header of an import, or a report of every partition, fit many times.
 pub const CONTROL_COMMAND_BYTES_MAX: usize = 256 * 1024;
 
