@@ -9,6 +9,7 @@ pub mod forward;
 pub mod handoff;
 pub mod invite;
 pub mod key;
+pub mod member;
 pub mod mutant;
 pub mod object;
 pub mod password;
