@@ -283,6 +283,8 @@ pub const KNOCK_FIRST: Duration = Duration::from_secs(1);
 pub const KNOCK_LONGEST: Duration = Duration::from_secs(8);
 /// How long a node that said that it restarts is not called down: a start replays its journal first.
 pub const RESTART_PATIENCE: Duration = Duration::from_secs(60);
+/// How often a node that goes says so, as long as it is there: the first time may get lost.
+pub const GOODBYE_EVERY: Duration = Duration::from_millis(100);
 /// How often a membership looks at itself where nothing else happens.
 pub const MEMBER_BEAT: Duration = Duration::from_secs(1);
 

@@ -26,6 +26,7 @@ use foca::Timer;
 
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
+use crate::base::limits::GOODBYE_EVERY;
 use crate::base::limits::HEALTH_RECOVERS;
 use crate::base::limits::HEALTH_SCORE_MAX;
 use crate::base::limits::KNOCK_FIRST;
@@ -142,6 +143,8 @@ pub struct Membership {
     /// Turns of probing that are left out before the next.
     skips: u8,
     beat_ms: u64,
+    /// Where it leaves: when it says so next.
+    goodbye_ms: Option<u64>,
 }
 
 impl Membership {
@@ -163,6 +166,7 @@ impl Membership {
             recovers_ms: now_ms,
             skips: 0,
             beat_ms: now_ms.saturating_add(millis(MEMBER_BEAT)),
+            goodbye_ms: None,
         }
     }
 
@@ -205,7 +209,11 @@ impl Membership {
         let (record, packet) = words::decode(self.setup.cluster, from, bytes)?;
         let newer = |(known, _): &(Record, u64)| (record.start, record.seq) > (known.start, known.seq);
         if peer.record.as_ref().is_none_or(newer) {
+            let went = record.goodbye.is_some().then_some(record.start);
             peer.record = Some((record, now_ms));
+            if let Some(start) = went {
+                self.take_leave(from, start);
+            }
         }
         let mut taken = Ok(());
         // Who has said goodbye is not called back to life.
@@ -235,6 +243,7 @@ impl Membership {
             }
         }
         self.knock(now_ms);
+        self.say_goodbye(now_ms);
         self.end_turn(now_ms);
     }
 
@@ -266,7 +275,7 @@ impl Membership {
     pub fn poll_timeout(&self) -> Option<u64> {
         let knock = self.peers.values().filter(|peer| !peer.seen.is_active()).map(|peer| peer.knock_ms).min();
         let knock = knock.filter(|_| self.record.goodbye.is_none());
-        [self.timers.next_ms(), knock, Some(self.beat_ms)].into_iter().flatten().min()
+        [self.timers.next_ms(), knock, self.goodbye_ms, Some(self.beat_ms)].into_iter().flatten().min()
     }
 
     /// What this node says of itself from now on. What others act on is told at once, the rest with what is sent anyway.
@@ -290,9 +299,28 @@ impl Membership {
         }
         self.record.goodbye = Some(goodbye);
         self.record.seq += 1;
-        self.tell_all();
-        let _counted_nowhere: Result<_, _> = self.swim.leave_cluster(&mut self.out);
+        self.goodbye_ms = Some(now_ms);
+        self.say_goodbye(now_ms);
         self.end_turn(now_ms);
+    }
+
+    /// To everybody, again and again as long as somebody drives this: the protocol's own way to leave passes on that a
+    /// node is down, and somebody who hears that before the goodbye takes it for dead.
+    fn say_goodbye(&mut self, now_ms: u64) {
+        if self.goodbye_ms.is_some_and(|due_ms| due_ms <= now_ms) {
+            self.goodbye_ms = Some(now_ms.saturating_add(millis(GOODBYE_EVERY)));
+            self.tell_all();
+        }
+    }
+
+    /// Somebody said goodbye: it is not asked any more, and nobody else is told.
+    fn take_leave(&mut self, node: NodeId, start: u64) {
+        let life = |member: &&Member<Id>| member.id().node == node && member.id().start == start;
+        let id = self.swim.iter_members().find(life).map(|member| *member.id());
+        if let Some(id) = id {
+            let gone = std::iter::once(Member::down(id));
+            let _counted_nowhere: Result<_, _> = self.swim.apply_many(gone, false, &mut self.out);
+        }
     }
 
     /// A turn of the loop came so late: in bad health a node gives others more time and asks less.
@@ -300,9 +328,13 @@ impl Membership {
         if lag_ms < millis(LAG_UNHEALTHY) {
             return;
         }
+        let was_good = self.score == 0;
         let points = if lag_ms >= millis(LAG_PAUSE) { 2 } else { 1 };
         self.set_score(self.score.saturating_add(points).min(HEALTH_SCORE_MAX), now_ms);
-        self.skips = self.skips.max(self.score);
+        if was_good {
+            // Later ones do not put the next probe off again, or there would be none.
+            self.skips = self.score;
+        }
     }
 
     /// This node's opinion of its own health: 0 is good.

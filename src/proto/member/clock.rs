@@ -70,9 +70,8 @@ impl TryRng for Chance {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        #[expect(clippy::cast_possible_truncation, reason = "half of the bits are asked for")]
-        let half = (self.next() >> 32) as u32;
-        Ok(half)
+        let [a, b, c, d, ..] = self.next().to_le_bytes();
+        Ok(u32::from_le_bytes([a, b, c, d]))
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {

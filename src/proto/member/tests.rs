@@ -246,6 +246,57 @@ fn who_was_not_run_accuses_nobody() {
 }
 
 #[test]
+fn a_suspicion_from_before_a_pause_is_no_verdict_after_it() {
+    for seed in 0..20 {
+        let mut world = World::new(3, seed);
+        world.until(20_000, World::all_up);
+        world.nodes.get_mut(&NodeId(3)).unwrap().paused = Some(Vec::new());
+        world.until(5000, |world| world.status(3, 2) == Some(Status::Suspect));
+        world.run(1500);
+        // Now the observer is not run, and the suspect objects meanwhile.
+        world.nodes.get_mut(&NodeId(2)).unwrap().paused = Some(Vec::new());
+        world.thaw(NodeId(3));
+        world.run(2500);
+        world.changes.clear();
+        world.thaw(NodeId(2));
+        world.until(10_000, World::all_up);
+        let called = world
+            .changes
+            .iter()
+            .find(|(_, by, of, status)| (*by, *of, *status) == (NodeId(2), NodeId(3), Status::Down));
+        assert_eq!(called, None, "seed {seed}");
+    }
+}
+
+#[test]
+fn in_bad_health_a_node_asks_less_and_gives_more_time() {
+    let mut world = World::new(2, 81);
+    world.until(20_000, World::all_up);
+    let mut sent = [0; 2];
+    for (bad, sent) in [false, true].into_iter().zip(&mut sent) {
+        let before = world.sent;
+        for _ in 0..60 {
+            world.run(1000);
+            if bad {
+                world.on(NodeId(1), |member, now| member.health(1000, now));
+            }
+        }
+        *sent = world.sent - before;
+    }
+    let [good, bad] = sent;
+    assert!(bad * 3 < good * 2, "{good} messages in good health, {bad} in bad");
+    assert_eq!(world.nodes[&NodeId(1)].member.as_ref().unwrap().score(), HEALTH_SCORE_MAX);
+    world.nodes.get_mut(&NodeId(2)).unwrap().member = None;
+    let killed = world.now;
+    while world.status(2, 1) != Some(Status::Down) {
+        world.run(1000);
+        world.on(NodeId(1), |member, now| member.health(1000, now));
+        assert!(world.now < killed + 60_000);
+    }
+    assert!(world.now - killed > 24_000, "after {} ms", world.now - killed);
+}
+
+#[test]
 fn a_short_pause_is_slow_and_not_dead() {
     let mut world = World::new(3, 9);
     world.until(20_000, World::all_up);
@@ -308,6 +359,19 @@ fn a_goodbye_is_told_apart_from_a_failure() {
     world.until(10_000, |world| world.all_see(3, Status::Down));
     assert_eq!(reason(&world), Reason::NoAnswer);
     assert!(reason(&world).in_words().contains("direct and indirect"));
+}
+
+#[test]
+fn a_goodbye_is_heard_where_the_first_one_was_lost() {
+    let mut world = World::new(3, 91);
+    world.until(20_000, World::all_up);
+    world.cut = [(NodeId(3), NodeId(1))].into();
+    world.on(NodeId(3), |member, now| member.leave(Goodbye::Stop, now));
+    world.cut.clear();
+    world.until(500, |world| world.all_see(3, Status::Gone));
+    // It does nothing else any more, whatever it hears.
+    world.run(10_000);
+    assert!(world.all_see(3, Status::Gone));
 }
 
 #[test]

@@ -148,3 +148,35 @@ impl Sight<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use foca::State;
+
+    use crate::base::id::NodeId;
+    use crate::proto::member::identity::Id;
+    use crate::proto::member::view::Link;
+    use crate::proto::member::view::Reason;
+    use crate::proto::member::view::Seen;
+    use crate::proto::member::view::Sight;
+    use crate::proto::member::view::Status;
+    use crate::proto::member::words::Goodbye;
+    use crate::proto::member::words::News;
+    use crate::proto::member::words::Record;
+
+    #[test]
+    fn a_goodbye_is_true_of_the_life_that_said_it() {
+        let record = Record { start: 4, seq: 2, goodbye: Some(Goodbye::Stop), news: News::default() };
+        let seen = |start, state, before: &Seen| {
+            let heard = Some((Id { node: NodeId(2), start, bump: 0 }, state));
+            Sight { heard, record: Some((&record, 90)), link: Link::Good, now_ms: 100 }.after(before)
+        };
+        let before = Seen::unheard(50);
+        let gone = seen(4, State::Down, &before);
+        assert_eq!((gone.status, gone.reason, gone.since_ms), (Status::Gone, Reason::Stopped, 100));
+        assert_eq!(seen(4, State::Alive, &before).status, Status::Leaving);
+        assert_eq!(seen(5, State::Alive, &before).status, Status::Up);
+        let failed = seen(5, State::Down, &before);
+        assert_eq!((failed.status, failed.reason, failed.since_ms), (Status::Down, Reason::NoAnswer, 50));
+    }
+}
