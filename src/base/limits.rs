@@ -261,6 +261,45 @@ pub const INVITES_MAX: usize = 64;
 /// The longest that one may hold: a token that lies in a mailbox must not open the cluster for ever.
 pub const INVITE_TTL_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Bytes of one packet of the membership protocol. A constant of the protocol, not a setting: nodes that differ in it would
+/// hear each other in one direction only. Below what one packet of any network carries.
+pub const SWIM_PACKET_BYTES: usize = 1100;
+/// Bytes of one message between memberships: a packet and what the sender says of itself.
+pub const MEMBER_MESSAGE_BYTES_MAX: usize = 1536;
+/// Messages of a membership that wait to be sent: a few to every node. Beyond it the oldest goes, as a network would drop
+/// it.
+pub const MEMBER_MESSAGES_WAITING_MAX: usize = 4 * NODES_MAX;
+/// How often a node asks one other whether it lives; each other is asked in turn (HOUSE decision 17).
+pub const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How long it waits for the answer before it asks others to ask: far above a round trip between sites.
+pub const PROBE_ANSWER: Duration = Duration::from_millis(250);
+/// How long a suspect may take to object, for an observer in good health; each point of bad health adds as much.
+pub const SUSPICION: Duration = Duration::from_secs(3);
+/// The worst that a node may think of its own health.
+pub const HEALTH_SCORE_MAX: u8 = 7;
+/// A turn of the loop that comes later than this is a sign of bad health: two missed answers.
+pub const LAG_UNHEALTHY: Duration = Duration::from_millis(200);
+/// A turn that comes later than this was a pause: what was due meanwhile is put off by as much.
+pub const LAG_PAUSE: Duration = Duration::from_millis(500);
+/// Healthy time that takes one point of bad health away.
+pub const HEALTH_RECOVERS: Duration = Duration::from_secs(5);
+/// The first and the longest wait between two knocks at a node that is not heard: it is knocked at for ever.
+pub const KNOCK_FIRST: Duration = Duration::from_secs(1);
+/// See [`KNOCK_FIRST`].
+pub const KNOCK_LONGEST: Duration = Duration::from_secs(8);
+/// How long a node that said that it restarts is not called down: a start replays its journal first.
+pub const RESTART_PATIENCE: Duration = Duration::from_secs(60);
+/// How often a node that goes says so, as long as it is there: the first time may get lost.
+pub const GOODBYE_EVERY: Duration = Duration::from_millis(100);
+/// How often a membership looks at itself where nothing else happens.
+pub const MEMBER_BEAT: Duration = Duration::from_secs(1);
+
+/// Characters of a join token: as many addresses as a node may have, each of the longest, in base64.
+pub const JOIN_TOKEN_CHARS_MAX: usize = 4096;
+
+/// Bytes of one control command: the header of an import, or a report of every partition, fit many times.
+pub const CONTROL_COMMAND_BYTES_MAX: usize = 256 * 1024;
+
 /// Bytes in the name of a token or a user.
 pub const NAME_BYTES_MAX: usize = 64;
 

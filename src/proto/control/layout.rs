@@ -242,7 +242,9 @@ impl State {
     fn report(&mut self, node: NodeId, adopted: u64, synced: &[(PartitionId, u64)]) -> Result<Applied, Refused> {
         if synced.len() > 2 * PARTITIONS {
             let range = format!("at most {}: two lists for each partition", 2 * PARTITIONS);
-            return Err(OutOfRange { field: "the number of lists in a report", given: synced.len() as u64, range })?;
+            return Err(
+                OutOfRange { field: "the number of lists in a report", given: synced.len() as u64, range }.into()
+            );
         }
         // A leaving node's word counts until it is out of every list; a removed one has none.
         self.known(node)?;

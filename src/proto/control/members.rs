@@ -298,7 +298,9 @@ impl State {
         let ttl_ms = expires_ms.saturating_sub(made_ms);
         if ttl_ms == 0 || ttl_ms > time::millis(INVITE_TTL_MAX) {
             let range = format!("at most {} h", INVITE_TTL_MAX.as_secs() / 3600);
-            return Err(OutOfRange { field: "the time that an invite holds, in milliseconds,", given: ttl_ms, range })?;
+            return Err(
+                OutOfRange { field: "the time that an invite holds, in milliseconds,", given: ttl_ms, range }.into()
+            );
         }
         self.invites.retain(|_, invite| invite.expires_ms > made_ms);
         if self.invites.values().any(|invite| invite.hash == hash) {
@@ -425,9 +427,17 @@ pub(super) fn not_there(node: NodeId) -> Refused {
 fn check_weight(weight: u32) -> Result<(), Refused> {
     if weight > NODE_WEIGHT_MAX {
         let range = format!("0 to {NODE_WEIGHT_MAX}");
-        return Err(OutOfRange { field: "weight", given: weight.into(), range })?;
+        return Err(OutOfRange { field: "weight", given: weight.into(), range }.into());
     }
     Ok(())
+}
+
+/// Whether it is `host:port` in characters that names and addresses have. Whether somebody is there is another matter.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '[' | ']' | '%');
+    let port = text.rsplit_once(':').and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
+    text.len() <= NODE_ADDRESS_BYTES_MAX && text.chars().all(good) && port.is_some_and(|port| port > 0)
 }
 
 /// They go into configurations, logs and pages: no control characters, no markup.
@@ -436,12 +446,7 @@ fn check_places(addresses: &[String], url: Option<&str>, release: &str) -> Resul
     if addresses.len() > NODE_ADDRESSES_MAX {
         return bad(format!("a node has at most {NODE_ADDRESSES_MAX} addresses"));
     }
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '[' | ']' | '%');
-    let is_address = |text: &String| {
-        let port = text.rsplit_once(':').and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
-        text.len() <= NODE_ADDRESS_BYTES_MAX && text.chars().all(good) && port.is_some_and(|port| port > 0)
-    };
-    if !addresses.iter().all(is_address) {
+    if !addresses.iter().all(|address| is_address(address)) {
         return bad(format!("an address of a node is host:port with at most {NODE_ADDRESS_BYTES_MAX} characters"));
     }
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '"' | '\'' | '`' | '\\');

@@ -1,0 +1,143 @@
+//! What one membership sends to another, as bytes.
+//!
+//! ```text
+//! version (1) ‖ cluster (16, LE) ‖ what the sender says of itself (postcard) ‖ a packet of the protocol, or nothing
+//! ```
+//! A node speaks of itself only, directly to each other one: nothing that is passed on can be made up on the way.
+
+use foca::Header;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::base::id::ClusterId;
+use crate::base::id::NodeId;
+use crate::base::limits::MEMBER_MESSAGE_BYTES_MAX;
+use crate::base::limits::RELEASE_BYTES_MAX;
+use crate::base::limits::SWIM_PACKET_BYTES;
+use crate::proto::member::identity::Id;
+
+/// The form of messages.
+const VERSION: u8 = 1;
+
+/// Whether a node serves devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Serving {
+    /// Yes.
+    Yes,
+    /// What it has begun; nothing new.
+    Draining,
+    /// It has to get back what it lost first.
+    Recovering,
+    /// No.
+    #[default]
+    No,
+}
+
+/// What a node says of itself while it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct News {
+    /// Whether it serves.
+    pub serving: Serving,
+    /// Of its software.
+    pub release: String,
+    /// The version of the layout that it knows.
+    pub layout: u64,
+    /// The last control command that it has applied.
+    pub applied: u64,
+    /// How busy it is, in per cent: a hint.
+    pub load: u8,
+}
+
+/// What a node says when it goes in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Goodbye {
+    /// It will be back.
+    Restart,
+    /// Somebody stopped it.
+    Stop,
+}
+
+/// A node's word of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Of which life.
+    pub(super) start: u64,
+    /// Rises with every change.
+    pub(super) seq: u64,
+    /// It goes.
+    pub(super) goodbye: Option<Goodbye>,
+    /// The rest.
+    pub(super) news: News,
+}
+
+/// Why a message was left alone. Nothing changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ignored {
+    /// Longer or shorter than any.
+    #[error("its length is not that of a message")]
+    Size,
+    /// From a release with another form.
+    #[error("its form is not known to this release")]
+    Version,
+    /// Another cluster's.
+    #[error("it belongs to another cluster")]
+    Foreign,
+    /// This node admits nobody of this id.
+    #[error("its sender is not known as a member")]
+    Stranger,
+    /// Somebody has this node's own id: a copy of its directory runs.
+    #[error("its sender has this node's own id")]
+    Twin,
+    /// The packet says that it is from another node than it came from.
+    #[error("it speaks for another node than its sender")]
+    Impostor,
+    /// It does not parse.
+    #[error("it does not parse")]
+    Malformed,
+    /// The protocol has no use for it.
+    #[error("the protocol refuses it")]
+    Refused,
+}
+
+/// The bytes of a message.
+pub(super) fn encode(cluster: ClusterId, record: &Record, packet: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    bytes.extend_from_slice(&cluster.0.to_le_bytes());
+    let mut bytes = postcard::to_extend(record, bytes).unwrap_or_else(|error| {
+        // Only a type that postcard cannot represent fails here: a bug of ours, found by its first test.
+        unreachable!("a record must be representable: {error}")
+    });
+    bytes.extend_from_slice(packet);
+    bytes
+}
+
+/// Reverses [`encode`] for what came from this node: its record and its packet.
+pub(super) fn decode(cluster: ClusterId, from: NodeId, bytes: &[u8]) -> Result<(Record, &[u8]), Ignored> {
+    if bytes.len() > MEMBER_MESSAGE_BYTES_MAX {
+        return Err(Ignored::Size);
+    }
+    let (version, rest) = bytes.split_first().ok_or(Ignored::Size)?;
+    if *version != VERSION {
+        return Err(Ignored::Version);
+    }
+    let (theirs, rest) = rest.split_first_chunk::<16>().ok_or(Ignored::Size)?;
+    if u128::from_le_bytes(*theirs) != cluster.0 {
+        return Err(Ignored::Foreign);
+    }
+    let Ok((record, packet)) = postcard::take_from_bytes::<Record>(rest) else { return Err(Ignored::Malformed) };
+    let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+    if record.news.release.len() > RELEASE_BYTES_MAX || !record.news.release.chars().all(named) {
+        return Err(Ignored::Malformed);
+    }
+    if packet.len() > SWIM_PACKET_BYTES {
+        return Err(Ignored::Size);
+    }
+    if !packet.is_empty() {
+        let Ok((header, _)) = postcard::take_from_bytes::<Header<Id>>(packet) else { return Err(Ignored::Malformed) };
+        if header.src.node != from {
+            return Err(Ignored::Impostor);
+        }
+    }
+    Ok((record, packet))
+}
