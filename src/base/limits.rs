@@ -297,8 +297,6 @@ pub const MEMBER_BEAT: Duration = Duration::from_secs(1);
 /// Characters of a join token: as many addresses as a node may have, each of the longest, in base64.
 pub const JOIN_TOKEN_CHARS_MAX: usize = 4096;
 
-/// Bytes of one control command: the header of an import, or a report of every partition, fit many times.
-pub const CONTROL_COMMAND_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes in the name of a token or a user.
 pub const NAME_BYTES_MAX: usize = 64;
