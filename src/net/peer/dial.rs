@@ -88,6 +88,9 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
                 let began = time::mono();
                 let ended = converse(&shared, &peer, out, stream).await;
                 shared.count_end(&ended);
+                if matches!(ended, Ended::Unneeded) {
+                    break;
+                }
                 let lived = began.elapsed() >= PEER_REDIAL_MAX;
                 tracing::debug!(node = %peer.node, lane = lane.name(), %ended, "a connection to a peer ended");
                 out.lost(if lived { LaneState::Dialling } else { LaneState::Down }, ended.to_string());
@@ -111,6 +114,7 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
         }
     }
     out.end();
+    shared.changed();
 }
 
 type Dialled = (Stream<TlsStream<TcpStream>>, SocketAddr);
