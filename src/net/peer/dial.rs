@@ -121,14 +121,19 @@ type Dialled = (Stream<TlsStream<TcpStream>>, SocketAddr);
 
 /// The first address of a peer where it is, and wants to speak.
 async fn dial(shared: &Shared, peer: &Peer, lane: Lane) -> Result<Dialled, DialError> {
-    if peer.out.of(lane).is_cut() {
+    let out = peer.out.of(lane);
+    if out.is_cut() {
         return Err(DialError::Cut);
     }
     let mut last = DialError::NoAddress;
     for text in peer.addresses() {
         match dial_at(shared, peer, lane, &text).await {
             Ok(dialled) => return Ok(dialled),
-            Err(error) => last = error,
+            Err(error) => {
+                // Nobody waits for the further addresses of a node that is not at its first.
+                out.lost(LaneState::Down, error.to_string());
+                last = error;
+            }
         }
     }
     Err(last)
