@@ -348,9 +348,10 @@ impl Peers {
     /// For tests and drills: drops all that goes between this node and `node` (or all) on `lane` (or all), silently and
     /// both ways, or stops doing so.
     pub fn cut(&self, lane: Option<Lane>, node: Option<NodeId>, cut: bool) {
+        // The locks in the order of `know`.
+        let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
         let mut cuts = self.0.cuts.lock().unwrap_or_else(PoisonError::into_inner);
         cuts.set(lane, node, cut);
-        let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
         for (peer, lane) in peers.values().flat_map(|peer| Lane::ALL.map(|lane| (peer, lane))) {
             let out = peer.out.of(lane);
             out.cut.store(cuts.is_cut(lane, peer.node), Ordering::Relaxed);

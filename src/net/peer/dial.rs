@@ -88,6 +88,9 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
                 let began = time::mono();
                 let ended = converse(&shared, &peer, out, stream).await;
                 shared.count_end(&ended);
+                if matches!(ended, Ended::Unneeded) {
+                    break;
+                }
                 let lived = began.elapsed() >= PEER_REDIAL_MAX;
                 tracing::debug!(node = %peer.node, lane = lane.name(), %ended, "a connection to a peer ended");
                 out.lost(if lived { LaneState::Dialling } else { LaneState::Down }, ended.to_string());
@@ -111,20 +114,26 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
         }
     }
     out.end();
+    shared.changed();
 }
 
 type Dialled = (Stream<TlsStream<TcpStream>>, SocketAddr);
 
 /// The first address of a peer where it is, and wants to speak.
 async fn dial(shared: &Shared, peer: &Peer, lane: Lane) -> Result<Dialled, DialError> {
-    if peer.out.of(lane).is_cut() {
+    let out = peer.out.of(lane);
+    if out.is_cut() {
         return Err(DialError::Cut);
     }
     let mut last = DialError::NoAddress;
     for text in peer.addresses() {
         match dial_at(shared, peer, lane, &text).await {
             Ok(dialled) => return Ok(dialled),
-            Err(error) => last = error,
+            Err(error) => {
+                // Nobody waits for the further addresses of a node that is not at its first.
+                out.lost(LaneState::Down, error.to_string());
+                last = error;
+            }
         }
     }
     Err(last)

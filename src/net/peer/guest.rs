@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use tokio::net::TcpStream;
 
 use crate::base::limits::GUEST_FRAME_BYTES_MAX;
+use crate::base::limits::PEER_CLOSE_TIMEOUT;
 use crate::net::peer::Shared;
 use crate::net::peer::arrive::Incoming;
 use crate::net::peer::arrive::Place;
@@ -54,7 +55,8 @@ impl Guest {
             return self.stream.close().await;
         };
         place.leave();
-        let answering = AssertUnwindSafe(shared.inbox.guest(self.from, frame.body)).catch_unwind();
+        let (from, question) = (self.from, frame.body);
+        let answering = AssertUnwindSafe(async { shared.inbox.guest(from, question).await }).catch_unwind();
         let said = match answering.await {
             Ok(answer) if answer.len() <= GUEST_BODY_BYTES_MAX => {
                 shared.counters.add(Count::GuestAnswered);
@@ -66,7 +68,8 @@ impl Guest {
             }
         };
         if said.is_ok() {
-            self.stream.close().await;
+            // Its turn is another's soon, whether it goes or not.
+            let _late = tokio::time::timeout(PEER_CLOSE_TIMEOUT, self.stream.close()).await;
         }
     }
 }
@@ -153,7 +156,7 @@ async fn ask_there(text: &str, authority_sha256: [u8; 32], body: &[u8]) -> Resul
     Err(last)
 }
 
-/// Both first words and the question at once: an answer to the first is the answer to both where it is no Hello.
+/// The first words and the question. Where the first are not answered in kind, that is the answer to both.
 async fn converse<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     stream: &mut Stream<S>,
     body: &[u8],

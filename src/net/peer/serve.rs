@@ -63,7 +63,7 @@ impl InLane {
     fn begin(&self, bytes: usize) -> bool {
         let others = self.running.fetch_add(1, Ordering::Relaxed);
         let other_bytes = self.running_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let fits = others < PEER_QUESTIONS_MAX && (others == 0 || other_bytes + bytes <= PEER_QUESTION_BYTES_MAX);
+        let fits = others < PEER_QUESTIONS_MAX && other_bytes + bytes <= PEER_QUESTION_BYTES_MAX;
         if !fits {
             self.end(bytes);
         }

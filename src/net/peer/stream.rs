@@ -201,3 +201,20 @@ pub(super) fn tune(tcp: &TcpStream) -> io::Result<()> {
     rustix::net::sockopt::set_tcp_user_timeout(tcp, unacked_ms)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::net::TcpStream;
+
+    use super::tune;
+
+    #[tokio::test]
+    async fn a_connection_of_a_peer_waits_neither_to_send_nor_for_the_dead() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&tcp).unwrap();
+        assert!(tcp.nodelay().unwrap());
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap(), 2000);
+    }
+}

@@ -387,6 +387,32 @@ async fn a_twin_is_refused_counted_and_told_of() {
 }
 
 #[tokio::test]
+async fn a_newer_connection_of_a_lane_ends_the_older() {
+    let (one, two, _, third) = visited().await;
+    let mut older = tls(&one, client(Some(&third))).await.unwrap();
+    older.write_all(&hello(Purpose::Lane(Lane::Bulk))).await.unwrap();
+    let inbound = |lane: usize| one.peers.links()[1].lanes[lane].inbound;
+    eventually("the older is let in", || inbound(3)).await;
+    let mut other_lane = tls(&one, client(Some(&third))).await.unwrap();
+    other_lane.write_all(&hello(Purpose::Lane(Lane::Control))).await.unwrap();
+    eventually("the other lane is let in", || inbound(1)).await;
+    let mut newer = tls(&one, client(Some(&third))).await.unwrap();
+    newer.write_all(&hello(Purpose::Lane(Lane::Bulk))).await.unwrap();
+    assert_eq!(frames(&heard(&mut older).await).len(), 1, "its Hello, and its end");
+    for stream in [&mut newer, &mut other_lane] {
+        stream.write_all(&frame(Kind::Question, b"ab")).await.unwrap();
+        let (mut answer, whole) = (Vec::new(), hello(Purpose::Join).len() + frame(Kind::Answer, b"ba").len());
+        while answer.len() < whole {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+        }
+        assert_eq!(frames(&answer)[1], Frame { kind: Kind::Answer, id: 1, body: b"ba".to_vec() });
+    }
+    drop((newer, other_lane));
+    eventually("both are gone", || !inbound(1) && !inbound(3)).await;
+    unharmed(&one, &two, Count::FellSilent, 0).await;
+}
+
+#[tokio::test]
 async fn a_member_that_is_not_known_here_is_refused() {
     let (one, two, authority, _) = visited().await;
     let words = [hello(Purpose::Lane(Lane::Gossip)), frame(Kind::Message, b"ab")].concat();

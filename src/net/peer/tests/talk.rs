@@ -10,6 +10,7 @@ use super::eventually;
 use super::pair;
 use crate::base::id::NodeId;
 use crate::base::limits::PEER_CALLS_MAX;
+use crate::base::limits::PEER_QUESTIONS_MAX;
 use crate::net::peer::CallError;
 use crate::net::peer::NotSent;
 use crate::net::peer::count::Count;
@@ -100,6 +101,26 @@ async fn only_so_many_questions_wait_at_once() {
     assert!(join_all(calls).await.iter().all(Result::is_ok));
     assert_eq!(one.ask(&two, Lane::Requests, b"ab").await, b"ba");
     assert_eq!(one.count(Count::QueueFull), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_asks_more_than_can_be_answered_is_told_so() {
+    let (one, two) = pair().await;
+    let mut asked = 0;
+    while asked < PEER_QUESTIONS_MAX {
+        // Given up at once, being answered all the same.
+        let calls = (0..PEER_CALLS_MAX).map(|_| one.peers.call(two.id, Lane::Requests, b"wait", PATIENCE));
+        drop(calls.collect::<Vec<_>>());
+        asked += PEER_CALLS_MAX;
+        two.asked(asked).await;
+    }
+    let more = one.peers.call(two.id, Lane::Requests, b"ab", PATIENCE).await;
+    assert_eq!(more, Err(CallError::Busy));
+    assert_eq!(two.count(Count::QuestionBusy), 1);
+    assert_eq!(one.ask(&two, Lane::Control, b"ab").await, b"ba", "other lanes have room of their own");
+    two.inbox.let_go.add_permits(asked);
+    eventually("all are answered", || one.count(Count::AnswerLate) == asked as u64).await;
+    assert_eq!(one.ask(&two, Lane::Requests, b"ab").await, b"ba");
 }
 
 /// Nothing of this awaits, so nothing is written meanwhile.
