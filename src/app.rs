@@ -41,6 +41,7 @@ use crate::front::server;
 use crate::http::routes;
 use crate::node::birth;
 use crate::node::birth::NodeOptions;
+use crate::node::birth::OpenNode;
 use crate::node::debug::supervisor;
 use crate::node::worker;
 use crate::store::journal::writer::OnPoison;
@@ -200,13 +201,22 @@ pub fn faces() -> Vec<Face> {
 async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     // Before anything is opened: a stop during a long replay is an orderly one after it.
     let mut signals = Signals::listen()?;
-    let options = NodeOptions { data: config.data(), name: config.name(), disk_reserve: config.disk_reserve() };
+    let options = NodeOptions {
+        data: config.data(),
+        name: config.name(),
+        disk_reserve: config.disk_reserve(),
+        peer_listen: config.peer_listen(),
+        advertise: config.advertise(),
+        zone: config.zone(),
+        weight: config.weight(),
+        join: place.join_token()?,
+    };
     let opened = birth::open(options, die_on_poison).await.map_err(|error| {
         let exit = error.exit();
         let hint = if exit == Exit::BadData { "; `ringfort doctor` says more" } else { "" };
         Failure::new(exit, format!("{error}{hint}"))
     })?;
-    let node = opened.node;
+    let OpenNode { node, dir, way, advertised } = opened;
     let live = Live::start(place, config, &node, set_log);
     let live = live.map_err(|reason| Failure::new(Exit::Config, format!("{reason}; nothing was started")))?;
     let listeners = server::bind(&config.listen(), live.tls(), Some(&config.control_socket())).await;
@@ -220,6 +230,10 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
         node.announce_claim();
     }
     node.watch();
+    let peers = way.peers.clone();
+    worker::spawn("ring", node.clone().keep_ring());
+    worker::spawn("views", node.clone().follow_views());
+    let talking = worker::spawn("members", node.clone().keep_members(way, advertised));
     let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));
     let (stop, stopped) = watch::channel(false);
     let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), faces()), stopped));
@@ -229,10 +243,15 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     node.drain();
     let _nobody_left = stop.send(true);
     let _ended = serving.await;
+    node.end_talk();
+    let _ended = talking.await;
+    if let Some(peers) = peers {
+        peers.close().await;
+    }
     let closing = tokio::task::spawn_blocking(move || node.close());
     closing.await.map_err(|error| Failure::new(Exit::Internal, format!("closing the store: {error}")))?;
     tracing::info!("stopped in order");
-    drop(opened.dir);
+    drop(dir);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -17,6 +18,8 @@ use crate::base::file;
 use crate::base::file::Privacy;
 use crate::base::limits::CONFIG_BYTES_MAX;
 use crate::base::limits::DISK_RESERVE_BYTES;
+use crate::base::limits::NODE_WEIGHT_DEFAULT;
+use crate::base::limits::NODE_WEIGHT_MAX;
 use crate::base::listen::Listen;
 
 /// Where a value came from; later ones win.
@@ -65,7 +68,7 @@ struct KeyDefinition {
 }
 
 /// Everything that can be configured. No key holds a secret: at most the path of a file that does.
-const KEYS: [KeyDefinition; 9] = [
+const KEYS: [KeyDefinition; 13] = [
     KeyDefinition {
         name: "data",
         default: "/var/lib/ringfort",
@@ -107,6 +110,34 @@ const KEYS: [KeyDefinition; 9] = [
         help: "PEM file of its private key, or credential:NAME from the service manager",
         live: true,
         check: check_path_or_empty,
+    },
+    KeyDefinition {
+        name: "peer_listen",
+        default: "0.0.0.0:7400",
+        help: "where other nodes are listened to: ADDRESS:PORT, or `none`",
+        live: false,
+        check: check_peer_listen,
+    },
+    KeyDefinition {
+        name: "advertise",
+        default: "",
+        help: "where other nodes reach this one, behind NAT: HOST or HOST:PORT; comma-separated",
+        live: false,
+        check: check_advertise,
+    },
+    KeyDefinition {
+        name: "zone",
+        default: "default",
+        help: "what fails together with a new node, such as a rack: copies are kept in different ones",
+        live: false,
+        check: check_name,
+    },
+    KeyDefinition {
+        name: "weight",
+        default: "100",
+        help: "the share of the data that a new node takes, relative to others; 0: none",
+        live: false,
+        check: check_weight,
     },
     KeyDefinition {
         name: "control_socket",
@@ -361,6 +392,30 @@ impl Config {
         }
     }
 
+    /// Where other nodes are listened to.
+    #[must_use]
+    pub fn peer_listen(&self) -> Option<SocketAddr> {
+        self.value("peer_listen").parse().ok()
+    }
+
+    /// Where other nodes reach this one, where that is not where it listens.
+    #[must_use]
+    pub fn advertise(&self) -> Vec<String> {
+        words(self.value("advertise")).map(str::to_owned).collect()
+    }
+
+    /// What fails together with this node.
+    #[must_use]
+    pub fn zone(&self) -> String {
+        self.value("zone").to_owned()
+    }
+
+    /// The share of a new node.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.value("weight").parse().unwrap_or(NODE_WEIGHT_DEFAULT)
+    }
+
     /// Free bytes below which writes are refused.
     #[must_use]
     pub fn disk_reserve(&self) -> u64 {
@@ -432,6 +487,21 @@ fn text_of_file(path: &Path) -> Result<String, ConfigError> {
 }
 
 /// A level, or targets with levels: `warn,ringfort::http=debug`. A word alone that is no level would mute all others.
+fn check_peer_listen(value: &str) -> Result<(), String> {
+    let good = value == "none" || value.parse::<SocketAddr>().is_ok();
+    good.then_some(()).ok_or_else(|| format!("`{value}` is not ADDRESS:PORT, such as 0.0.0.0:7400, and not `none`"))
+}
+
+fn check_advertise(value: &str) -> Result<(), String> {
+    let good = |word: &str| !word.contains('/') && word.bytes().all(|byte| byte.is_ascii_graphic());
+    words(value).all(good).then_some(()).ok_or_else(|| format!("`{value}` is not HOST or HOST:PORT"))
+}
+
+fn check_weight(value: &str) -> Result<(), String> {
+    let good = value.parse::<u32>().is_ok_and(|weight| weight <= NODE_WEIGHT_MAX);
+    good.then_some(()).ok_or_else(|| format!("`{value}` is not a number from 0 to {NODE_WEIGHT_MAX}"))
+}
+
 fn check_log(value: &str) -> Result<(), String> {
     let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
     match words(value).find(|word| !word.contains('=') && !is_level(word)) {

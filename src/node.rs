@@ -15,6 +15,7 @@ use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
 use crate::base::redact::Redacted;
 use crate::control::consensus::Consensus;
+use crate::control::group::Group;
 use crate::net::interfaces;
 use crate::proto::control::Bucket;
 use crate::proto::control::State;
@@ -36,7 +37,10 @@ pub mod handoff;
 pub mod health;
 pub mod hints;
 pub mod import;
+pub mod joining;
 pub mod list;
+pub mod members;
+pub mod peers;
 pub mod places;
 pub mod refusals;
 mod replica;
@@ -73,7 +77,7 @@ struct Inner {
     identity: Identity,
     authority: Authority,
     store: DiskStore,
-    consensus: Box<dyn Consensus>,
+    consensus: Group,
     cluster: cluster::Cluster,
     context_secret: Redacted<HmacKey>,
     ops: vnode::OpIds,
@@ -84,6 +88,7 @@ struct Inner {
     health: RwLock<health::Health>,
     addresses: OnceLock<Vec<String>>,
     draining: watch::Sender<bool>,
+    closed: watch::Sender<bool>,
     doorman: session::Doorman,
     refusals: refusals::Refusals,
     started: Instant,
@@ -148,6 +153,17 @@ impl Node {
     pub async fn drained(&self) {
         let mut draining = self.0.draining.subscribe();
         let _nobody_left = draining.wait_for(|draining| *draining).await;
+    }
+
+    /// Requests are served no more: what is said to others may end.
+    pub fn end_talk(&self) {
+        self.0.closed.send_replace(true);
+    }
+
+    /// Returns when that is so.
+    pub async fn closed(&self) {
+        let mut closed = self.0.closed.subscribe();
+        let _nobody_left = closed.wait_for(|closed| *closed).await;
     }
 
     /// Writes what waits, proves the index and closes in order. Blocks; call when no request is left.

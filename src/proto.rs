@@ -9,6 +9,7 @@ pub mod control;
 pub mod forward;
 pub mod handoff;
 pub mod invite;
+pub mod join;
 pub mod key;
 pub mod member;
 pub mod message;

@@ -297,7 +297,6 @@ pub const MEMBER_BEAT: Duration = Duration::from_secs(1);
 /// Characters of a join token: as many addresses as a node may have, each of the longest, in base64.
 pub const JOIN_TOKEN_CHARS_MAX: usize = 4096;
 
-
 /// Bytes in the name of a token or a user.
 pub const NAME_BYTES_MAX: usize = 64;
 
@@ -573,3 +572,12 @@ pub const PEER_PING_EVERY: Duration = Duration::from_millis(500);
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
 /// How long a stop waits for what is already queued for a peer.
 pub const PEER_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Pieces of gossip that wait to be taken in: a few for each node of a large cluster.
+pub const GOSSIP_QUEUE: usize = 256;
+/// How often a node looks after its members, and whether it is late itself.
+pub const MEMBERS_TICK: Duration = Duration::from_millis(250);
+/// How long a machine knocks at a cluster that does not answer: an operator may paste the token before the firewall opens.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a node that was let in waits for the cluster's state before it says why it does not come.
+pub const JOIN_STATE_REMINDER: Duration = Duration::from_secs(10);

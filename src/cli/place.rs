@@ -1,5 +1,6 @@
 //! Where a node is and how it is configured: the arguments of `run`, and `config`, `paths`.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,6 +10,9 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::base::exit::Exit;
+use crate::base::file;
+use crate::base::file::Privacy;
+use crate::base::limits::JOIN_TOKEN_CHARS_MAX;
 use crate::base::time;
 use crate::cli::client::Client;
 use crate::cli::output;
@@ -19,6 +23,7 @@ use crate::config::ConfigError;
 use crate::config::Row;
 use crate::node::certificate;
 use crate::node::certificate::Files;
+use crate::proto::invite::JoinToken;
 
 /// Options that say where a node is and how it runs.
 #[derive(Args, Debug, Clone, Default)]
@@ -35,9 +40,43 @@ pub struct RunArguments {
     /// The node's name for people [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Where other nodes are listened to, or none [default: 0.0.0.0:7400]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub peer_listen: Option<String>,
+    /// Where other nodes reach this one, behind NAT: HOST or HOST:PORT; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub advertise: Vec<String>,
+    /// Come into a cluster with what `ringfort invite` printed there, or @FILE with it
+    #[arg(long, value_name = "TOKEN")]
+    pub join: Option<String>,
+    /// What fails together with this node, such as a rack
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Its share of the data relative to others; 0: none [default: 100]
+    #[arg(long, value_name = "N")]
+    pub weight: Option<u32>,
 }
 
 impl RunArguments {
+    /// What lets this node into a cluster, if anything.
+    ///
+    /// # Errors
+    /// It is no token, or its file cannot be read.
+    pub fn join_token(&self) -> Result<Option<JoinToken>, Failure> {
+        let Some(given) = &self.join else { return Ok(None) };
+        let text = match given.strip_prefix('@') {
+            None => given.clone(),
+            Some(path) => {
+                let bytes = file::read(Path::new(path), JOIN_TOKEN_CHARS_MAX, Privacy::Secret);
+                let bytes =
+                    bytes.map_err(|error| Failure::new(Exit::NoInput, format!("{error}; nothing was started")))?;
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+        };
+        let token = JoinToken::parse(&text);
+        token.map(Some).map_err(|error| Failure::new(Exit::Usage, format!("--join: {error}; nothing was started")))
+    }
+
     /// The configuration with these flags on top.
     ///
     /// # Errors
@@ -60,6 +99,18 @@ impl RunArguments {
         }
         if let Some(name) = &self.name {
             flags.push(("name", name.clone()));
+        }
+        if let Some(address) = &self.peer_listen {
+            flags.push(("peer_listen", address.clone()));
+        }
+        if !self.advertise.is_empty() {
+            flags.push(("advertise", self.advertise.join(",")));
+        }
+        if let Some(zone) = &self.zone {
+            flags.push(("zone", zone.clone()));
+        }
+        if let Some(weight) = self.weight {
+            flags.push(("weight", weight.to_string()));
         }
         Config::load(self.config.as_deref(), std::env::vars_os(), &flags)
     }

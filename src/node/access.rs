@@ -11,6 +11,7 @@ use crate::base::codec;
 use crate::base::redact::Redacted;
 use crate::base::rng;
 use crate::base::time;
+use crate::control::consensus::Consensus as _;
 use crate::node::Node;
 use crate::node::error::DoorError;
 use crate::proto::audit::By;

@@ -1,6 +1,7 @@
 //! From a data directory to an open door: identity, control state, store. A new directory becomes a cluster of one
 //! (HOUSE decision 1); a birth that was interrupted goes on.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::base::exit::Exit;
+use crate::base::limits::JOIN_STATE_REMINDER;
 use crate::base::limits::LOCK_PATIENCE;
 use crate::base::rng;
 use crate::base::time;
@@ -20,7 +22,12 @@ use crate::control::consensus::Consensus;
 use crate::control::consensus::ProposeError;
 use crate::control::group;
 use crate::control::group::Group;
-use crate::control::lane::Nobody;
+use crate::control::lane::RaftLane;
+use crate::net::interfaces;
+use crate::net::peer::Inbox;
+use crate::net::peer::Peers;
+use crate::net::peer::Settings;
+use crate::net::tls::PeerIdentity;
 use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
@@ -28,6 +35,12 @@ use crate::node::certificate::Authority;
 use crate::node::cluster::Cluster;
 use crate::node::error::DoorError;
 use crate::node::health::Health;
+use crate::node::joining;
+use crate::node::joining::Applicant;
+use crate::node::joining::JoinError;
+use crate::node::peers::Lanes;
+use crate::node::peers::Post;
+use crate::node::peers::Way;
 use crate::node::places::Places;
 use crate::node::refusals::Refusals;
 use crate::node::session::Doorman;
@@ -35,11 +48,15 @@ use crate::node::telemetry::Telemetry;
 use crate::node::vnode::OpIds;
 use crate::proto::control;
 use crate::proto::control::Command;
+use crate::proto::invite::JoinToken;
+use crate::proto::join::Neighbour;
 use crate::store::data_dir::DataDir;
 use crate::store::data_dir::DataDirError;
 use crate::store::identity;
 use crate::store::identity::Identity;
 use crate::store::identity::IdentityError;
+use crate::store::identity::peer;
+use crate::store::identity::peer::PeerFiles;
 use crate::store::index::IndexError;
 use crate::store::journal::JournalError;
 use crate::store::journal::Report;
@@ -60,6 +77,16 @@ pub struct NodeOptions {
     pub name: String,
     /// Free bytes below which writes are refused.
     pub disk_reserve: u64,
+    /// Where it listens to other nodes; none: to nobody.
+    pub peer_listen: Option<SocketAddr>,
+    /// Where other nodes reach it, where that is not where it listens.
+    pub advertise: Vec<String>,
+    /// Where it stands.
+    pub zone: String,
+    /// Its share.
+    pub weight: u32,
+    /// Lets it into a cluster, where it is in none yet.
+    pub join: Option<JoinToken>,
 }
 
 /// Why a node does not open.
@@ -77,6 +104,17 @@ pub enum BirthError {
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// It was not let in.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// It cannot listen to others.
+    #[error("{address}: {source}; nothing was started; choose another with --peer-listen")]
+    PeerListen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// What it remembers of its part in the ring.
     #[error(transparent)]
     Marks(#[from] MarksError),
@@ -123,12 +161,15 @@ impl BirthError {
                 | OpenError::Foreign { .. }
                 | OpenError::Index(IndexError::Corrupt { .. }),
             ) => Exit::BadData,
+            Self::Join(JoinError::Refused(_)) => Exit::Denied,
+            Self::Join(_) => Exit::Unavailable,
             Self::DataDir(DataDirError::Io { .. })
             | Self::Identity(_)
             | Self::Control(_)
             | Self::Store(_)
             | Self::Marks(_)
             | Self::Begin(_)
+            | Self::PeerListen { .. }
             | Self::Doorman(_)
             | Self::Io { .. } => Exit::TryAgain,
         }
@@ -145,6 +186,10 @@ pub struct OpenNode {
     pub node: Node,
     /// Held as long as the process lives.
     pub dir: DataDir,
+    /// The way to others, for [`Node::keep_members`].
+    pub way: Way,
+    /// Where others reach it.
+    pub advertised: Vec<String>,
 }
 
 /// Opens or bears a node. Returns when everything acked before is readable.
@@ -154,13 +199,8 @@ pub struct OpenNode {
 pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Result<OpenNode, BirthError> {
     let dir = hold(&options.data).await?;
     let identity_dir = dir.sub("identity");
-    let identity = match identity::read(&identity_dir)? {
-        Some(identity) => identity,
-        None => {
-            check_unused(&dir)?;
-            identity::bear(&identity_dir, &options.name)?
-        }
-    };
+    let arrival = arrive(&options, &dir, &identity_dir).await?;
+    let Arrival { identity, neighbours, listener, advertised } = arrival;
     for path in identity::close_to_others(&identity_dir)? {
         tracing::warn!(path = %path.display(), "other users could read this file; it is closed to them now (mode 0600)");
     }
@@ -168,9 +208,13 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let io = |doing| move |source| BirthError::Io { doing, source };
     let tag = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let birth = recovery::Birth { cluster: identity.cluster, node: identity.node, generation: 0, tag };
-    let to_group = if identity.born { group::Birth::Known } else { group::Birth::Found(birth) };
-    let opened = Group::open(&dir.sub("control"), identity.node, to_group, Arc::new(Nobody), on_poison()).await;
-    let (group, report) = opened.map_err(BirthError::Control)?;
+    let way = way(&identity_dir, &identity, listener)?;
+    let lanes = Arc::new(Lanes(way.peers.clone()));
+    let (group, report) = open_group(&dir, &identity, birth, &lanes, on_poison()).await?;
+    way.post.group_is(group.clone());
+    if let Some(peers) = &way.peers {
+        know(peers, neighbours, &group.state());
+    }
     tell("control", &report);
     let owner = Owner { cluster: identity.cluster, node: identity.node, newborn: !identity.born };
     let (store, report) = open::open_dir(&dir.sub("journal"), &dir.sub("index"), owner, on_poison())?;
@@ -178,7 +222,8 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let context_secret = begin(&group, &identity).await?.context_secret();
     if !identity.born {
         identity::confirm(&identity_dir, &identity)?;
-        tracing::info!(cluster = %identity.cluster, "a new cluster of one begins");
+        let what = if identity.joined { "this node is one of a cluster now" } else { "a new cluster of one begins" };
+        tracing::info!(cluster = %identity.cluster, "{what}");
     }
     let marks = MarksFile::open(&dir.sub("journal"))?;
     let (index, state) = group.view();
@@ -190,7 +235,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         authority,
         store,
         cluster,
-        consensus: Box::new(group),
+        consensus: group,
         context_secret,
         ops: OpIds::new().map_err(io("asking for randomness"))?,
         places: Places::new(),
@@ -200,6 +245,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         health: RwLock::new(Health::default()),
         addresses: OnceLock::new(),
         draining: watch::Sender::new(false),
+        closed: watch::Sender::new(false),
         doorman: Doorman::new().map_err(BirthError::Doorman)?,
         refusals: Refusals::default(),
         started: time::mono(),
@@ -211,7 +257,116 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let node = Node(Arc::new(inner));
     node.purge_removed_buckets();
     node.look_at_disk().map_err(io("looking at free space"))?;
-    Ok(OpenNode { node, dir })
+    node.joins_by(lanes);
+    way.post.node_is(node.clone());
+    Ok(OpenNode { node, dir, way, advertised })
+}
+
+/// Who this node is, and what is known before it is open.
+struct Arrival {
+    identity: Identity,
+    neighbours: Vec<Neighbour>,
+    listener: Option<Settings>,
+    advertised: Vec<String>,
+}
+
+/// Reads who this node is; a new one is born, or let into a cluster.
+async fn arrive(options: &NodeOptions, dir: &DataDir, identity_dir: &Path) -> Result<Arrival, BirthError> {
+    let known = identity::read(identity_dir)?;
+    // Before anything is made or asked for: a port that is taken is the commonest mistake.
+    let listener = listen(options, known.as_ref())?;
+    let advertised = advertised(options, listener.as_ref());
+    let (identity, neighbours) = match (known, &options.join) {
+        (Some(identity), join) => {
+            if join.is_some() {
+                tracing::info!(cluster = %identity.cluster, "this node is in a cluster already; the join token is not used");
+            }
+            (identity, Vec::new())
+        }
+        (None, None) => {
+            check_unused(dir)?;
+            (identity::bear(identity_dir, &options.name)?, Vec::new())
+        }
+        (None, Some(token)) => {
+            check_unused(dir)?;
+            let applicant = Applicant {
+                name: options.name.clone(),
+                zone: options.zone.clone(),
+                weight: options.weight,
+                addresses: advertised.clone(),
+                url: None,
+            };
+            joining::join(identity_dir, token, &applicant).await?
+        }
+    };
+    Ok(Arrival { identity, neighbours, listener, advertised })
+}
+
+/// A node that is alone does without others to listen to: another one on this machine may have taken the port.
+fn listen(options: &NodeOptions, known: Option<&Identity>) -> Result<Option<Settings>, BirthError> {
+    let Some(address) = options.peer_listen else { return Ok(None) };
+    let joins = options.join.is_some() || known.is_some_and(|identity| identity.joined);
+    match Settings::bind(address) {
+        Ok(settings) => Ok(Some(settings)),
+        Err(source) if joins => Err(BirthError::PeerListen { address, source }),
+        Err(source) => {
+            tracing::warn!(%address, %source, "no other node can be let in: this address is not to be had");
+            Ok(None)
+        }
+    }
+}
+
+/// Where others reach this node: as the operator says, or where it listens; on all addresses, at the first of this machine.
+fn advertised(options: &NodeOptions, listener: Option<&Settings>) -> Vec<String> {
+    let Some(at) = listener.and_then(|settings| settings.listener.local_addr().ok()) else { return Vec::new() };
+    if !options.advertise.is_empty() {
+        let with_port = |name: &String| if name.contains(':') { name.clone() } else { format!("{name}:{}", at.port()) };
+        return options.advertise.iter().map(with_port).collect();
+    }
+    if !at.ip().is_unspecified() {
+        return vec![at.to_string()];
+    }
+    let mine = interfaces::addresses().into_iter().filter(|ip| !ip.is_loopback());
+    let mine: Vec<String> = mine.map(|ip| SocketAddr::new(ip, at.port()).to_string()).collect();
+    if mine.is_empty() { vec![format!("127.0.0.1:{}", at.port())] } else { mine }
+}
+
+fn way(identity_dir: &Path, identity: &Identity, listener: Option<Settings>) -> Result<Way, BirthError> {
+    let (post, gossip) = Post::new();
+    let post = Arc::new(post);
+    let Some(listener) = listener else { return Ok(Way { peers: None, post, gossip }) };
+    let PeerFiles { authority, certificate, key } = peer::read(identity_dir, identity)?;
+    let proof = PeerIdentity { cluster: identity.cluster, node: identity.node, authority, certificate, key };
+    let inbox = Arc::clone(&post) as Arc<dyn Inbox>;
+    let started = Peers::start(listener, &proof, inbox);
+    let peers = started.map_err(|source| BirthError::Io { doing: "listening to other nodes", source })?;
+    Ok(Way { peers: Some(peers), post, gossip })
+}
+
+async fn open_group(
+    dir: &DataDir,
+    identity: &Identity,
+    birth: recovery::Birth,
+    lanes: &Arc<Lanes>,
+    on_poison: OnPoison,
+) -> Result<(Group, Report), BirthError> {
+    let birth = match (identity.born, identity.joined) {
+        (true, _) => group::Birth::Known,
+        (false, false) => group::Birth::Found(birth),
+        (false, true) => group::Birth::Join(birth),
+    };
+    let lane = Arc::clone(lanes) as Arc<dyn RaftLane>;
+    Group::open(&dir.sub("control"), identity.node, birth, lane, on_poison).await.map_err(BirthError::Control)
+}
+
+/// Lets in those whom the porter named, and those whom the state names.
+fn know(peers: &Peers, neighbours: Vec<Neighbour>, state: &control::State) {
+    for neighbour in neighbours {
+        peers.know(neighbour.node, neighbour.addresses);
+    }
+    for (id, member) in state.members.iter().filter(|(id, _)| state.member(**id).is_some()) {
+        peers.know(*id, member.addresses.clone());
+    }
 }
 
 /// Takes the directory. One whose last process was killed a moment ago may still be held: the kernel lets go when its
@@ -244,11 +399,34 @@ async fn begin(group: &Group, identity: &Identity) -> Result<control::Birth, Bir
     if let Some(birth) = group.state().birth.clone() {
         return Ok(birth);
     }
+    if identity.joined {
+        return Ok(first_state(group).await);
+    }
     let context_secret = rng::array().map_err(|source| BirthError::Io { doing: "asking for randomness", source })?;
     let birth =
         control::Birth { cluster: identity.cluster, node: identity.node, at_ms: time::wall_ms(), context_secret };
     group.propose(Command::Begin(birth.clone())).await.map_err(BirthError::Begin)?;
     Ok(birth)
+}
+
+/// What a node that was let in hears from the cluster. It comes as soon as a leader can reach this node.
+async fn first_state(group: &Group) -> control::Birth {
+    let mut views = group.watch();
+    loop {
+        let come = views.wait_for(|view| view.state.birth.is_some());
+        match tokio::time::timeout(JOIN_STATE_REMINDER, come).await {
+            Ok(Ok(view)) => {
+                if let Some(birth) = view.state.birth.clone() {
+                    return birth;
+                }
+            }
+            Ok(Err(_ended)) => std::future::pending().await,
+            Err(_late) => tracing::warn!(
+                "the cluster's state did not come yet: a node of it has to reach this machine where it says it listens \
+                 (--advertise, if it is behind NAT), and a majority of its voters has to be up"
+            ),
+        }
+    }
 }
 
 fn tell(what: &'static str, report: &Report) {

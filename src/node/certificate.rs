@@ -115,6 +115,8 @@ pub struct Authority {
     pub pem: String,
     /// SHA-256 of it.
     pub fingerprint: String,
+    /// The same, as bytes.
+    pub sha256: [u8; 32],
 }
 
 impl Authority {
@@ -122,7 +124,7 @@ impl Authority {
         let pem = server::authority(identity_dir)?;
         let der = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|error| IdentityError::Damaged { path: identity_dir.join("ca.pem"), reason: error.to_string() })?;
-        Ok(Self { fingerprint: fingerprint(&der), pem })
+        Ok(Self { fingerprint: fingerprint(&der), sha256: Sha256::digest(&der).into(), pem })
     }
 }
 

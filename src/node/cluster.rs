@@ -25,9 +25,12 @@ use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
 use crate::base::limits::REPLICAS_MAX;
 use crate::base::limits::SILENCE_REMEMBERED;
+use crate::base::rng;
 use crate::base::time;
+use crate::control::consensus::Consensus as _;
 use crate::node::Node;
 use crate::node::hints::Hints;
+use crate::node::members::Sight;
 use crate::proto::bucket::Kind;
 use crate::proto::control::State;
 use crate::proto::message::Answer;
@@ -132,6 +135,8 @@ pub struct Cluster {
     caught_up: AtomicBool,
     /// Bytes of objects that came for slots.
     pub handed_off: AtomicU64,
+    /// What is seen of the others.
+    pub sight: watch::Sender<Arc<Sight>>,
 }
 
 impl Cluster {
@@ -150,6 +155,7 @@ impl Cluster {
             next_job: AtomicU64::new(first_job),
             caught_up: AtomicBool::new(false),
             handed_off: AtomicU64::new(0),
+            sight: watch::Sender::default(),
         }
     }
 }
@@ -210,6 +216,14 @@ impl Node {
             cluster.caught_up.store(true, Ordering::Release);
         }
         serving
+    }
+
+    /// Takes up every view as it comes, so that those who wait for one hear of it.
+    pub async fn follow_views(self) {
+        let mut views = self.0.consensus.watch();
+        while views.changed().await.is_ok() {
+            let _taken_up = self.view();
+        }
     }
 
     /// Hears of newer views.
@@ -312,6 +326,12 @@ impl Node {
         lock(&cluster.forwards).insert(job, ends);
         Forwarding { node: self.clone(), job, ended }
     }
+}
+
+/// Something that others cannot foresee; without entropy, that of the clock.
+#[must_use]
+pub(super) fn draw() -> u64 {
+    rng::nonzero_u64().unwrap_or_else(|_no_entropy| now_ms())
 }
 
 /// The clock of the cores: never jumps while the process lives.

@@ -18,6 +18,7 @@ use crate::base::limits::HANDOFFS_AT_ONCE;
 use crate::base::limits::REPORT_AGAIN;
 use crate::base::limits::RING_TICK;
 use crate::base::time;
+use crate::control::consensus::Consensus as _;
 use crate::node::Node;
 use crate::node::cluster::View;
 use crate::node::error::DoorError;

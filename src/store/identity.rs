@@ -27,6 +27,7 @@ use crate::base::file::Privacy;
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
 use crate::base::limits::PEM_BYTES_MAX;
+use crate::base::redact::Redacted;
 use crate::base::rng;
 use crate::store::data_dir;
 
@@ -44,6 +45,8 @@ pub struct Identity {
     pub name: String,
     /// Its journals were made.
     pub born: bool,
+    /// It came into a cluster that was there.
+    pub joined: bool,
 }
 
 /// Why an identity cannot be read or made. Nothing was changed that counts.
@@ -82,6 +85,8 @@ struct NodeFile {
     node: u64,
     name: String,
     born: bool,
+    #[serde(default)]
+    joined: bool,
 }
 
 const VERSION: u8 = 1;
@@ -106,7 +111,8 @@ pub fn read(dir: &Path) -> Result<Option<Identity>, IdentityError> {
         return Err(damaged(format!("version {} is not known to this release", file.version)));
     }
     let cluster = u128::from_str_radix(&file.cluster, 16).map_err(|error| damaged(error.to_string()))?;
-    Ok(Some(Identity { cluster: ClusterId(cluster), node: NodeId(file.node), name: file.name, born: file.born }))
+    let NodeFile { node, name, born, joined, .. } = file;
+    Ok(Some(Identity { cluster: ClusterId(cluster), node: NodeId(node), name, born, joined }))
 }
 
 /// Begins the first node of a new cluster: ids, authority, certificate. [`confirm`] ends it.
@@ -119,13 +125,62 @@ pub fn bear(dir: &Path, name: &str) -> Result<Identity, IdentityError> {
         move |source| IdentityError::Io { path, source }
     };
     let cluster = ClusterId(rng::u128().map_err(io(dir))?);
-    let identity = Identity { cluster, node: NodeId(1), name: name.to_owned(), born: false };
+    let identity = Identity { cluster, node: NodeId(1), name: name.to_owned(), born: false, joined: false };
     for (file, content) in make_certificates(&identity)? {
         let path = dir.join(file);
         data_dir::write_whole(&path, content.as_bytes()).map_err(io(&path))?;
     }
     write(dir, &identity)?;
     Ok(identity)
+}
+
+/// What a node is given that joins a cluster, as PEM text.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The authority's certificate.
+    pub authority: String,
+    /// Its key: any node may let others in.
+    pub authority_key: Redacted<String>,
+    /// The node's certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: Redacted<String>,
+}
+
+/// Begins a node of a cluster that is there. [`confirm`] ends it.
+///
+/// # Errors
+/// [`IdentityError`]; the next attempt begins anew.
+pub fn join(
+    dir: &Path,
+    cluster: ClusterId,
+    node: NodeId,
+    name: &str,
+    given: &Given,
+) -> Result<Identity, IdentityError> {
+    let identity = Identity { cluster, node, name: name.to_owned(), born: false, joined: true };
+    for (file, content) in [
+        (AUTHORITY_KEY_FILE, given.authority_key.reveal()),
+        (AUTHORITY_FILE, &given.authority),
+        (peer::KEY_FILE, given.key.reveal()),
+        (peer::CERTIFICATE_FILE, &given.certificate),
+    ] {
+        let path = dir.join(file);
+        let io = |source| IdentityError::Io { path: path.clone(), source };
+        data_dir::write_whole(&path, content.as_bytes()).map_err(io)?;
+    }
+    write(dir, &identity)?;
+    Ok(identity)
+}
+
+/// What a node that joins is given by this one.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn give(dir: &Path, cluster: ClusterId, node: NodeId) -> Result<Given, IdentityError> {
+    let peer::PeerFiles { authority, certificate, key } = peer::issue(dir, cluster, node)?;
+    let authority_key = Redacted::new(read_text(&dir.join(AUTHORITY_KEY_FILE), Privacy::Secret)?);
+    Ok(Given { authority, authority_key, certificate, key })
 }
 
 /// Notes that the node's journals are made.
@@ -144,6 +199,7 @@ fn write(dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
         node: identity.node.0,
         name: identity.name.clone(),
         born: identity.born,
+        joined: identity.joined,
     };
     let text = serde_json::to_string_pretty(&file).map_err(io::Error::other);
     let written = text.and_then(|text| data_dir::write_whole(&path, text.as_bytes()));

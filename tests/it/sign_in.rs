@@ -31,7 +31,16 @@ const PASSWORD: &str = "tall ships at dawn";
 const CHANGED: &str = "changes their own password, which ends their other sessions";
 
 pub async fn open(dir: &Path) -> OpenNode {
-    let options = NodeOptions { data: dir.join("data"), name: "n1".to_owned(), disk_reserve: 0 };
+    let options = NodeOptions {
+        data: dir.join("data"),
+        name: "n1".to_owned(),
+        disk_reserve: 0,
+        peer_listen: None,
+        advertise: Vec::new(),
+        zone: "default".to_owned(),
+        weight: 100,
+        join: None,
+    };
     birth::open(options, || Box::new(|error| panic!("{error}"))).await.unwrap()
 }
 

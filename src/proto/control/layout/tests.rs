@@ -145,7 +145,8 @@ fn a_removal_says_what_would_be_lost_and_goes_on_only_where_that_is_accepted() {
     assert_eq!((owners(&state), state.gone.is_empty()), ([2].into(), true));
     // Of three that are synced one is not missed.
     let mut state = begun();
-    (join(&mut state), join(&mut state));
+    join(&mut state);
+    join(&mut state);
     finish(&mut state);
     assert_eq!(change(&mut state, remove(false)), Ok(Applied::Removed));
     finish(&mut state);
@@ -155,7 +156,8 @@ fn a_removal_says_what_would_be_lost_and_goes_on_only_where_that_is_accepted() {
 #[test]
 fn who_died_in_the_middle_of_a_join_is_removed_and_the_join_ends() {
     let mut state = begun();
-    (join(&mut state), join(&mut state));
+    join(&mut state);
+    join(&mut state);
     finish(&mut state);
     let fourth = join(&mut state);
     assert!(!state.layout.is_at_rest());
@@ -185,7 +187,8 @@ fn where_all_old_and_all_new_owners_are_gone_another_takes_over() {
 #[test]
 fn a_replacement_takes_the_same_places() {
     let mut state = begun();
-    (join(&mut state), join(&mut state));
+    join(&mut state);
+    join(&mut state);
     finish(&mut state);
     let before: Vec<Vec<NodeId>> = state.layout.slots().map(|(_, slot)| slot.now.owners.clone()).collect();
     change(&mut state, Change::SetLayoutCommit(LayoutCommit::Manual)).unwrap();
@@ -194,7 +197,8 @@ fn a_replacement_takes_the_same_places() {
     // The join was committed as soon as nobody had to be asked; then the newcomer owns already.
     assert!(matches!(change(&mut state, Change::Replace { old: NodeId(2), new }), Err(Refused::Unfit { .. })));
     let mut state = begun();
-    (join(&mut state), join(&mut state));
+    join(&mut state);
+    join(&mut state);
     finish(&mut state);
     change(&mut state, Change::SetLayoutCommit(LayoutCommit::Manual)).unwrap();
     let new = join(&mut state);
@@ -217,7 +221,8 @@ fn other_numbers_are_a_transition_once_there_are_owners_enough() {
     // A lone node has one rule for all of them: at once, as ever.
     assert_eq!(state.apply(put(3, 3, 1)), Ok(Applied::Changed));
     assert_eq!((state.buckets["a"].numbers.old, state.layout.is_at_rest()), (None, true));
-    (join(&mut state), join(&mut state));
+    join(&mut state);
+    join(&mut state);
     finish(&mut state);
     assert_eq!(state.apply(put(3, 2, 2)), Ok(Applied::Changed));
     assert!(state.buckets["a"].numbers.old.is_some() && !state.layout.is_at_rest());

@@ -1,0 +1,368 @@
+//! Who is in the cluster and who of them is there: the driver of `proto::member`, and what people see of it. It also keeps
+//! the lanes in step with who is admitted, has the group choose its voters, and says where this node is.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+
+use crate::base::id::NodeId;
+use crate::base::limits::MEMBERS_TICK;
+use crate::base::limits::REPORT_AGAIN;
+use crate::base::time;
+use crate::control::consensus::Consensus as _;
+use crate::net::peer::LaneState;
+use crate::net::peer::Peers;
+use crate::net::wire::Lane;
+use crate::node::Node;
+use crate::node::cluster::now_ms;
+use crate::node::peers::Heard;
+use crate::node::peers::Way;
+use crate::node::worker;
+use crate::proto::control::Command;
+use crate::proto::control::members::Announcement;
+use crate::proto::control::members::Change;
+use crate::proto::control::members::Member;
+use crate::proto::control::members::MemberState;
+use crate::proto::member::Effect;
+use crate::proto::member::Membership;
+use crate::proto::member::Setup;
+use crate::proto::member::view::Link;
+use crate::proto::member::view::Seen;
+use crate::proto::member::view::Status;
+use crate::proto::member::words::Goodbye;
+use crate::proto::member::words::News;
+use crate::proto::member::words::Serving;
+use crate::proto::voters::Candidate;
+
+/// What this node sees of the others.
+pub type Sight = BTreeMap<NodeId, Seen>;
+
+/// A node as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemberView {
+    /// Its number.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub zone: String,
+    /// Its share.
+    pub weight: u32,
+    /// `up`, `suspect`, `down`, `leaving` or `gone`.
+    pub state: &'static str,
+    /// How far its part in the cluster goes: `joining`, `member`, `leaving`, `removed`.
+    pub part: MemberState,
+    /// `yes`, `draining`, `recovering` or `no`.
+    pub serving: &'static str,
+    /// First light: whether it is reached by its lanes.
+    pub link: &'static str,
+    /// Of its software.
+    pub release: String,
+    /// Since when it is in this state.
+    pub since: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Where other nodes reach it.
+    pub addresses: Vec<String>,
+    /// Where devices reach it.
+    pub url: Option<String>,
+    /// Whether it votes in the control group.
+    pub voter: bool,
+}
+
+impl Node {
+    /// Keeps the membership until the node stops. `advertised` is where others reach this node.
+    pub async fn keep_members(self, way: Way, advertised: Vec<String>) {
+        let Way { peers: Some(peers), gossip, .. } = way else { return };
+        let start = self.count_start().await;
+        let setup =
+            Setup { cluster: self.who().cluster, node: self.who().node, start, seed: crate::node::cluster::draw() };
+        let keeper = Keeper {
+            membership: Membership::new(setup, now_ms()),
+            node: self,
+            peers,
+            advertised,
+            links: BTreeMap::new(),
+            beat: time::mono(),
+            chores: None,
+            stopping: false,
+        };
+        keeper.run(gossip).await;
+    }
+
+    /// Higher than at every start before.
+    async fn count_start(&self) -> u64 {
+        let noted = self.change_marks(|marks| marks.starts = marks.starts.saturating_add(1)).await;
+        if let Err(error) = noted {
+            tracing::warn!(%error, "this start could not be counted; others may take this node for the one before");
+        }
+        self.0.cluster.marks.read(|marks| marks.starts)
+    }
+
+    /// What this node sees of the others.
+    #[must_use]
+    pub fn sight(&self) -> Arc<Sight> {
+        Arc::clone(&self.0.cluster.sight.borrow())
+    }
+
+    /// Hears of changes of it.
+    #[must_use]
+    pub fn sights(&self) -> watch::Receiver<Arc<Sight>> {
+        self.0.cluster.sight.subscribe()
+    }
+
+    /// Nodes that are there, this one among them.
+    #[must_use]
+    pub fn live(&self) -> BTreeSet<NodeId> {
+        let there =
+            |(node, seen): (&NodeId, &Seen)| matches!(seen.status, Status::Up | Status::Suspect).then_some(*node);
+        self.sight().iter().filter_map(there).chain([self.who().node]).collect()
+    }
+
+    /// All nodes that are not removed, in order.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberView> {
+        let (state, sight) = (self.state(), self.sight());
+        let voters = self.0.consensus.voters();
+        let there = state.members.iter().filter(|(_, member)| member.state != MemberState::Removed);
+        there.map(|(id, member)| self.member_view(*id, member, sight.get(id), voters.contains(id))).collect()
+    }
+
+    fn member_view(&self, id: NodeId, member: &Member, seen: Option<&Seen>, voter: bool) -> MemberView {
+        let me = id == self.who().node;
+        let news = seen.and_then(|seen| seen.news.clone());
+        let wall = |since_ms: u64| time::rfc3339(time::wall_ms().saturating_sub(now_ms().saturating_sub(since_ms)));
+        let (state, since, reason) = match seen {
+            _ if me => ("up", time::rfc3339(time::wall_ms().saturating_sub(self.uptime_ms())), "it answers you"),
+            Some(seen) => (status_in_words(seen.status), wall(seen.since_ms), seen.reason.in_words()),
+            None => ("down", time::rfc3339(member.admitted_ms), "it was not heard yet"),
+        };
+        MemberView {
+            id,
+            name: member.name.clone(),
+            zone: member.zone.clone(),
+            weight: member.weight,
+            state,
+            part: member.state,
+            serving: serving_in_words(if me {
+                self.serving()
+            } else {
+                news.as_ref().map_or(Serving::No, |n| n.serving)
+            }),
+            link: match seen.map(|seen| seen.link) {
+                _ if me => "good",
+                Some(Link::Good) => "good",
+                Some(Link::Broken) => "broken",
+                Some(Link::Unknown) | None => "unknown",
+            },
+            release: news.map_or_else(|| member.release.clone(), |news| news.release),
+            since,
+            reason: reason.to_owned(),
+            addresses: member.addresses.clone(),
+            url: member.url.clone(),
+            voter,
+        }
+    }
+
+    fn serving(&self) -> Serving {
+        if self.is_draining() {
+            Serving::Draining
+        } else if self.is_serving() {
+            Serving::Yes
+        } else {
+            Serving::Recovering
+        }
+    }
+
+    fn uptime_ms(&self) -> u64 {
+        time::millis(self.0.started.elapsed())
+    }
+}
+
+fn status_in_words(status: Status) -> &'static str {
+    match status {
+        Status::Up => "up",
+        Status::Suspect => "suspect",
+        Status::Down => "down",
+        Status::Leaving => "leaving",
+        Status::Gone => "gone",
+    }
+}
+
+fn serving_in_words(serving: Serving) -> &'static str {
+    match serving {
+        Serving::Yes => "yes",
+        Serving::Draining => "draining",
+        Serving::Recovering => "recovering",
+        Serving::No => "no",
+    }
+}
+
+struct Keeper {
+    node: Node,
+    peers: Peers,
+    membership: Membership,
+    advertised: Vec<String>,
+    links: BTreeMap<NodeId, Link>,
+    /// When this task was last seen to run.
+    beat: Instant,
+    chores: Option<tokio::task::JoinHandle<()>>,
+    stopping: bool,
+}
+
+impl Keeper {
+    async fn run(mut self, mut gossip: mpsc::Receiver<Heard>) {
+        let (mut moved, mut changes) = (self.node.moved(), self.peers.changes());
+        let mut tick = tokio::time::interval(MEMBERS_TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.follow();
+        loop {
+            self.send();
+            let timer = self
+                .membership
+                .poll_timeout()
+                .map_or(MEMBERS_TICK, |at| Duration::from_millis(at.saturating_sub(now_ms())));
+            tokio::select! {
+                biased;
+                () = self.node.drained(), if !self.stopping => {
+                    self.stopping = true;
+                    self.membership.leave(Goodbye::Restart, now_ms());
+                }
+                Some((from, bytes)) = gossip.recv() => {
+                    if let Err(ignored) = self.membership.handle_message(from, &bytes, now_ms()) {
+                        tracing::debug!(%from, ?ignored, "gossip was not taken");
+                    }
+                }
+                () = tokio::time::sleep(timer) => self.membership.handle_timeout(now_ms()),
+                Ok(()) = moved.changed() => self.follow(),
+                Ok(()) = changes.changed() => self.look_at_links(),
+                _at = tick.tick() => self.every_tick(),
+                () = self.node.closed(), if self.stopping => return,
+            }
+            self.show();
+        }
+    }
+
+    fn send(&mut self) {
+        while let Some(Effect::Send { to, bytes }) = self.membership.poll_effect() {
+            // What is lost is said again.
+            let _lost = self.peers.send(to, Lane::Gossip, &bytes);
+        }
+    }
+
+    /// Those who are admitted are let in, called and watched; no others.
+    fn follow(&mut self) {
+        let state = self.node.view().state.clone();
+        let me = self.node.who().node;
+        let there: BTreeMap<NodeId, &Member> = state
+            .members
+            .iter()
+            .filter(|(id, _)| **id != me && state.member(**id).is_some())
+            .map(|(id, member)| (*id, member))
+            .collect();
+        for (id, member) in &there {
+            self.peers.know(*id, member.addresses.clone());
+            self.membership.know(*id, now_ms());
+        }
+        // Before the first state came the neighbours that the porter named are all there is.
+        if state.birth.is_some() {
+            for gone in self.peers.known().into_iter().filter(|id| !there.contains_key(id)) {
+                self.peers.forget(gone);
+                self.membership.forget(gone, now_ms());
+            }
+        }
+        self.look_at_links();
+    }
+
+    fn look_at_links(&mut self) {
+        for link in self.peers.links() {
+            let lanes_up = link.lanes.iter().filter(|lane| lane.state == LaneState::Up).count();
+            let now = if lanes_up == link.lanes.len() {
+                Link::Good
+            } else if link.lanes.iter().any(|lane| lane.state == LaneState::Down) {
+                Link::Broken
+            } else {
+                Link::Unknown
+            };
+            if self.links.insert(link.node, now) != Some(now) {
+                self.membership.link(link.node, now, now_ms());
+            }
+        }
+    }
+
+    fn every_tick(&mut self) {
+        let now = time::mono();
+        let lag = now.saturating_duration_since(self.beat).saturating_sub(MEMBERS_TICK);
+        self.beat = now;
+        self.membership.health(time::millis(lag), now_ms());
+        let view = self.node.view();
+        let news = News {
+            serving: self.node.serving(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            layout: view.state.layout.version,
+            applied: view.index,
+            load: 0,
+        };
+        self.membership.tell(news, now_ms());
+        self.do_chores();
+    }
+
+    /// What takes its time: who votes, and where this node is.
+    fn do_chores(&mut self) {
+        if self.stopping || self.chores.as_ref().is_some_and(|chores| !chores.is_finished()) {
+            return;
+        }
+        let (node, advertised) = (self.node.clone(), self.advertised.clone());
+        self.chores = Some(worker::spawn("members", async move {
+            let state = node.state();
+            let candidate = |member: &Member| Candidate {
+                zone: member.zone.clone(),
+                leaving: member.state == MemberState::Leaving,
+            };
+            let members = state.members.iter().filter(|(id, _)| state.member(**id).is_some());
+            let members = members.map(|(id, member)| (*id, candidate(member))).collect();
+            if let Err(reason) = node.0.consensus.reconcile(&members, &node.live()).await {
+                tracing::debug!(reason, "the control group could not be changed yet");
+            }
+            node.announce(advertised).await;
+        }));
+    }
+
+    /// Shows what is seen, where it changed.
+    fn show(&mut self) {
+        let sight: Sight = self.membership.view().map(|(node, seen)| (node, seen.clone())).collect();
+        self.node.0.cluster.sight.send_if_modified(|shown| {
+            let changed = **shown != sight;
+            if changed {
+                *shown = Arc::new(sight);
+            }
+            changed
+        });
+    }
+}
+
+impl Node {
+    /// Tells the cluster where this node is, where it does not know.
+    async fn announce(&self, addresses: Vec<String>) {
+        let me = self.who().node;
+        let Some(known) = self.state().member(me).cloned() else { return };
+        let release = env!("CARGO_PKG_VERSION").to_owned();
+        let url = self.addresses().first().cloned().or_else(|| known.url.clone());
+        if known.addresses == addresses && known.release == release && known.url == url {
+            return;
+        }
+        let name = (known.name != self.who().name).then(|| self.who().name.clone());
+        let announcement = Announcement { addresses, url, release, name };
+        let command = Command::Cluster(Change::Announce { node: me, announcement });
+        if let Err(error) = self.0.consensus.propose(command).await {
+            tracing::debug!(%error, "where this node is could not be told yet");
+            tokio::time::sleep(REPORT_AGAIN).await;
+        }
+    }
+}

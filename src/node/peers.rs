@@ -1,0 +1,154 @@
+//! Between the peers' lanes and those who answer what comes by them: the control group, the owner of data, the membership,
+//! and the porter who lets new nodes in.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::base::id::NodeId;
+use crate::base::limits::GOSSIP_QUEUE;
+use crate::control::group::Group;
+use crate::control::lane::Call;
+use crate::control::lane::LaneError;
+use crate::control::lane::RaftLane;
+use crate::net::peer::CallError;
+use crate::net::peer::Inbox;
+use crate::net::peer::Peers;
+use crate::net::wire;
+use crate::node::Node;
+use crate::node::cluster;
+use crate::node::cluster::NotAnswered;
+use crate::node::cluster::Waiting;
+use crate::node::cluster::Wire;
+use crate::node::joining;
+
+/// What came by the lane for gossip.
+pub type Heard = (NodeId, Vec<u8>);
+
+/// Where what comes by the lanes is taken in. Made before the node that answers: until that is there nothing is answered.
+pub struct Post {
+    group: OnceLock<Group>,
+    node: OnceLock<Node>,
+    gossip: mpsc::Sender<Heard>,
+}
+
+impl Post {
+    /// With the end at which gossip comes out.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Heard>) {
+        let (gossip, heard) = mpsc::channel(GOSSIP_QUEUE);
+        (Self { group: OnceLock::new(), node: OnceLock::new(), gossip }, heard)
+    }
+
+    /// From now on the group answers.
+    pub fn group_is(&self, group: Group) {
+        let _first_word_counts = self.group.set(group);
+    }
+
+    /// From now on the node answers.
+    pub fn node_is(&self, node: Node) {
+        let _first_word_counts = self.node.set(node);
+    }
+}
+
+impl Inbox for Post {
+    fn message(&self, from: NodeId, lane: wire::Lane, body: Vec<u8>) {
+        match (lane, self.node.get()) {
+            // Full: the next one says the same.
+            (wire::Lane::Gossip, _) => drop(self.gossip.try_send((from, body))),
+            (wire::Lane::Requests | wire::Lane::Bulk, Some(node)) => node.hear(from, &body),
+            (wire::Lane::Requests | wire::Lane::Bulk, None) | (wire::Lane::Control, _) => {}
+        }
+    }
+
+    fn question(&self, from: NodeId, lane: wire::Lane, body: Vec<u8>) -> futures_util::future::BoxFuture<'_, Vec<u8>> {
+        Box::pin(async move {
+            match lane {
+                wire::Lane::Control => match self.group.get() {
+                    Some(group) => group.handle(from, body).await,
+                    None => Vec::new(),
+                },
+                wire::Lane::Requests | wire::Lane::Bulk => match self.node.get() {
+                    Some(node) => node.answer(from, &body).await,
+                    None => Vec::new(),
+                },
+                wire::Lane::Gossip => Vec::new(),
+            }
+        })
+    }
+
+    fn guest(&self, from: SocketAddr, body: Vec<u8>) -> futures_util::future::BoxFuture<'_, Vec<u8>> {
+        Box::pin(async move {
+            match self.node.get() {
+                Some(node) => joining::let_in(node, from, &body).await,
+                None => joining::not_yet(),
+            }
+        })
+    }
+
+    fn twin(&self, from: SocketAddr) {
+        tracing::error!(
+            %from,
+            "another machine shows this node's own certificate: this directory was copied; stop one of the two for ever"
+        );
+    }
+}
+
+/// The lanes as the node and the control group see them.
+pub struct Lanes(pub Option<Peers>);
+
+impl Wire for Lanes {
+    fn ask(
+        &self,
+        to: NodeId,
+        lane: cluster::Lane,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Waiting<Result<Vec<u8>, NotAnswered>> {
+        let Some(peers) = &self.0 else { return Box::pin(std::future::ready(Err(NotAnswered::NotSent))) };
+        let lane = match lane {
+            cluster::Lane::Requests => wire::Lane::Requests,
+            cluster::Lane::Bulk => wire::Lane::Bulk,
+        };
+        let answer = peers.call(to, lane, &body, within);
+        Box::pin(async move {
+            answer.await.map_err(|error| match error {
+                CallError::NotSent(_) | CallError::Busy => NotAnswered::NotSent,
+                CallError::Lost | CallError::TimedOut | CallError::Failed => NotAnswered::Silent,
+            })
+        })
+    }
+
+    fn say(&self, to: NodeId, body: Vec<u8>) {
+        if let Some(peers) = &self.0 {
+            // Whoever waits for it asks again.
+            let _lost = peers.send(to, wire::Lane::Requests, &body);
+        }
+    }
+}
+
+impl RaftLane for Lanes {
+    fn call(&self, to: NodeId, body: Vec<u8>, within: Duration) -> Call<'_> {
+        let Some(peers) = &self.0 else { return Box::pin(std::future::ready(Err(LaneError::NotSent))) };
+        let answer = peers.call(to, wire::Lane::Control, &body, within);
+        Box::pin(async move {
+            answer.await.map_err(|error| match error {
+                CallError::NotSent(_) | CallError::Busy => LaneError::NotSent,
+                CallError::Lost | CallError::TimedOut | CallError::Failed => LaneError::NoAnswer,
+            })
+        })
+    }
+}
+
+/// The way of this node's process to others, with what has to be told once it is there.
+pub struct Way {
+    /// None where it listens to no others.
+    pub peers: Option<Peers>,
+    /// Where what comes is taken in.
+    pub post: Arc<Post>,
+    /// What came by gossip.
+    pub gossip: mpsc::Receiver<Heard>,
+}
