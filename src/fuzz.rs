@@ -8,8 +8,12 @@ use axum::http::Uri;
 
 use crate::base::checksum;
 use crate::base::checksum::HmacKey;
+use crate::base::codec;
 use crate::base::id::BucketId;
+use crate::base::id::ClusterId;
+use crate::base::id::NodeId;
 use crate::base::limits;
+use crate::base::limits::MEMBER_MESSAGES_WAITING_MAX;
 use crate::base::redact::Redacted;
 use crate::config::Config;
 use crate::front::framing::Framing;
@@ -25,8 +29,15 @@ use crate::net::wire::hello::Hello;
 use crate::net::wire::hello::Refusal;
 use crate::node::import;
 use crate::proto::causal::token;
+use crate::proto::control::Applied;
+use crate::proto::control::Birth;
+use crate::proto::control::Command;
+use crate::proto::control::State;
+use crate::proto::invite::JoinToken;
 use crate::proto::key::IndexKey;
 use crate::proto::key::Key;
+use crate::proto::member::Membership;
+use crate::proto::member::Setup;
 use crate::proto::object::Object;
 use crate::store::journal::Position;
 use crate::store::journal::format;
@@ -36,15 +47,17 @@ use crate::store::partition::record;
 pub type Target = fn(&[u8]);
 
 /// All of them by name: the name of the fuzzer and of its directory of seeds.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("codecs", codecs),
     ("config", config),
+    ("control_command", control_command),
     ("documents", documents),
     ("frame", frame),
     ("framing", framing),
     ("import_csv", import_csv),
     ("import_ndjson", import_ndjson),
     ("journal", journal),
+    ("member_message", member_message),
     ("request", request),
 ];
 
@@ -64,6 +77,9 @@ pub fn codecs(bytes: &[u8]) {
     let secret = Redacted::new(HmacKey::new(&[7; 32]));
     let text = String::from_utf8_lossy(bytes);
     assert!(token::decode(&secret, &place, &text).is_err(), "nobody can guess this secret");
+    if let Ok(token) = JoinToken::parse(&text) {
+        assert_eq!(JoinToken::parse(&token.reveal()), Ok(token));
+    }
 }
 
 /// A configuration file.
@@ -72,6 +88,58 @@ pub fn config(bytes: &[u8]) {
         && let Err(error) = Config::from_text(text)
     {
         assert!(!error.to_string().is_empty());
+    }
+}
+
+/// Control commands, each behind its length in two bytes, applied to the state of a cluster that has just begun. What is
+/// refused changes nothing, and the state is read from a snapshot as it was.
+pub fn control_command(bytes: &[u8]) {
+    const CONTEXT: &[u8] = b"fuzz";
+    let birth = Birth { cluster: ClusterId(1), node: NodeId(1), at_ms: 1, context_secret: [1; 32] };
+    let mut state = State::default();
+    assert_eq!(state.apply(Command::Begin(birth)), Ok(Applied::Made));
+    for one in pieces(bytes) {
+        let Ok(command) = Command::from_bytes(one) else { continue };
+        assert_eq!(Command::from_bytes(&command.to_bytes()), Ok(command.clone()));
+        assert!(!command.in_words().is_empty() || matches!(command, Command::Ordered { .. }));
+        let before = state.clone();
+        match state.apply(command) {
+            Ok(Applied::Unchanged | Applied::AdmittedBefore(_)) | Err(_) => assert!(state == before),
+            Ok(_) => {}
+        }
+    }
+    let stored = codec::seal(1, CONTEXT, &state);
+    assert!(codec::unseal::<State>(1, CONTEXT, &stored).is_ok_and(|read| read == state));
+}
+
+/// Pieces, each behind its length in two bytes.
+fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (len, rest) = bytes.split_first_chunk::<2>()?;
+        let len = usize::from(u16::from_le_bytes(*len)).min(rest.len());
+        let (one, rest) = rest.split_at_checked(len)?;
+        bytes = rest;
+        Some(one)
+    })
+}
+
+/// Messages between memberships, each behind its length in two bytes: its first byte says from whom and how much later, the
+/// rest is what is behind a good head. No more is sent than is due, and the clock goes on.
+pub fn member_message(bytes: &[u8]) {
+    let setup = Setup { cluster: ClusterId(0), node: NodeId(1), start: 7, seed: 1 };
+    let mut now_ms = 0;
+    let mut member = Membership::new(setup, now_ms);
+    [2, 3, 4].into_iter().for_each(|node| member.know(NodeId(node), now_ms));
+    for one in pieces(bytes) {
+        let Some((first, rest)) = one.split_first() else { continue };
+        now_ms += u64::from(first >> 2) * 50;
+        let from = NodeId(u64::from(first & 3) + 1);
+        let message = [&[1][..], &[0; 16], rest].concat();
+        let _ignored = (member.handle_message(from, &message, now_ms), member.handle_message(from, rest, now_ms));
+        member.handle_timeout(now_ms);
+        let sent = std::iter::from_fn(|| member.poll_effect()).count();
+        assert!(sent <= MEMBER_MESSAGES_WAITING_MAX && member.poll_timeout().is_some_and(|due| due > now_ms));
+        assert_eq!(member.view().count(), 3);
     }
 }
 

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod audit;
 pub mod batch;
 pub mod bucket;
+pub mod cluster;
 pub mod config;
 pub mod kv;
 pub mod openapi;

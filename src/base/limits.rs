@@ -581,3 +581,6 @@ pub const MEMBERS_TICK: Duration = Duration::from_millis(250);
 pub const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a node that was let in waits for the cluster's state before it says why it does not come.
 pub const JOIN_STATE_REMINDER: Duration = Duration::from_secs(10);
+
+/// How long an invite opens the cluster where nothing else is said: a working day and a night.
+pub const INVITE_TTL: Duration = Duration::from_secs(24 * 3600);

@@ -14,6 +14,7 @@ use crate::http::admin;
 use crate::http::audit;
 use crate::http::batch;
 use crate::http::bucket;
+use crate::http::cluster;
 use crate::http::config;
 use crate::http::kv;
 use crate::http::openapi;
@@ -104,6 +105,8 @@ pub const ROUTES: &[Route] = &[
     ),
     Route::api("POST", "/v1/sign-in-links", Need::Admin, Operation::Other, "A one-time link that signs a user in"),
     Route::api("GET", "/v1/audit", Need::Admin, Operation::Other, "Who changed what, oldest first, page by page"),
+    Route::api("GET", "/v1/members", Need::Observe, Operation::Other, "Every node, whether it is there and serves"),
+    Route::api("POST", "/v1/invites", Need::Admin, Operation::Other, "An invite for one machine; shown once"),
     Route::api("GET", "/v1/claim-code", Need::Owner, Operation::Other, "The code that makes the first user, or null"),
 ];
 
@@ -140,5 +143,7 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/users/me/password", post(admin::change_own_password))
         .route("/v1/sign-in-links", post(admin::make_link))
         .route("/v1/audit", get(audit::list))
+        .route("/v1/members", get(cluster::members))
+        .route("/v1/invites", post(cluster::invite))
         .route("/v1/claim-code", get(admin::claim_code))
 }

@@ -86,6 +86,9 @@ impl State {
             Change::Report { node, adopted, synced } => self.report(node, adopted, &synced),
             Change::Lost { node } => {
                 self.known(node)?;
+                if !is_listed(&self.layout, node) {
+                    return Ok(Applied::Unchanged);
+                }
                 self.layout.lost(node);
                 Ok(Applied::Changed)
             }

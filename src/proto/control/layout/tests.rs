@@ -42,9 +42,8 @@ fn finish(state: &mut State) {
         let before = state.clone();
         let nodes: Vec<NodeId> = state.members.keys().copied().collect();
         for node in nodes {
-            let both = |(partition, since)| (partition, since);
             let lists = state.layout.slots().flat_map(|(p, slot)| slot.lists().map(move |list| (p, list.since)));
-            let synced: Vec<(PartitionId, u64)> = lists.map(both).collect();
+            let synced: Vec<(PartitionId, u64)> = lists.collect();
             let adopted = state.layout.version;
             let _removed: Result<_, _> = change(state, Change::Report { node, adopted, synced });
         }
@@ -53,6 +52,16 @@ fn finish(state: &mut State) {
         }
     }
     panic!("it does not come to rest");
+}
+
+/// Three nodes that own everything.
+fn grown() -> State {
+    let mut state = begun();
+    for _ in 0..2 {
+        join(&mut state);
+    }
+    finish(&mut state);
+    state
 }
 
 fn states(state: &State) -> Vec<(u64, MemberState)> {
@@ -144,10 +153,7 @@ fn a_removal_says_what_would_be_lost_and_goes_on_only_where_that_is_accepted() {
     finish(&mut state);
     assert_eq!((owners(&state), state.gone.is_empty()), ([2].into(), true));
     // Of three that are synced one is not missed.
-    let mut state = begun();
-    join(&mut state);
-    join(&mut state);
-    finish(&mut state);
+    let mut state = grown();
     assert_eq!(change(&mut state, remove(false)), Ok(Applied::Removed));
     finish(&mut state);
     assert_eq!((owners(&state), states(&state)[0]), ([2, 3].into(), (1, Removed)));
@@ -155,10 +161,7 @@ fn a_removal_says_what_would_be_lost_and_goes_on_only_where_that_is_accepted() {
 
 #[test]
 fn who_died_in_the_middle_of_a_join_is_removed_and_the_join_ends() {
-    let mut state = begun();
-    join(&mut state);
-    join(&mut state);
-    finish(&mut state);
+    let mut state = grown();
     let fourth = join(&mut state);
     assert!(!state.layout.is_at_rest());
     assert_eq!(change(&mut state, Change::Remove { node: NodeId(2), accept_loss: false }), Ok(Applied::Removed));
@@ -186,27 +189,19 @@ fn where_all_old_and_all_new_owners_are_gone_another_takes_over() {
 
 #[test]
 fn a_replacement_takes_the_same_places() {
-    let mut state = begun();
-    join(&mut state);
-    join(&mut state);
-    finish(&mut state);
+    let mut state = grown();
     let before: Vec<Vec<NodeId>> = state.layout.slots().map(|(_, slot)| slot.now.owners.clone()).collect();
+    // Or the newcomer would own some of it as soon as it is in, and be no replacement.
+    let mut joined = state.clone();
+    let (old, new) = (NodeId(2), join(&mut joined));
+    assert_eq!(change(&mut joined, Change::Replace { old, new }), Err(Refused::Unfit { old, new }));
     change(&mut state, Change::SetLayoutCommit(LayoutCommit::Manual)).unwrap();
-    let new = join(&mut state);
-    change(&mut state, Change::SetLayoutCommit(LayoutCommit::Auto)).unwrap();
-    // The join was committed as soon as nobody had to be asked; then the newcomer owns already.
-    assert!(matches!(change(&mut state, Change::Replace { old: NodeId(2), new }), Err(Refused::Unfit { .. })));
-    let mut state = begun();
-    join(&mut state);
-    join(&mut state);
-    finish(&mut state);
-    change(&mut state, Change::SetLayoutCommit(LayoutCommit::Manual)).unwrap();
-    let new = join(&mut state);
-    change(&mut state, Change::Replace { old: NodeId(2), new }).unwrap();
+    assert_eq!(join(&mut state), new);
+    change(&mut state, Change::Replace { old, new }).unwrap();
     let version = state.staged.as_ref().as_ref().unwrap().version;
     change(&mut state, Change::CommitPlan { version, accept_loss: BTreeSet::new() }).unwrap();
     finish(&mut state);
-    let put = |node: &NodeId| if *node == NodeId(2) { new } else { *node };
+    let put = |node: &NodeId| if *node == old { new } else { *node };
     let after: Vec<Vec<NodeId>> = before.iter().map(|list| list.iter().map(put).collect()).collect();
     assert!(state.layout.slots().zip(after).all(|((_, slot), list)| slot.now.owners == list));
     assert_eq!(states(&state)[1], (2, Removed));
@@ -221,8 +216,9 @@ fn other_numbers_are_a_transition_once_there_are_owners_enough() {
     // A lone node has one rule for all of them: at once, as ever.
     assert_eq!(state.apply(put(3, 3, 1)), Ok(Applied::Changed));
     assert_eq!((state.buckets["a"].numbers.old, state.layout.is_at_rest()), (None, true));
-    join(&mut state);
-    join(&mut state);
+    for _ in 0..2 {
+        join(&mut state);
+    }
     finish(&mut state);
     assert_eq!(state.apply(put(3, 2, 2)), Ok(Applied::Changed));
     assert!(state.buckets["a"].numbers.old.is_some() && !state.layout.is_at_rest());
