@@ -160,11 +160,11 @@ impl Log {
         }
     }
 
-    /// Makes room for a command of this many bytes, and says whether there is any.
-    pub async fn has_room(&self, len: usize) -> bool {
+    /// Makes room for a command of this many bytes, and says whether there is any; nothing where the journal ends.
+    pub async fn has_room(&self, len: usize) -> Option<bool> {
         // A record of what is committed may come before it, and a mark.
         const AROUND: usize = 4096;
-        self.journal.reserve(len + AROUND).await.unwrap_or(false)
+        self.journal.reserve(len + AROUND).await.ok()
     }
 
     /// Writes what waits and closes in order. Blocks.

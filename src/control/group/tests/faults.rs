@@ -136,7 +136,8 @@ async fn with_all_lanes_cut_every_node_refuses_within_two_seconds_and_says_why()
     assert!(is_refusal(&outcome) && began.elapsed() < Duration::from_secs(2), "{outcome:?} {:?}", began.elapsed());
     // When their lease is over, all of them know.
     for group in cluster.all() {
-        eventually("no contact", || group.contact().filter(|age| *age > Duration::from_secs(2))).await;
+        eventually("no contact", || group.contact().is_none_or(|age| age > Duration::from_secs(2)).then_some(())).await;
+        assert_eq!(group.leader(), None);
         let began = time::mono();
         let outcome = group.propose(put("late")).await;
         let Err(ProposeError::Unavailable { reason }) = &outcome else { panic!("{outcome:?}") };
