@@ -175,6 +175,8 @@ async fn a_leader_with_a_slow_disk_is_heard_for_two_seconds_and_says_then_that_i
     assert!(!follower.0.hears_leader(), "of an earlier term");
     follower.handle(led.0.me, word(ballot)).await;
     assert!(follower.0.hears_leader());
+    // What lasts for two seconds did not begin before the clock did.
+    eventually("time to stall", || (time::steady_ms().1 > 2001).then_some(())).await;
     led.0.log.pretend_stalled(2001);
     assert!(!led.0.hears_leader());
     cluster.close();
