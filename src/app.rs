@@ -120,9 +120,10 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
     }
 }
 
-/// In front of every filter, so that one that names it wins: its warnings are about what clients send, one for each
-/// frame, and whoever may connect could fill the disk with them.
-const QUIET: &str = "h2=error";
+/// In front of every filter, so that one that names them wins. The warnings of `h2` are about what clients send, one for
+/// each frame, and whoever may connect could fill the disk with them. `openraft` tells of every step, and of a node that
+/// does not answer as of an error; what matters of it is told by `control`.
+const QUIET: &str = "h2=error,openraft=off";
 
 /// Logs to standard error; what is returned changes what.
 fn log_to_stderr(filter: &str) -> SetLog {

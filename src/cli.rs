@@ -30,6 +30,7 @@ pub mod trust;
 /// A store for devices: one binary, an ack that is on disk.
 #[derive(Parser, Debug)]
 #[command(name = "ringfort", version, about, propagate_version = true, disable_help_subcommand = true)]
+#[command(color = clap::ColorChoice::Never)]
 pub struct Arguments {
     /// What to do
     #[command(subcommand)]

@@ -16,6 +16,13 @@ use crate::base::limits;
 use crate::base::limits::MEMBER_MESSAGES_WAITING_MAX;
 use crate::base::redact::Redacted;
 use crate::config::Config;
+use crate::control::log::record;
+use crate::control::log::record::Record;
+use crate::control::snapshot;
+use crate::control::words;
+use crate::control::words::Ask;
+use crate::control::words::Question;
+use crate::control::words::Reply;
 use crate::front::framing::Framing;
 use crate::front::path;
 use crate::front::query::Query;
@@ -41,15 +48,16 @@ use crate::proto::member::Setup;
 use crate::proto::object::Object;
 use crate::store::journal::Position;
 use crate::store::journal::format;
-use crate::store::partition::record;
+use crate::store::partition::record as object_record;
 
 /// A function under test.
 pub type Target = fn(&[u8]);
 
 /// All of them by name: the name of the fuzzer and of its directory of seeds.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("codecs", codecs),
     ("config", config),
+    ("control", control),
     ("control_command", control_command),
     ("documents", documents),
     ("frame", frame),
@@ -63,7 +71,7 @@ pub const TARGETS: [(&str, Target); 11] = [
 
 /// Records, objects and contexts. A body that decodes encodes to something that decodes to the same.
 pub fn codecs(bytes: &[u8]) {
-    let _decoded = record::decode(bytes);
+    let _decoded = object_record::decode(bytes);
     let _parsed = IndexKey::parse(bytes);
     let Ok(key) = Key::new(b"EDDF".to_vec()) else { return };
     let place = IndexKey::new(BucketId(1), &key);
@@ -140,6 +148,35 @@ pub fn member_message(bytes: &[u8]) {
         let sent = std::iter::from_fn(|| member.poll_effect()).count();
         assert!(sent <= MEMBER_MESSAGES_WAITING_MAX && member.poll_timeout().is_some_and(|due| due > now_ms));
         assert_eq!(member.view().count(), 3);
+    }
+}
+
+/// What nodes say on the control lane, and what the control journal and its snapshot hold. What decodes encodes to
+/// something that decodes to the same, and what it names is looked at before the library is told.
+pub fn control(bytes: &[u8]) {
+    assert!(Question::unseal(bytes).is_none() || Reply::unseal(bytes).is_none(), "each has a context of its own");
+    let _not_sealed = snapshot::decode(bytes);
+    // With the checksum that it would have, so that the content is reached.
+    let sealed = |context: &[u8]| [bytes, &checksum::crc32c(&[context, bytes]).to_le_bytes()].concat();
+    if let Some(question) = Question::unseal(&sealed(words::QUESTION)) {
+        assert_eq!(Question::unseal(&question.seal()), Some(question.clone()));
+        match question.ask {
+            Ask::Append { lines, .. } => lines.into_iter().for_each(|line| drop(line.entry())),
+            Ask::Piece { seated, .. } => drop(seated.stored()),
+            Ask::Vote { .. }
+            | Ask::Propose(_)
+            | Ask::HearLeader { .. }
+            | Ask::ReadIndex
+            | Ask::Contact
+            | Ask::Status
+            | Ask::StillLeads(_) => {}
+        }
+    }
+    if let Some(reply) = Reply::unseal(&sealed(words::ANSWER)) {
+        assert_eq!(Reply::unseal(&reply.seal()), Some(reply));
+    }
+    if let Ok(record) = Record::unseal(&sealed(record::CONTEXT)) {
+        assert_eq!(Record::unseal(&record.seal()), Ok(record));
     }
 }
 

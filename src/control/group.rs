@@ -231,10 +231,10 @@ impl Group {
         self.0.contact()
     }
 
-    /// Whom this node takes for the leader.
+    /// The leader, where this node hears one; itself only as long as a majority stands by it.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
-        self.0.leader().map(NodeId)
+        self.0.leader().filter(|_| self.0.hears_leader()).map(NodeId)
     }
 
     /// The voters, as far as this node knows; in the middle of a change those that are to be.
@@ -276,6 +276,7 @@ impl Inner {
         self.raft.metrics().borrow().clone()
     }
 
+    /// Of the last vote, heard or not.
     fn leader(&self) -> Option<u64> {
         self.raft.metrics().borrow().current_leader
     }
@@ -345,7 +346,7 @@ impl Inner {
             last: self.log.last(),
             next: view.next,
             members: metrics.membership_config.membership().into(),
-            leader: metrics.current_leader,
+            leader: metrics.current_leader.filter(|_| self.hears_leader()),
             contact_ms: self.contact().map(time::millis),
             generation: view.state.generation,
         }

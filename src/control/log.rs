@@ -160,11 +160,17 @@ impl Log {
         }
     }
 
-    /// Makes room for a command of this many bytes, and says whether there is any.
-    pub async fn has_room(&self, len: usize) -> bool {
+    /// As if the write under way had begun so long ago.
+    #[cfg(test)]
+    pub fn pretend_stalled(&self, for_ms: u64) {
+        self.writing_since.store((time::steady_ms().1 + 1).saturating_sub(for_ms).max(1), Ordering::Relaxed);
+    }
+
+    /// Makes room for a command of this many bytes, and says whether there is any; nothing where the journal ends.
+    pub async fn has_room(&self, len: usize) -> Option<bool> {
         // A record of what is committed may come before it, and a mark.
         const AROUND: usize = 4096;
-        self.journal.reserve(len + AROUND).await.unwrap_or(false)
+        self.journal.reserve(len + AROUND).await.ok()
     }
 
     /// Writes what waits and closes in order. Blocks.

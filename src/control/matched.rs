@@ -156,3 +156,77 @@ impl Matched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Matched;
+    use crate::base::time;
+    use crate::control::types::Ballot;
+    use crate::control::types::Id;
+    use crate::control::types::Members;
+
+    const LEAD: Ballot = Ballot { term: 3, node: 1, committed: true };
+
+    fn id(index: u64) -> Id {
+        Id { term: 3, node: 1, index }
+    }
+
+    fn three() -> Members {
+        Members { voters: vec![[1, 2, 3].into()], learners: [4].into() }
+    }
+
+    #[test]
+    fn a_commit_that_no_majority_bears_out_is_a_breach() {
+        let matched = Matched::new(1);
+        let check = |index, own, ballot| matched.check(id(index), Some(own), Some(ballot), Some(&three()));
+        let breach = check(5, 5, LEAD).unwrap_err();
+        assert!(breach.contains("entry 5") && breach.contains("{1, 2, 3}"), "{breach}");
+        matched.has(LEAD, 4, Some(9), time::mono());
+        matched.has(LEAD, 2, Some(4), time::mono());
+        assert!(check(5, 5, LEAD).is_err() && check(4, 5, LEAD).is_ok(), "a learner does not count");
+        matched.has(LEAD, 2, Some(5), time::mono());
+        matched.has(LEAD, 2, Some(3), time::mono());
+        assert!(check(5, 5, LEAD).is_ok(), "a late answer takes nothing back");
+        assert!(check(5, 4, LEAD).is_err(), "its own disk counts as any other");
+        // Of an earlier lead nothing counts, and who does not lead is told what is committed.
+        assert!(check(5, 5, Ballot { term: 4, ..LEAD }).is_err());
+        assert!(check(5, 5, Ballot { node: 2, ..LEAD }).is_ok());
+        // In the middle of a change either set needs its majority.
+        let both = Members { voters: vec![[1, 2, 3].into(), [1, 4, 5].into()], learners: [].into() };
+        let check = |index| matched.check(id(index), Some(9), Some(LEAD), Some(&both));
+        assert!(check(5).is_ok() && check(6).is_err());
+    }
+
+    #[test]
+    fn a_lead_is_held_since_the_questions_began_that_a_majority_answered() {
+        let matched = Matched::new(1);
+        let now = time::mono();
+        let ago = |ms| now.checked_sub(Duration::from_millis(ms)).unwrap();
+        let held = |members: &Members| matched.held_since(LEAD, members, now);
+        assert_eq!((held(&Members::sole(1)), held(&three())), (Some(now), None));
+        matched.has(LEAD, 2, None, ago(50));
+        matched.has(LEAD, 3, None, ago(10));
+        matched.has(LEAD, 3, None, ago(20));
+        assert_eq!(held(&three()), Some(ago(10)));
+        let both = Members { voters: vec![[1, 2, 3].into(), [2, 3].into()], learners: [].into() };
+        assert_eq!(held(&both), Some(ago(50)), "two of two");
+        assert_eq!(matched.held_since(Ballot { term: 4, ..LEAD }, &three(), now), None);
+    }
+
+    #[tokio::test]
+    async fn what_a_sent_snapshot_replaces_stays_until_that_is_on_disk() {
+        let matched = Matched::new(1);
+        matched.snapshot_holds(7).await.unwrap();
+        matched.snapshot_comes();
+        let waits = |upto| tokio::time::timeout(Duration::from_millis(1), matched.snapshot_holds(upto));
+        assert!(waits(7).await.is_err());
+        matched.snapshot_is(Some(7));
+        assert!(waits(7).await.is_ok_and(|held| held.is_ok()));
+        matched.snapshot_comes();
+        assert!(waits(7).await.is_ok() && waits(8).await.is_err());
+        matched.snapshot_failed();
+        assert!(waits(8).await.is_ok_and(|held| held.is_err()));
+    }
+}

@@ -19,9 +19,9 @@ use crate::proto::control::Refused;
 /// The format: a new variant is no new format.
 const VERSION: u8 = 1;
 /// Told apart from other sealed bytes.
-const QUESTION: &[u8] = b"control question";
+pub const QUESTION: &[u8] = b"control question";
 /// See [`QUESTION`].
-const ANSWER: &[u8] = b"control answer";
+pub const ANSWER: &[u8] = b"control answer";
 
 /// A question with the generation of who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

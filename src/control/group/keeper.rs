@@ -47,6 +47,7 @@ pub async fn keep(group: Weak<Inner>) {
 /// When what was done last.
 #[derive(Default)]
 struct Due {
+    leader: Option<u64>,
     asked: Option<Instant>,
     told: Option<Instant>,
 }
@@ -64,10 +65,15 @@ impl Due {
     /// Does what is due; how long nothing will be.
     fn look(&mut self, group: &Arc<Inner>) -> Duration {
         group.snapshot_if_due();
+        let leader = group.leader();
+        if leader != self.leader {
+            self.leader = leader;
+            tracing::info!(leader, term = group.metrics().current_term, "the control plane has another leader");
+        }
         let members = group.members();
         let Some(ballot) = group.leads() else {
             elect(group, &members);
-            if let Some(leader) = group.leader().filter(|_| is_due(&mut self.asked, CONTROL_CONTACT_EVERY)) {
+            if let Some(leader) = leader.filter(|_| is_due(&mut self.asked, CONTROL_CONTACT_EVERY)) {
                 spawn(ask_contact(Arc::clone(group), leader));
             }
             return CONTROL_TICK;

@@ -62,12 +62,13 @@ impl Group {
         let inner = &self.0;
         let unavailable = |reason: &str| ProposeError::Unavailable { reason: reason.to_owned() };
         let next = match inner.leader() {
-            None => return Err(unavailable(NO_LEADER)),
             Some(leader) if leader == inner.me.0 => {
                 let read = timeout(CONTROL_PATIENCE, inner.raft.get_read_log_id()).await;
                 let read = read.ok().and_then(Result::ok).ok_or_else(|| unavailable(NO_MAJORITY))?;
                 read.0.map_or(0, |id| id.index + 1)
             }
+            Some(_) | None if !inner.hears_leader() => return Err(unavailable(NO_LEADER)),
+            None => return Err(unavailable(NO_LEADER)),
             Some(leader) => {
                 let next = inner.read_index_of(NodeId(leader), CONTROL_PATIENCE).await;
                 next.ok_or_else(|| unavailable("its leader does not answer"))?
@@ -101,9 +102,9 @@ impl Inner {
         loop {
             let leader = self.leader();
             let proposed = match leader {
-                None => Proposed::NotLeader,
                 Some(leader) if leader == self.me.0 => self.lead(command.clone(), deadline).await,
-                Some(leader) => self.forward(leader, command.clone(), deadline).await,
+                Some(leader) if self.hears_leader() => self.forward(leader, command.clone(), deadline).await,
+                Some(_) | None => Proposed::NotLeader,
             };
             match proposed {
                 Proposed::Done { applied, next } if self.shows(next).await => return Ok(applied),
@@ -113,7 +114,7 @@ impl Inner {
                 Proposed::Unavailable(reason) => return Err(ProposeError::Unavailable { reason }),
                 // Nobody took it yet; a leader may be elected in time.
                 Proposed::NotLeader if left(deadline).is_zero() => {
-                    let reason = if leader.is_none() { NO_LEADER } else { NO_MAJORITY };
+                    let reason = if self.hears_leader() { NO_MAJORITY } else { NO_LEADER };
                     return Err(ProposeError::Unavailable { reason: reason.to_owned() });
                 }
                 Proposed::NotLeader => self.await_leader(leader, deadline).await,
@@ -170,8 +171,9 @@ impl Inner {
             Ok(_) => {}
         }
         match timeout(left(deadline), self.log.has_room(bytes)).await {
-            Ok(true) => {}
-            Ok(false) => return Proposed::NoSpace,
+            Ok(Some(true)) => {}
+            Ok(Some(false)) => return Proposed::NoSpace,
+            Ok(None) => return unavailable(ENDING),
             Err(_late) => return unavailable(SLOW_DISK),
         }
         let written = timeout(CONTROL_COMMIT_WAIT, self.raft.client_write(command)).await;

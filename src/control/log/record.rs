@@ -13,7 +13,7 @@ use crate::control::types::Line;
 /// that was no group.
 pub const VERSION: u8 = 2;
 /// Told apart from other sealed bytes.
-const CONTEXT: &[u8] = b"control record";
+pub const CONTEXT: &[u8] = b"control record";
 
 /// Variants are appended, never reordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -101,8 +101,8 @@ struct Queue<F> {
     /// The writer sleeps until this many records wait.
     wanted: usize,
     proven: Option<Position>,
-    /// Asks whether there is room for a record of this many bytes.
-    room: Option<(usize, oneshot::Sender<bool>)>,
+    /// Who asks whether there is room for a record of so many bytes; each waits for the answer.
+    room: Vec<(usize, oneshot::Sender<bool>)>,
     prepared: Option<Segment<F>>,
     /// The other thread is making a segment: the writer must not make the same one.
     preparing: bool,
@@ -126,7 +126,7 @@ impl<F> Shared<F> {
     fn abandon(&self) -> VecDeque<Pending> {
         let mut queue = self.lock();
         queue.closed = true;
-        queue.room = None;
+        queue.room.clear();
         std::mem::take(&mut queue.waiting)
     }
 }
@@ -154,7 +154,7 @@ impl<D: Disk> Journal<D> {
                 next_sequence: 1,
                 wanted: 1,
                 proven: None,
-                room: None,
+                room: Vec::new(),
                 prepared: None,
                 preparing: false,
                 closed: false,
@@ -226,14 +226,14 @@ impl<D: Disk> Journal<D> {
         self.shared.wake.notify_one();
     }
 
-    /// Makes room for a record of this many bytes and says whether there is. For one who asks at a time: an earlier
-    /// question that waits is dropped.
+    /// Makes room for a record of this many bytes and says whether there is any; nothing is said where the journal ends.
+    /// Room that several ask for is made for the largest.
     #[must_use]
     pub fn reserve(&self, len: usize) -> oneshot::Receiver<bool> {
         let (tell, told) = oneshot::channel();
         let mut queue = self.shared.lock();
         if !queue.closed {
-            queue.room = Some((len, tell));
+            queue.room.push((len, tell));
         }
         drop(queue);
         self.shared.wake.notify_one();
@@ -302,7 +302,7 @@ enum Work<F> {
     Group(Vec<Pending>),
     Mark,
     Prove(Position),
-    Room(usize, oneshot::Sender<bool>),
+    Room(Vec<(usize, oneshot::Sender<bool>)>),
     Prepared(Segment<F>),
     Close,
 }
@@ -333,12 +333,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
                     }
                     other => other?,
                 },
-                Work::Room(len, tell) => {
-                    let body = format::record_bytes(len);
-                    self.await_next(body);
-                    // Who asked may be gone.
-                    let _gone = tell.send(self.log.make_room(body).is_ok());
-                }
+                Work::Room(asked) => self.make_room(asked),
                 Work::Prepared(segment) => self.take_prepared(segment),
                 Work::Close => return self.close(),
             }
@@ -398,8 +393,8 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             if let Some(position) = queue.proven.take() {
                 return Work::Prove(position);
             }
-            if let Some((len, tell)) = queue.room.take() {
-                return Work::Room(len, tell);
+            if !queue.room.is_empty() {
+                return Work::Room(std::mem::take(&mut queue.room));
             }
             if !queue.waiting.is_empty() {
                 let until = *gather_until.get_or_insert_with(|| time::mono() + GROUP_GATHER_MAX);
@@ -421,10 +416,20 @@ impl<D: Disk, W: Follower> Writer<D, W> {
                 && queue.waiting.is_empty()
                 && !queue.closed
                 && queue.proven.is_none()
-                && queue.room.is_none()
+                && queue.room.is_empty()
             {
                 return Work::Mark;
             }
+        }
+    }
+
+    fn make_room(&mut self, asked: Vec<(usize, oneshot::Sender<bool>)>) {
+        let largest = asked.iter().map(|(len, _)| format::record_bytes(*len)).max().unwrap_or_default();
+        self.await_next(largest);
+        let made = self.log.make_room(largest).is_ok();
+        for (_, tell) in asked {
+            // Who asked may be gone.
+            let _gone = tell.send(made);
         }
     }
 

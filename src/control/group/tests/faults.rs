@@ -6,19 +6,27 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::base::id::NodeId;
 use crate::base::limits::CONTROL_LEASE;
 use crate::base::time;
 use crate::control::consensus::Consensus;
 use crate::control::consensus::ProposeError;
 use crate::control::group::Birth;
+use crate::control::group::Group;
 use crate::control::group::spawn;
 use crate::control::group::tests::Cluster;
 use crate::control::group::tests::Net;
+use crate::control::group::tests::birth;
 use crate::control::group::tests::eventually;
 use crate::control::group::tests::is_refusal;
 use crate::control::group::tests::names;
 use crate::control::group::tests::put;
+use crate::control::lane::Nobody;
+use crate::control::types::Ballot;
+use crate::control::words::Ask;
+use crate::control::words::Question;
 use crate::proto::control::Applied;
+use crate::store::journal::JournalError;
 
 type Outcomes = BTreeMap<String, Result<Applied, ProposeError>>;
 
@@ -136,7 +144,8 @@ async fn with_all_lanes_cut_every_node_refuses_within_two_seconds_and_says_why()
     assert!(is_refusal(&outcome) && began.elapsed() < Duration::from_secs(2), "{outcome:?} {:?}", began.elapsed());
     // When their lease is over, all of them know.
     for group in cluster.all() {
-        eventually("no contact", || group.contact().filter(|age| *age > Duration::from_secs(2))).await;
+        eventually("no contact", || group.contact().is_none_or(|age| age > Duration::from_secs(2)).then_some(())).await;
+        assert_eq!(group.leader(), None);
         let began = time::mono();
         let outcome = group.propose(put("late")).await;
         let Err(ProposeError::Unavailable { reason }) = &outcome else { panic!("{outcome:?}") };
@@ -146,4 +155,42 @@ async fn with_all_lanes_cut_every_node_refuses_within_two_seconds_and_says_why()
     cluster.heal();
     assert_eq!(cluster.node(2).propose(put("healed")).await, Ok(Applied::Made));
     cluster.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_with_a_slow_disk_is_heard_for_two_seconds_and_says_then_that_it_leads_no_more() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let led = cluster.node(leader);
+    eventually("it is heard", || led.0.hears_leader().then_some(())).await;
+    led.0.log.pretend_stalled(1000);
+    assert!(led.0.hears_leader());
+    // Its word counts as a heartbeat: here instead of those that would not come.
+    let follower = cluster.node(if leader == 1 { 2 } else { 1 });
+    let ballot = led.0.leads().unwrap();
+    cluster.isolate(follower.0.me.0);
+    eventually("it hears nobody", || (!follower.0.hears_leader()).then_some(())).await;
+    let word = |ballot| Question { generation: 0, ask: Ask::StillLeads(ballot) }.seal();
+    follower.handle(led.0.me, word(Ballot { term: 0, ..ballot })).await;
+    assert!(!follower.0.hears_leader(), "of an earlier term");
+    follower.handle(led.0.me, word(ballot)).await;
+    assert!(follower.0.hears_leader());
+    // What lasts for two seconds did not begin before the clock did.
+    eventually("time to stall", || (time::steady_ms().1 > 2001).then_some(())).await;
+    led.0.log.pretend_stalled(2001);
+    assert!(!led.0.hears_leader());
+    cluster.close();
+}
+
+#[tokio::test]
+async fn a_group_that_ends_by_itself_ends_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let (told, hear) = tokio::sync::oneshot::channel();
+    let on_poison = Box::new(move |error: &JournalError| told.send(error.to_string()).unwrap());
+    let opened = Group::open(dir.path(), NodeId(1), Birth::Found(birth(1)), Arc::new(Nobody), on_poison).await;
+    let group = opened.unwrap().0;
+    group.0.raft.shutdown().await.unwrap();
+    assert!(hear.await.unwrap().contains("the control group ended"));
+    assert!(is_refusal(&group.propose(put("late")).await));
+    group.close();
 }

@@ -58,7 +58,15 @@ fn records() -> Vec<Record> {
     ]
 }
 
-const RECORDS: [&str; 7] = ["", "", "", "", "", "", ""];
+const RECORDS: [&str; 7] = [
+    "02000302ac02009dd118b5",
+    "02000302ac02010507379e40f8",
+    "02000302ac02020203010203030102040203053427dd57",
+    "0201030201df49bf78",
+    "020209da5bd327",
+    "02030302ac0201030201001b51fc41",
+    "02040302ac0294b3dea2",
+];
 
 #[test]
 fn a_record_is_stored_in_these_bytes() {
@@ -96,8 +104,8 @@ fn a_snapshot_of_today_is_read_and_one_of_another_release_or_with_a_flipped_bit_
     assert_eq!(snapshot::decode(&flipped).err(), Some(DecodeError::Checksum));
 }
 
-const QUESTION: &str = "";
-const REPLY: &str = "";
+const QUESTION: &str = "0102030507aeb7fbcf";
+const REPLY: &str = "010204010005746f6b656e0137dac0b7fa";
 
 #[test]
 fn a_question_and_its_answer_are_sent_in_these_bytes() {

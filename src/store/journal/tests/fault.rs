@@ -204,6 +204,21 @@ fn a_full_disk_refuses_until_there_is_room_again() {
 }
 
 #[test]
+fn room_that_was_made_is_still_there_when_the_disk_is_full() {
+    let rig = Rig::new(SIZES, Faults { full: true, ..Faults::default() });
+    let record = [7; 100];
+    while rig.write(&record) != Some(Err(NotCommitted::NoSpace)) {}
+    let room = |len| rig.journal.reserve(len).blocking_recv();
+    assert_eq!(room(record.len()), Ok(false));
+    rig.disk.plan(Faults::default());
+    assert_eq!(room(record.len()), Ok(true));
+    rig.disk.plan(Faults { full: true, ..Faults::default() });
+    assert_eq!(rig.write(&record), Some(Ok(())));
+    rig.journal.close();
+    assert!(room(record.len()).is_err(), "nothing is promised of a journal that ended");
+}
+
+#[test]
 fn an_idle_journal_on_a_full_disk_tries_its_mark_once() {
     let record = [6; 60];
     // Exactly one group: neither another nor its mark fits behind it.
