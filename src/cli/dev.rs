@@ -1,5 +1,5 @@
-//! `ringfort dev`: a node with everything under one directory, for trying it out. It is an ordinary node in its own
-//! process group; `dev` only starts it, imports, writes `dev.json` and stops it again.
+//! `ringfort dev`: a cluster with everything under one directory, for trying it out. Its nodes are ordinary ones, each in
+//! its own process group; `dev` only starts them, imports, writes `dev.json` and stops them again.
 
 use std::ffi::OsString;
 use std::io;
@@ -53,13 +53,13 @@ const DEV_USER: &str = "dev";
 /// `ringfort dev`.
 #[derive(Args, Debug)]
 pub struct DevArguments {
-    /// How many nodes; one in this release
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=1))]
+    /// How many nodes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
     /// Directory for everything; made where it is missing
     #[arg(long, value_name = "DIR", default_value = "./ringfort-dev")]
     data: PathBuf,
-    /// Port for devices and programs
+    /// Port of the first node for devices and programs; those of the others, and those among nodes, follow
     #[arg(long, default_value_t = 7480)]
     port: u16,
     /// Import a file after the start; may be repeated
@@ -84,21 +84,87 @@ struct Before {
     device_token: String,
 }
 
+/// One of the nodes.
+struct DevNode {
+    number: u8,
+    data: PathBuf,
+    url: String,
+    peer_listen: String,
+    child: Option<Child>,
+}
+
+impl DevNode {
+    fn of(arguments: &DevArguments, number: u8) -> Self {
+        let port = |offset: u8| arguments.port.saturating_add(u16::from(offset));
+        let (http, peers) = (port(number - 1), port(arguments.nodes + number - 1));
+        Self {
+            number,
+            data: arguments.data.join(format!("n{number}")),
+            url: format!("http://127.0.0.1:{http}"),
+            peer_listen: format!("127.0.0.1:{peers}"),
+            child: None,
+        }
+    }
+
+    fn local(&self) -> Client {
+        Client::new(Target::Socket(config::control_socket_of(&self.data)), None)
+    }
+
+    fn pid(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
+    fn is_new(&self) -> bool {
+        !self.data.join("identity").join("node.json").exists()
+    }
+
+    /// The node leads its own process group and dies with us.
+    fn start(&mut self, join: Option<&Path>) -> io::Result<()> {
+        let name = format!("n{}", self.number);
+        let words = ["run", "--name", &name, "--listen", &self.url, "--peer-listen", &self.peer_listen, "--data"];
+        let mut words: Vec<OsString> = words.map(OsString::from).to_vec();
+        words.push((&self.data).into());
+        if let Some(token) = join {
+            let mut at = OsString::from("@");
+            at.push(token);
+            words.extend(["--join".into(), at]);
+        }
+        let child = Command::new(supervisor::own_binary()?)
+            .args(words)
+            .env(supervisor::DIE_WITH, std::process::id().to_string())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Returns when the process has ended; never where there is none.
+    async fn ended(&mut self) -> Failure {
+        match &mut self.child {
+            Some(child) => ended_early(child.wait().await.ok(), &self.data),
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Runs `ringfort dev` until it is stopped.
 ///
 /// # Errors
-/// Where the node does not start, or an import fails.
+/// Where a node does not start, or an import fails.
 pub async fn dev(arguments: &DevArguments, as_json: bool) -> Done {
     let dir = &arguments.data;
-    let data = dir.join("n1");
     let failed = |error: io::Error| Failure::io(dir.display(), &error);
-    let socket = config::control_socket_of(&data);
-    if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
-        let message =
-            format!("{} is too long for a socket's path; give a shorter --data; nothing was made", socket.display());
-        return Err(Failure::new(Exit::Usage, message));
+    let mut nodes: Vec<DevNode> = (1..=arguments.nodes).map(|number| DevNode::of(arguments, number)).collect();
+    for node in &nodes {
+        let socket = config::control_socket_of(&node.data);
+        if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+            let socket = socket.display();
+            let message = format!("{socket} is too long for a socket's path; give a shorter --data; nothing was made");
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        std::fs::create_dir_all(&node.data).map_err(failed)?;
     }
-    std::fs::create_dir_all(&data).map_err(failed)?;
     // Before anything of another dev's is touched.
     let _lock = data_dir::lock(dir).map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
     let before = put_aside(dir).map_err(failed)?;
@@ -106,27 +172,101 @@ pub async fn dev(arguments: &DevArguments, as_json: bool) -> Done {
         unix::signal(SignalKind::interrupt()).map_err(failed)?,
         unix::signal(SignalKind::terminate()).map_err(failed)?,
     ];
-    let mut node = start(arguments, &data).map_err(failed)?;
-    let ready = tokio::select! {
-        ready = prepare(arguments, &data, before, node.id()) => ready,
-        ended = node.wait() => Err(ended_early(ended.ok(), &data)),
-        () = any(&mut signals) => Err(Failure::new(Exit::Ok, "")),
+    let result = tokio::select! {
+        result = run(arguments, &mut nodes, before, as_json) => result,
+        () = any(&mut signals) => Ok(()),
     };
-    let result = match ready {
-        Ok(document) => {
-            data_dir::write_whole(&dir.join(DEV_FILE), format!("{document:#}\n").as_bytes()).map_err(failed)?;
-            // Kept for nothing, if it stays: the next start puts the new one in its place.
-            let _stays = std::fs::remove_file(dir.join(DEV_FILE_BEFORE));
-            tell(&document, &arguments.import, as_json);
-            tokio::select! {
-                () = any(&mut signals) => Ok(()),
-                ended = node.wait() => Err(ended_early(ended.ok(), &data)),
+    // The last one first, so that the first one has somebody to tell for as long as it can.
+    for node in nodes.iter_mut().rev() {
+        if let Some(child) = &mut node.child {
+            stop(child).await;
+        }
+    }
+    result
+}
+
+/// Starts everything, says so, and returns only where a node ends by itself.
+async fn run(arguments: &DevArguments, nodes: &mut [DevNode], before: Option<Before>, as_json: bool) -> Done {
+    let dir = &arguments.data;
+    let failed = |error: io::Error| Failure::io(dir.display(), &error);
+    start_all(arguments, nodes).await?;
+    let document = prepare(arguments, nodes, before).await?;
+    data_dir::write_whole(&dir.join(DEV_FILE), format!("{document:#}\n").as_bytes()).map_err(failed)?;
+    // Kept for nothing, if it stays: the next start puts the new one in its place.
+    let _stays = std::fs::remove_file(dir.join(DEV_FILE_BEFORE));
+    tell(&document, &arguments.import, as_json);
+    if let [only] = nodes {
+        return Err(only.ended().await);
+    }
+    // One of several may be killed: that is what they are for. Who is killed stays down.
+    std::future::pending().await
+}
+
+/// Starts the nodes that are there, and has the others join; returns when every one serves and sees every other, and the
+/// data is where it is to be.
+async fn start_all(arguments: &DevArguments, nodes: &mut [DevNode]) -> Done {
+    let failed = |error: io::Error| Failure::io(arguments.data.display(), &error);
+    for node in nodes.iter_mut().filter(|node| node.number == 1 || !node.is_new()) {
+        node.start(None).map_err(failed)?;
+    }
+    for node in nodes.iter_mut().filter(|node| node.child.is_some()) {
+        serving(node).await?;
+    }
+    for at in 1..nodes.len() {
+        let Some((first, rest)) = nodes.split_first_mut() else { return Ok(()) };
+        let Some(node) = rest.get_mut(at - 1).filter(|node| node.child.is_none()) else { continue };
+        let token = arguments.data.join(format!("n{}.join", node.number));
+        let invite = first.local().tell(Method::POST, "/v1/invites", &json!({ "ttl": "10m" })).await?;
+        let text = invite.get("token").and_then(Value::as_str).unwrap_or_default();
+        data_dir::write_whole(&token, text.as_bytes()).map_err(failed)?;
+        node.start(Some(&token)).map_err(failed)?;
+        serving(node).await?;
+        // It opens nothing any more.
+        std::fs::remove_file(&token).map_err(failed)?;
+    }
+    settled(nodes).await
+}
+
+/// Waits until a node serves, or ends.
+async fn serving(node: &mut DevNode) -> Done {
+    let (local, pid) = (node.local(), node.pid());
+    tokio::select! {
+        ready = wait_until_ready(&local, pid) => ready,
+        failure = node.ended() => Err(failure),
+    }
+}
+
+/// Waits until every node sees every other, and all of them own data and have it.
+async fn settled(nodes: &[DevNode]) -> Done {
+    let deadline = time::mono() + READY_TIMEOUT;
+    for node in nodes {
+        loop {
+            match is_settled(node, nodes.len()).await {
+                Ok(true) => break,
+                Ok(false) | Err(_) if time::mono() < deadline => tokio::time::sleep(READY_POLL).await,
+                Ok(false) => {
+                    let message = format!("node n{} does not see all others in time; its log is above", node.number);
+                    return Err(Failure::new(Exit::Unavailable, message));
+                }
+                Err(failure) => return Err(failure),
             }
         }
-        Err(failure) => Err(failure),
-    };
-    stop(&mut node).await;
-    result
+    }
+    Ok(())
+}
+
+async fn is_settled(node: &DevNode, count: usize) -> Result<bool, Failure> {
+    let local = node.local();
+    let members = local.ask(Method::GET, "/v1/members").await?;
+    let up = members.get("members").and_then(Value::as_array).into_iter().flatten();
+    let up = up.filter(|member| member.get("state").is_some_and(|state| state == "up")).count();
+    let status = local.ask(Method::GET, "/v1/status").await?;
+    let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64);
+    let owners = status.pointer("/ring/nodes").and_then(Value::as_array).map_or(0, Vec::len);
+    // A second node owns nothing until there is a third.
+    let wanted = if count == 2 { 1 } else { count };
+    let at_rest = number("/ring/moving") == Some(0) && number("/ring/behind") == Some(0);
+    Ok(up >= count && owners >= wanted && at_rest)
 }
 
 /// The tokens of the last run. Its `dev.json` goes out of the way: who waits for the file must not find an old one. It
@@ -138,19 +278,6 @@ fn put_aside(dir: &Path) -> io::Result<Option<Before>> {
     }
     let before = std::fs::read(dir.join(DEV_FILE_BEFORE)).ok();
     Ok(before.and_then(|text| serde_json::from_slice(&text).ok()))
-}
-
-/// The node leads its own process group and dies with us.
-fn start(arguments: &DevArguments, data: &Path) -> io::Result<Child> {
-    let listen = format!("http://127.0.0.1:{}", arguments.port);
-    let mut words: Vec<OsString> = ["run", "--name", "n1", "--listen", &listen, "--data"].map(OsString::from).to_vec();
-    words.push(data.into());
-    Command::new(supervisor::own_binary()?)
-        .args(words)
-        .env(supervisor::DIE_WITH, std::process::id().to_string())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
 }
 
 async fn any(signals: &mut [unix::Signal; 2]) {
@@ -181,18 +308,12 @@ async fn stop(node: &mut Child) {
     }
 }
 
-/// Waits until the node serves, makes tokens where there are none, imports, and describes it all.
-async fn prepare(
-    arguments: &DevArguments,
-    data: &Path,
-    before: Option<Before>,
-    pid: Option<u32>,
-) -> Result<Value, Failure> {
-    let url = format!("http://127.0.0.1:{}", arguments.port);
-    let local = Client::new(Target::Socket(config::control_socket_of(data)), None);
-    wait_until_ready(&local, pid).await?;
+/// Makes tokens where there are none, imports, and describes it all.
+async fn prepare(arguments: &DevArguments, nodes: &[DevNode], before: Option<Before>) -> Result<Value, Failure> {
+    let Some(first) = nodes.first() else { return Ok(Value::Null) };
+    let (url, local) = (&first.url, first.local());
     let known = match before {
-        Some(before) if is_valid(&url, &before.admin_token).await? => Some((before.admin_token, before.device_token)),
+        Some(before) if is_valid(url, &before.admin_token).await? => Some((before.admin_token, before.device_token)),
         Some(_) | None => None,
     };
     let (admin_token, device_token) = match known {
@@ -206,21 +327,30 @@ async fn prepare(
         transfer::import(&local, import, false).await?;
     }
     let sign_in = sign_in_path(&local).await?;
-    let status = local.ask(Method::GET, "/v1/status").await?;
+    let mut described = Vec::new();
+    for node in nodes {
+        described.push(describe(node).await?);
+    }
+    let endpoints: Vec<&String> = nodes.iter().map(|node| &node.url).collect();
     Ok(json!({
-        "endpoints": [url],
+        "endpoints": endpoints,
         "admin_token": admin_token,
         "device_token": device_token,
         "console": format!("{url}{sign_in}"),
-        "nodes": [{
-            "id": status.get("node"),
-            "name": status.get("name"),
-            "pid": pid,
-            "worker_pid": status.get("worker_pid"),
-            // Whoever reads it may be somewhere else.
-            "data": std::path::absolute(data).map_err(|error| Failure::io(data.display(), &error))?,
-            "url": url,
-        }],
+        "nodes": described,
+    }))
+}
+
+async fn describe(node: &DevNode) -> Result<Value, Failure> {
+    let status = node.local().ask(Method::GET, "/v1/status").await?;
+    Ok(json!({
+        "id": status.get("node"),
+        "name": status.get("name"),
+        "pid": node.pid(),
+        "worker_pid": status.get("worker_pid"),
+        // Whoever reads it may be somewhere else.
+        "data": std::path::absolute(&node.data).map_err(|error| Failure::io(node.data.display(), &error))?,
+        "url": node.url,
     }))
 }
 
@@ -285,7 +415,9 @@ fn tell(document: &Value, imports: &[ImportArguments], as_json: bool) {
     }
     let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (url, token) = (text("/endpoints/0"), text("/device_token"));
-    output::line(format_args!("\nRingfort serves at {url}; Ctrl-C stops it.\n"));
+    let all = document.get("endpoints").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let all = all.collect::<Vec<_>>().join(", ");
+    output::line(format_args!("\nRingfort serves at {all}; Ctrl-C stops it.\n"));
     output::line(format_args!("  {}", text("/console")));
     output::line(
         "  opens the console in a browser, signed in; it works once: `ringfort user link dev` prints another\n",

@@ -21,6 +21,9 @@ pub async fn healthz() -> &'static str {
 pub async fn readyz(State(node): State<Node>) -> Response {
     let answer = if node.is_draining() {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "this node is stopping; use another").into_response()
+    } else if !node.is_serving() {
+        let detail = "this node does not know yet what has become of its cluster; use another";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", detail).into_response()
     } else {
         "ready\n".into_response()
     };

@@ -4,12 +4,15 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::base::limits::PARTITIONS;
 use crate::base::time;
 use crate::node::Node;
+use crate::node::handoff::Progress;
 use crate::node::health::Alarm;
 use crate::node::telemetry::Gauge;
 use crate::node::worker;
+use crate::proto::ring::layout::Slot;
+use crate::proto::ring::survives;
+use crate::proto::ring::survives::Cause;
 
 /// The release of this binary.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -40,7 +43,7 @@ pub struct Status {
     pub commit: &'static str,
     /// The process that serves.
     pub worker_pid: u32,
-    /// `yes` or `draining`.
+    /// `yes`, `draining` or `recovering`.
     pub serving: &'static str,
     /// Where devices and programs reach it.
     pub addresses: Vec<String>,
@@ -50,6 +53,8 @@ pub struct Status {
     pub partitions: usize,
     /// Buckets of the cluster.
     pub buckets: usize,
+    /// Who owns what, in short.
+    pub ring: RingCounts,
     /// What it survives.
     pub survives: Survives,
     /// What is wrong.
@@ -58,6 +63,23 @@ pub struct Status {
     pub disk: Disk,
     /// The journal since the start.
     pub journal: JournalCounts,
+}
+
+/// The layout in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RingCounts {
+    /// Its version.
+    pub version: u64,
+    /// Nodes that are to own data.
+    pub nodes: Vec<u64>,
+    /// Partitions whose owners are changing.
+    pub moving: usize,
+    /// Partitions of which an owner does not have everything yet.
+    pub behind: usize,
+    /// Partitions that this node still has to merge.
+    pub to_merge: usize,
+    /// Bytes of objects that came for partitions since the start.
+    pub merged_bytes: u64,
 }
 
 /// Bytes of the disk.
@@ -90,9 +112,47 @@ impl Node {
     /// The loss of how many machines this cluster survives.
     #[must_use]
     pub fn survives(&self) -> Survives {
-        Survives {
-            machines: 0,
-            reason: "this is the only machine; with two more the cluster survives the loss of any one".to_owned(),
+        let (state, live) = (self.state(), self.live());
+        let margins = survives::survives(&state.layout, &live, &state.numbers());
+        let data = margins.strict.or(margins.weak).map(|margins| margins.machines);
+        let voters = self.0.consensus.voters();
+        let votes = voters.iter().filter(|voter| live.contains(voter)).count().checked_sub(voters.len() / 2 + 1);
+        let (machines, reason) = match (data.map(|margin| (margin.left, margin.cause)), votes) {
+            _ if state.layout.nodes.len() == 1 => {
+                (0, "this is the only machine; with two more the cluster survives the loss of any one".to_owned())
+            }
+            (Some((None, cause)), _) => {
+                let Cause { partition, owners, need, .. } = cause;
+                (0, format!("partition {partition} has {owners} live owners with all of its data; it takes {need}"))
+            }
+            (_, None) => (0, "the control plane has no majority of its voters: nothing can be changed".to_owned()),
+            (Some((Some(left), cause)), Some(votes)) if left <= votes => {
+                let Cause { partition, owners, need, .. } = cause;
+                (left, format!("partition {partition} has {owners} live owners with all of its data; it takes {need}"))
+            }
+            (_, Some(votes)) => (votes, format!("the control plane has {} voters", voters.len())),
+        };
+        Survives { machines: u32::try_from(machines).unwrap_or(u32::MAX), reason }
+    }
+
+    fn owned_partitions(&self) -> usize {
+        let (state, me) = (self.state(), self.who().node);
+        let owns = |slot: &Slot| slot.lists().any(|list| list.owners.contains(&me));
+        state.layout.slots().filter(|(_, slot)| owns(slot)).count()
+    }
+
+    fn ring_counts(&self) -> RingCounts {
+        let state = self.state();
+        let layout = &state.layout;
+        let behind = |slot: &Slot| slot.lists().any(|list| list.owners.iter().any(|owner| !list.is_synced(*owner)));
+        let Progress { slots, bytes } = self.handoff_progress();
+        RingCounts {
+            version: layout.version,
+            nodes: layout.nodes.keys().map(|node| node.0).collect(),
+            moving: layout.slots().filter(|(_, slot)| slot.next.is_some()).count(),
+            behind: layout.slots().filter(|(_, slot)| behind(slot)).count(),
+            to_merge: slots,
+            merged_bytes: bytes,
         }
     }
 
@@ -108,11 +168,16 @@ impl Node {
             release: RELEASE,
             commit: COMMIT,
             worker_pid: std::process::id(),
-            serving: if self.is_draining() { "draining" } else { "yes" },
+            serving: match (self.is_draining(), self.is_serving()) {
+                (true, _) => "draining",
+                (false, true) => "yes",
+                (false, false) => "recovering",
+            },
             addresses: self.addresses(),
             uptime_s: time::mono().saturating_duration_since(self.0.started).as_secs(),
-            partitions: PARTITIONS,
+            partitions: self.owned_partitions(),
             buckets: self.state().buckets.len(),
+            ring: self.ring_counts(),
             survives: self.survives(),
             alarms: self.alarms(),
             disk: Disk {

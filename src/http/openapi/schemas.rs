@@ -275,6 +275,17 @@ fn node() -> Vec<(&'static str, Value)> {
     let disk = object([("free", count()), ("total", count()), ("reserve", count()), ("index", count())], []);
     let journal =
         object([("records", count()), ("groups", count()), ("bytes", count()), ("overlay_bytes", count())], []);
+    let ring = object(
+        [
+            ("version", count()),
+            ("nodes", list_of(count())),
+            ("moving", count()),
+            ("behind", count()),
+            ("to_merge", count()),
+            ("merged_bytes", count()),
+        ],
+        [],
+    );
     let status = object(
         [
             ("node", count()),
@@ -283,11 +294,12 @@ fn node() -> Vec<(&'static str, Value)> {
             ("release", text()),
             ("commit", text()),
             ("worker_pid", count()),
-            ("serving", json!({ "enum": ["yes", "draining"] })),
+            ("serving", json!({ "enum": ["yes", "draining", "recovering"] })),
             ("addresses", list_of(text())),
             ("uptime_s", count()),
             ("partitions", count()),
             ("buckets", count()),
+            ("ring", ring),
             ("survives", object([("machines", count()), ("reason", text())], [])),
             ("alarms", list_of(alarm)),
             ("disk", disk),
