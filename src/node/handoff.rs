@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::base::id::BucketId;
@@ -49,9 +50,10 @@ struct Pulling {
 }
 
 /// What the task remembers from one look to the next.
-#[derive(Default)]
 struct Keeper {
     pulls: BTreeMap<PartitionId, Pulling>,
+    /// To merge: few at a time.
+    turns: Arc<Semaphore>,
     telling: BTreeMap<NodeId, JoinHandle<()>>,
     report: Option<JoinHandle<()>>,
     reported: Option<Instant>,
@@ -73,7 +75,7 @@ impl Node {
 
     /// Looks after this node's part in the ring until the node stops.
     pub async fn keep_ring(self) {
-        let (mut moved, mut keeper) = (self.moved(), Keeper::default());
+        let (mut moved, mut keeper) = (self.moved(), Keeper::new());
         loop {
             keeper.look(&self).await;
             tokio::select! {
@@ -92,6 +94,19 @@ impl Node {
 }
 
 impl Keeper {
+    fn new() -> Self {
+        Self {
+            pulls: BTreeMap::new(),
+            turns: Arc::new(Semaphore::new(HANDOFFS_AT_ONCE)),
+            telling: BTreeMap::new(),
+            report: None,
+            reported: None,
+            forgotten_at: None,
+            forgetting: None,
+            buckets: None,
+        }
+    }
+
     async fn look(&mut self, node: &Node) {
         let view = node.view();
         if let Err(error) = mark(node, &view).await {
@@ -136,11 +151,14 @@ impl Keeper {
                 old.task.abort();
             }
             let Some(sources) = wanted else { continue };
-            if self.pulls.len() < HANDOFFS_AT_ONCE {
-                let task = pull::run(node.clone(), Arc::clone(view), partition, sources.clone());
-                let task = worker::spawn("merging a partition", task);
-                self.pulls.insert(partition, Pulling { sources, task });
-            }
+            let pull = pull::run(node.clone(), Arc::clone(view), partition, sources.clone());
+            let turns = Arc::clone(&self.turns);
+            let task = worker::spawn("merging a partition", async move {
+                // Never closed.
+                let _turn = turns.acquire_owned().await;
+                pull.await;
+            });
+            self.pulls.insert(partition, Pulling { sources, task });
         }
     }
 

@@ -36,6 +36,8 @@ use crate::store::identity::IdentityError;
 const KNOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two rounds of knocking.
 const KNOCK_REST: Duration = Duration::from_millis(500);
+/// How long a node that has just begun is given to say where it is.
+const SEEDS_PATIENCE: Duration = Duration::from_secs(3);
 /// Kept until the node is in: after a lost answer it is known again by it.
 const NONCE_FILE: &str = "knock";
 
@@ -231,12 +233,26 @@ impl Node {
         there.map(|(id, member)| Neighbour { node: *id, addresses: member.addresses.clone() }).collect()
     }
 
+    /// Where nodes of this cluster are reached. One that has just begun says so in a moment.
+    async fn seeds(&self) -> Vec<String> {
+        let deadline = time::mono() + SEEDS_PATIENCE;
+        let mut moved = self.moved();
+        loop {
+            let seeds = self.neighbours().into_iter().flat_map(|neighbour| neighbour.addresses).collect::<Vec<_>>();
+            let left = deadline.saturating_duration_since(time::mono());
+            if !seeds.is_empty() || left.is_zero() {
+                return seeds;
+            }
+            let _late = tokio::time::timeout(left, moved.changed()).await;
+        }
+    }
+
     /// Makes an invite for one machine.
     ///
     /// # Errors
     /// [`DoorError`].
     pub async fn invite(&self, caller: &Caller, ttl: Duration) -> Result<Invitation, DoorError> {
-        let seeds: Vec<String> = self.neighbours().into_iter().flat_map(|neighbour| neighbour.addresses).collect();
+        let seeds = self.seeds().await;
         if seeds.is_empty() {
             let reason = "no node of this cluster listens to others; start it with --peer-listen ADDRESS:PORT";
             return Err(DoorError::Unsuitable(format!("{reason}; nothing was changed")));
