@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::base::exit;
 use crate::base::exit::Exit;
 use crate::base::memory;
+use crate::base::pulse;
 use crate::cli::Arguments;
 use crate::cli::Command;
 use crate::cli::admin;
@@ -230,6 +231,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     if std::env::var_os(supervisor::DIE_WITH).is_none() {
         node.announce_claim();
     }
+    pulse::begin().map_err(|error| Failure::io("starting a thread", &error))?;
     node.watch();
     let peers = way.peers.clone();
     worker::spawn("ring", node.clone().keep_ring());

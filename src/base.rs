@@ -10,6 +10,7 @@ pub mod limits;
 pub mod listen;
 pub mod memory;
 pub mod open_files;
+pub mod pulse;
 pub mod redact;
 pub mod rng;
 pub mod shared;

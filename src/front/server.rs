@@ -1,7 +1,6 @@
 //! Listeners and connections: HTTP/1.1 and HTTP/2 over TLS, without it on loopback addresses and on the local control
 //! socket, within limits, and an orderly stop.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
@@ -50,6 +49,7 @@ use crate::base::limits::SEND_BUFFER_BYTES;
 use crate::base::limits::SHUTDOWN_GRACE;
 use crate::base::listen::Listen;
 use crate::base::open_files;
+use crate::base::pulse;
 use crate::front::answer;
 use crate::front::crowd::Crowd;
 use crate::front::crowd::Seat;
@@ -200,6 +200,8 @@ impl Server {
                 () = asked_to_stop(&mut self.stop) => return,
             };
             match accepted {
+                // Whoever called while this process stood still has gone to another node.
+                Ok(_) if pulse::just_stood_still() => {}
                 Ok((stream, address)) => {
                     // Small answers must not wait for more.
                     let _unsupported = stream.set_nodelay(true);
@@ -260,18 +262,24 @@ impl Server {
     {
         let Self { router, crowd, mut stop } = self;
         let guest = Arc::clone(&seat.guest);
+        let standstills = pulse::standstills();
         let service = service_fn(move |request: Request<Incoming>| {
+            // It may have waited since before the process stood still; the owner waits as long as it takes.
+            let outdated = peer != Peer::Local && pulse::standstills() != standstills;
             let exchange = guest.begin();
             let version = request.version();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             let (mut router, crowd) = (router.clone(), crowd.clone());
             async move {
-                let mut response = router.call(request).await?;
+                if outdated {
+                    return Err(io::Error::other("this process stood still; its connections of before are dropped"));
+                }
+                let Ok(mut response) = router.call(request).await;
                 if peer.is_tls() && !peer.is_loopback() {
                     response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, tls::STRICT_TRANSPORT);
                 }
-                Ok::<_, Infallible>(answer::hand_over(&crowd, exchange, version, response).await)
+                Ok(answer::hand_over(&crowd, exchange, version, response).await)
             }
         });
         let builder = builder();

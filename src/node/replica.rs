@@ -9,6 +9,7 @@ use crate::base::limits::HANDOFF_PAGE_BYTES;
 use crate::base::limits::HANDOFF_PAGE_OBJECTS;
 use crate::base::limits::KEYED_OP_TTL;
 use crate::base::limits::OPERATION_BUDGET;
+use crate::base::pulse;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::cluster::Known;
@@ -98,6 +99,10 @@ impl Node {
 
     /// Does a write in another node's place: only an owner may, and a forward is never forwarded.
     fn take_forward(&self, from: NodeId, view: &View, forwarded: Forwarded, deadline_ms: u64) -> Tell {
+        // It may have waited while this process stood still: whoever sent it has gone on to another owner.
+        if pulse::just_stood_still() {
+            return Tell::Refused(Why::NotYet);
+        }
         let Forwarded { job, place, action, basis, condition, op, keyed, w } = forwarded;
         let Some(place) = place.get() else { return Tell::Refused(Why::NotYet) };
         let Some(Known { kind, numbers }) = view.bucket(place.bucket()) else { return Tell::Refused(Why::NotYet) };

@@ -96,7 +96,8 @@ impl Node {
         std::fs::create_dir_all(data).unwrap();
         let words: Vec<&str> = [in_front, &[BINARY, "run"], words, &["--data"]].concat();
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg(data).envs(environment.iter().copied());
+        // A node that is to meet others says where.
+        command.args(&words[1..]).arg(data).env("RINGFORT_PEER_LISTEN", "none").envs(environment.iter().copied());
         let child = spawn_logged(command, &data.with_extension("log"));
         Self { data: data.to_owned(), child }
     }
@@ -291,6 +292,7 @@ pub fn command(dir: &Path, words: &[&str]) -> Command {
     for name in std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("RINGFORT_")) {
         command.env_remove(name);
     }
+    command.env("RINGFORT_PEER_LISTEN", "none");
     command.args(words).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
