@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::Json;
 use axum::extract::Request;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
@@ -35,15 +36,16 @@ pub async fn invite(
     State(node): State<Node>,
     Extension(caller): Extension<Caller>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let (parts, body) = request.into_parts();
     let document: InviteDocument = body::document(&node, &parts.headers, body).await?;
     let ttl = document.ttl.as_deref().map(|ttl| query::ttl_ms("ttl", ttl)).transpose()?;
     let ttl = ttl.map_or(INVITE_TTL, Duration::from_millis);
     let invitation = node.invite(&caller, ttl).await?;
-    Ok(Json(json!({
+    let made = json!({
         "token": invitation.token,
         "expires_at": time::rfc3339(invitation.expires_ms),
         "seeds": invitation.seeds,
-    })))
+    });
+    Ok((StatusCode::CREATED, Json(made)))
 }

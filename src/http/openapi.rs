@@ -12,6 +12,7 @@ use crate::http::routes::ROUTES;
 use crate::node::status::RELEASE;
 use crate::proto::scope::Need;
 
+mod cluster;
 mod operations;
 mod schemas;
 
@@ -151,6 +152,7 @@ mod tests {
     use serde_json::Value;
 
     use super::build;
+    use super::cluster;
     use super::operations;
     use crate::front::route::Route;
     use crate::http::routes;
@@ -200,7 +202,7 @@ mod tests {
 
     #[test]
     fn nothing_is_described_that_is_not_served() {
-        for (method, path) in operations::DESCRIBED {
+        for (method, path) in operations::DESCRIBED.iter().chain(cluster::DESCRIBED) {
             assert!(described().any(|route| (route.method, route.path) == (*method, *path)), "{method} {path}");
         }
     }
