@@ -158,7 +158,7 @@ fn text(max: usize) -> Value {
     json!({ "type": "string", "maxLength": max })
 }
 
-fn body(required: bool, contents: &[(&str, Value, Value)]) -> Option<Value> {
+pub(super) fn body(required: bool, contents: &[(&str, Value, Value)]) -> Option<Value> {
     let content = |(media, schema, example): &(&str, Value, Value)| {
         ((*media).to_owned(), json!({ "schema": schema, "example": example }))
     };

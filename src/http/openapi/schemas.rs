@@ -31,7 +31,10 @@ pub fn security() -> Value {
 }
 
 /// An object with these members and no others.
-pub(super) fn object<const R: usize, const O: usize>(required: [(&str, Value); R], optional: [(&str, Value); O]) -> Value {
+pub(super) fn object<const R: usize, const O: usize>(
+    required: [(&str, Value); R],
+    optional: [(&str, Value); O],
+) -> Value {
     let names: Vec<&str> = required.iter().map(|(name, _)| *name).collect();
     let all: Map<String, Value> =
         required.into_iter().chain(optional).map(|(name, schema)| (name.to_owned(), schema)).collect();
