@@ -21,6 +21,7 @@ use crate::cli::admin;
 use crate::cli::audit;
 use crate::cli::bucket;
 use crate::cli::ca;
+use crate::cli::cluster;
 use crate::cli::connect;
 use crate::cli::dev;
 use crate::cli::doctor;
@@ -32,6 +33,7 @@ use crate::cli::output::Failure;
 use crate::cli::place;
 use crate::cli::place::ConfigCommand;
 use crate::cli::place::RunArguments;
+use crate::cli::plan;
 use crate::cli::status;
 use crate::cli::transfer;
 use crate::config::Config;
@@ -95,6 +97,14 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Run(_) => Ok(()),
         Command::Dev(options) => dev::dev(options, as_json).await,
         Command::Status => status::status(&client()?, as_json).await,
+        Command::Members => cluster::members(&client()?, as_json).await,
+        Command::Ring(options) => cluster::ring(&client()?, options, as_json).await,
+        Command::Where(options) => cluster::whereabouts(&client()?, options, as_json).await,
+        Command::Invite(options) => cluster::invite(&client()?, options, as_json).await,
+        Command::Leave(options) => cluster::leave(&client()?, options, as_json).await,
+        Command::Remove(options) => cluster::remove(&client()?, options, as_json).await,
+        Command::Replace(options) => cluster::replace(&client()?, options, as_json).await,
+        Command::Plan(command) => plan::plan(&client()?, command, as_json).await,
         Command::Bucket(command) => bucket::bucket(&client()?, command, as_json).await,
         Command::Kv(command) => kv::kv(&client()?, command, as_json).await,
         Command::Import(options) => transfer::import(&client()?, options, as_json).await,

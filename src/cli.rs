@@ -14,6 +14,7 @@ pub mod audit;
 pub mod bucket;
 pub mod ca;
 pub mod client;
+pub mod cluster;
 pub mod connect;
 pub mod dev;
 pub mod doctor;
@@ -21,6 +22,7 @@ pub mod kv;
 pub mod load;
 pub mod output;
 pub mod place;
+pub mod plan;
 pub mod prompt;
 pub mod secret;
 pub mod status;
@@ -94,6 +96,23 @@ pub enum Command {
     Dev(dev::DevArguments),
     /// A node in one view
     Status,
+    /// Every node: whether it is there, serves and votes
+    Members,
+    /// Who owns what, and how far a change of it has come
+    Ring(cluster::RingArguments),
+    /// A key's owners, and what each of them holds
+    Where(cluster::WhereArguments),
+    /// Print the line that brings a new machine into the cluster
+    Invite(cluster::InviteArguments),
+    /// Let a node that is up give away what it owns and go
+    Leave(cluster::LeaveArguments),
+    /// Strike off a node that is gone for ever
+    Remove(cluster::RemoveArguments),
+    /// Put a new node in the places of another
+    Replace(cluster::ReplaceArguments),
+    /// Staged changes of who owns what
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
     /// Make, show and remove buckets
     #[command(subcommand)]
     Bucket(bucket::BucketCommand),

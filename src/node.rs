@@ -42,14 +42,17 @@ pub mod list;
 pub mod members;
 pub mod peers;
 pub mod places;
+pub mod plan;
 pub mod refusals;
 mod replica;
+pub mod ring;
 pub mod series;
 pub mod session;
 pub mod settings;
 pub mod status;
 pub mod telemetry;
 pub mod vnode;
+pub mod whereabouts;
 pub mod worker;
 
 use certificate::Authority;

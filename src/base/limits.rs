@@ -501,6 +501,9 @@ pub const LIVE_STREAMS_MAX: usize = 64;
 pub const SILENCE_REMEMBERED: Duration = Duration::from_secs(1);
 /// How long an owner may take to answer a question of the data path: longer than a slow sync, shorter than a request.
 pub const ANSWER_BUDGET: Duration = Duration::from_secs(2);
+/// How long the owners of a key may take to say what they hold, all of them together: somebody waits for it at a terminal,
+/// and is to have the whole answer within two seconds.
+pub const WHERE_BUDGET: Duration = Duration::from_millis(1500);
 /// Keys that one node remembers one by one for another that missed them; beyond it they are found by comparing whole
 /// partitions. About 8 MiB for one silent node.
 pub const HINTS_MAX: usize = 100_000;

@@ -8,13 +8,26 @@ use crate::proto::key::Key;
 
 /// `/v1/kv/` and what follows.
 const KV: &str = "/v1/kv/";
+/// `/v1/where/` and what follows.
+const WHERE: &str = "/v1/where/";
 
 /// Bucket and key of `/v1/kv/{bucket}/{key}`.
 ///
 /// # Errors
 /// A 400 or 414.
 pub fn bucket_and_key(path: &str) -> Result<(String, Key), Problem> {
-    let rest = path.strip_prefix(KV).unwrap_or_default();
+    split(path.strip_prefix(KV).unwrap_or_default())
+}
+
+/// Those of `/v1/where/{bucket}/{key}`.
+///
+/// # Errors
+/// A 400 or 414.
+pub fn bucket_and_key_of_where(path: &str) -> Result<(String, Key), Problem> {
+    split(path.strip_prefix(WHERE).unwrap_or_default())
+}
+
+fn split(rest: &str) -> Result<(String, Key), Problem> {
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     let key = Key::new(decode(key)?).map_err(crate::node::error::DoorError::from)?;
     Ok((decode_text(bucket)?, key))
@@ -62,6 +75,7 @@ fn decode_text(text: &str) -> Result<String, Problem> {
 #[cfg(test)]
 mod tests {
     use super::bucket_and_key;
+    use super::bucket_and_key_of_where;
     use super::segment;
 
     #[test]
@@ -77,6 +91,8 @@ mod tests {
         assert_eq!(key("/v1/kv/b/%2").unwrap_err().code, "bad_escape");
         assert_eq!(key(&format!("/v1/kv/b/{}", "k".repeat(1025))).unwrap_err().status.as_u16(), 414);
         assert_eq!(bucket_and_key("/v1/kv/b%C3%A4/k").unwrap().0, "bä");
+        let (bucket, key) = bucket_and_key_of_where("/v1/where/b/a%2Fb/c").unwrap();
+        assert_eq!((bucket.as_str(), key.as_bytes()), ("b", &b"a/b/c"[..]));
         assert_eq!(segment("/v1/buckets/air%20ports/export", 2), Ok("air ports".to_owned()));
     }
 }

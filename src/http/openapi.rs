@@ -12,6 +12,7 @@ use crate::http::routes::ROUTES;
 use crate::node::status::RELEASE;
 use crate::proto::scope::Need;
 
+mod cluster;
 mod operations;
 mod schemas;
 
@@ -27,8 +28,7 @@ pub async fn document() -> Json<Value> {
 #[must_use]
 pub fn build() -> Value {
     let mut paths = Map::new();
-    // The empty key is a path of its own only for the router.
-    for route in ROUTES.iter().filter(|route| route.path != routes::KV_EMPTY) {
+    for route in ROUTES.iter().filter(|route| !routes::is_empty_key(route.path)) {
         let path = route.path.replace("{*key}", "{key}");
         let described = operations::describe(route.method, route.path).unwrap_or_default();
         let entry = paths.entry(path.clone()).or_insert_with(|| json!({}));
@@ -138,6 +138,7 @@ fn need_in_words(need: Need) -> &'static str {
         Need::Data => "data or admin",
         Need::Observe => "data, operate, support or admin",
         Need::Metrics => "data, operate, support or admin; nothing on a loopback address",
+        Need::Operate => "operate or admin",
         Need::Admin => "admin",
         Need::SignedIn => "a user who is signed in",
         Need::Owner => "the control socket on the node's own machine",
@@ -151,13 +152,14 @@ mod tests {
     use serde_json::Value;
 
     use super::build;
+    use super::cluster;
     use super::operations;
     use crate::front::route::Route;
     use crate::http::routes;
     use crate::http::routes::ROUTES;
 
     fn described() -> impl Iterator<Item = &'static Route> {
-        ROUTES.iter().filter(|route| route.path != routes::KV_EMPTY)
+        ROUTES.iter().filter(|route| !routes::is_empty_key(route.path))
     }
 
     #[test]
@@ -187,8 +189,9 @@ mod tests {
                 let schema = parameter["schema"].as_object().unwrap_or_else(|| panic!("{name}: {parameter}"));
                 assert!(!schema.is_empty() && parameter.get("example").is_some(), "{name}: {parameter}");
             }
-            // A reload is a word without a sentence.
-            if ["PUT", "POST"].contains(&route.method) && route.path != "/v1/config/reload" {
+            // Words without a sentence.
+            let bare = ["/v1/config/reload", "/v1/plan", "/v1/members/{id}/leave"].contains(&route.path);
+            if ["PUT", "POST"].contains(&route.method) && !bare {
                 let body = operation["requestBody"]["content"].as_object();
                 for (media, content) in body.unwrap_or_else(|| panic!("{name} has no request body")) {
                     assert!(content.get("schema").is_some(), "{name} {media}");
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn nothing_is_described_that_is_not_served() {
-        for (method, path) in operations::DESCRIBED {
+        for (method, path) in operations::DESCRIBED.iter().chain(cluster::DESCRIBED) {
             assert!(described().any(|route| (route.method, route.path) == (*method, *path)), "{method} {path}");
         }
     }

@@ -28,6 +28,10 @@ use crate::proto::scope::Need;
 pub const KV_KEY: &str = "/v1/kv/{bucket}/{*key}";
 /// The same with nothing behind the slash: an empty key.
 pub const KV_EMPTY: &str = "/v1/kv/{bucket}/";
+/// Where a key is, and the same with an empty one.
+pub const WHERE_KEY: &str = "/v1/where/{bucket}/{*key}";
+/// See [`WHERE_KEY`].
+pub const WHERE_EMPTY: &str = "/v1/where/{bucket}/";
 
 /// Everything that is served.
 pub const ROUTES: &[Route] = &[
@@ -106,9 +110,51 @@ pub const ROUTES: &[Route] = &[
     Route::api("POST", "/v1/sign-in-links", Need::Admin, Operation::Other, "A one-time link that signs a user in"),
     Route::api("GET", "/v1/audit", Need::Admin, Operation::Other, "Who changed what, oldest first, page by page"),
     Route::api("GET", "/v1/members", Need::Observe, Operation::Other, "Every node, whether it is there and serves"),
+    // Observing, not reading: it takes the key's name and shows sizes and digests, never a value, so that whoever operates
+    // the cluster can look for a copy without being let into the data. Devices do not see how the cluster lies.
+    Route::api("GET", WHERE_KEY, Need::Observe, Operation::Other, "A key's owners, and what each of them holds"),
+    Route::api("GET", WHERE_EMPTY, Need::Observe, Operation::Other, "An empty key is refused"),
     Route::api("POST", "/v1/invites", Need::Admin, Operation::Other, "An invite for one machine; shown once"),
+    Route::api(
+        "POST",
+        "/v1/members/{id}/leave",
+        Need::Operate,
+        Operation::Other,
+        "Let a node give away what it owns and go",
+    ),
+    Route::api(
+        "POST",
+        "/v1/members/{id}/remove",
+        Need::Operate,
+        Operation::Other,
+        "Strike off a node that is gone for ever",
+    ),
+    Route::api(
+        "POST",
+        "/v1/members/{id}/replace",
+        Need::Operate,
+        Operation::Other,
+        "Put a new node in the places of another",
+    ),
+    Route::api(
+        "GET",
+        "/v1/ring",
+        Need::Observe,
+        Operation::Other,
+        "Who owns what, and how far a change of it has come",
+    ),
+    Route::api("GET", "/v1/plan", Need::Observe, Operation::Other, "The plan that is staged: what moves where"),
+    Route::api("POST", "/v1/plan", Need::Operate, Operation::Other, "Stage a plan for all nodes"),
+    Route::api("DELETE", "/v1/plan", Need::Operate, Operation::Other, "Drop what is staged"),
+    Route::api("POST", "/v1/plan/commit", Need::Operate, Operation::Other, "Begin what is staged under this number"),
     Route::api("GET", "/v1/claim-code", Need::Owner, Operation::Other, "The code that makes the first user, or null"),
 ];
+
+/// Whether a path is one of its own only for the router: the empty key of another.
+#[must_use]
+pub fn is_empty_key(path: &str) -> bool {
+    path == KV_EMPTY || path == WHERE_EMPTY
+}
 
 /// What is served to devices and programs.
 #[must_use]
@@ -145,5 +191,13 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/audit", get(audit::list))
         .route("/v1/members", get(cluster::members))
         .route("/v1/invites", post(cluster::invite))
+        .route("/v1/members/{id}/leave", post(cluster::leave))
+        .route("/v1/members/{id}/remove", post(cluster::remove))
+        .route("/v1/members/{id}/replace", post(cluster::replace))
+        .route("/v1/ring", get(cluster::ring))
+        .route("/v1/plan", get(cluster::plans).post(cluster::stage_plan).delete(cluster::clear_plan))
+        .route("/v1/plan/commit", post(cluster::commit_plan))
+        .route(WHERE_KEY, get(cluster::whereabouts))
+        .route(WHERE_EMPTY, get(cluster::whereabouts))
         .route("/v1/claim-code", get(admin::claim_code))
 }

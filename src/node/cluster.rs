@@ -29,6 +29,7 @@ use crate::base::rng;
 use crate::base::time;
 use crate::control::consensus::Consensus as _;
 use crate::node::Node;
+use crate::node::handoff::Pace;
 use crate::node::hints::Hints;
 use crate::node::members::Sight;
 use crate::proto::bucket::Kind;
@@ -135,6 +136,7 @@ pub struct Cluster {
     caught_up: AtomicBool,
     /// Bytes of objects that came for slots.
     pub handed_off: AtomicU64,
+    pace: Mutex<Pace>,
     /// What is seen of the others.
     pub sight: watch::Sender<Arc<Sight>>,
 }
@@ -155,8 +157,14 @@ impl Cluster {
             next_job: AtomicU64::new(first_job),
             caught_up: AtomicBool::new(false),
             handed_off: AtomicU64::new(0),
+            pace: Mutex::default(),
             sight: watch::Sender::default(),
         }
+    }
+
+    /// How fast slots come.
+    pub(super) fn pace(&self) -> MutexGuard<'_, Pace> {
+        lock(&self.pace)
     }
 }
 

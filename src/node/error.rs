@@ -99,6 +99,9 @@ pub enum DoorError {
         /// In words.
         reason: String,
     },
+    /// The control plane could lose its majority by it.
+    #[error("{0}")]
+    FewVoters(String),
     /// More replicas were asked for than there are owners.
     #[error("{wanted} replicas were asked for, but the key has {owners} owner(s); nothing was changed")]
     NoQuorum {

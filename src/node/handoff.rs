@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
@@ -41,6 +42,37 @@ pub struct Progress {
     pub slots: usize,
     /// Bytes of objects that came for slots since the start.
     pub bytes: u64,
+    /// How long the rest takes at the pace so far; none before a slot is merged.
+    pub eta: Option<Duration>,
+}
+
+/// How fast slots come, while some are to come.
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// Since when, and how many there were then, or came to be since.
+    since: Option<(Instant, usize)>,
+    left: usize,
+}
+
+impl Pace {
+    /// So many are left.
+    pub fn left(&mut self, left: usize, now: Instant) {
+        self.since = match self.since {
+            _ if left == 0 => None,
+            Some((since, all)) if left <= self.left => Some((since, all)),
+            // More than before: another plan, whose pace is not known.
+            Some(_) | None => Some((now, left)),
+        };
+        self.left = left;
+    }
+
+    /// How long the rest takes if it goes on so.
+    #[must_use]
+    pub fn eta(&self, now: Instant) -> Option<Duration> {
+        let (since, all) = self.since?;
+        let done = u32::try_from(all.saturating_sub(self.left)).ok().filter(|done| *done > 0)?;
+        Some(now.saturating_duration_since(since) / done * u32::try_from(self.left).ok()?)
+    }
 }
 
 /// A slot on its way here.
@@ -70,7 +102,8 @@ impl Node {
         let (view, me) = (self.view(), self.who().node);
         let numbers = view.state.numbers();
         let slots = view.state.layout.slots().filter(|(_, slot)| !slot.sources(me, &numbers).is_empty()).count();
-        Progress { slots, bytes: self.0.cluster.handed_off.load(Ordering::Relaxed) }
+        let eta = self.0.cluster.pace().eta(time::mono());
+        Progress { slots, bytes: self.0.cluster.handed_off.load(Ordering::Relaxed), eta }
     }
 
     /// Looks after this node's part in the ring until the node stops.
@@ -139,9 +172,11 @@ impl Keeper {
         let numbers = view.state.numbers();
         let me = node.who().node;
         let done = node.0.cluster.marks.read(|marks| marks.synced.clone());
+        let mut left = 0;
         for (partition, slot) in view.state.layout.slots() {
             let since = done.get(&partition).copied().unwrap_or(0);
             let wanted = slot.sources(me, &numbers).into_iter().find(|sources| sources.since > since);
+            left += usize::from(wanted.is_some());
             let same = self.pulls.get(&partition).is_some_and(|pulling| Some(&pulling.sources) == wanted.as_ref());
             let ended = self.pulls.get(&partition).is_some_and(|pulling| pulling.task.is_finished());
             if same && !ended {
@@ -160,6 +195,7 @@ impl Keeper {
             });
             self.pulls.insert(partition, Pulling { sources, task });
         }
+        node.0.cluster.pace().left(left, time::mono());
     }
 
     /// Tells the cluster how far this node is, until the log shows it.
@@ -298,5 +334,31 @@ async fn give_up(node: &Node, place: &IndexKey, numbers: BucketNumbers) -> Resul
     match pending {
         Some(pending) => Ok(pending.durable().await?),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Pace;
+    use crate::base::time;
+
+    #[test]
+    fn the_rest_takes_as_long_as_what_came_did() {
+        let (mut pace, began) = (Pace::default(), time::mono());
+        let after = |seconds| began + Duration::from_secs(seconds);
+        pace.left(0, began);
+        assert_eq!(pace.eta(after(1)), None, "nothing is to come");
+        pace.left(100, began);
+        assert_eq!(pace.eta(after(1)), None, "nothing has come yet");
+        pace.left(75, after(10));
+        assert_eq!(pace.eta(after(10)), Some(Duration::from_secs(30)));
+        pace.left(200, after(20));
+        assert_eq!(pace.eta(after(21)), None, "another plan has another pace");
+        pace.left(150, after(30));
+        assert_eq!(pace.eta(after(30)), Some(Duration::from_secs(30)));
+        pace.left(0, after(40));
+        assert_eq!(pace.eta(after(40)), None);
     }
 }

@@ -24,6 +24,7 @@ use crate::proto::key::IndexKey;
 use crate::proto::message::Answer;
 use crate::proto::message::Ask;
 use crate::proto::message::Forwarded;
+use crate::proto::message::Holding;
 use crate::proto::message::Place;
 use crate::proto::message::Question;
 use crate::proto::message::Sealed;
@@ -32,6 +33,19 @@ use crate::proto::message::Why;
 use crate::proto::message::Word;
 use crate::proto::object::Object;
 use crate::proto::object::Update;
+
+/// What this node holds durably at a place.
+pub(super) fn holding(node: &Node, place: &IndexKey) -> Holding {
+    let object = match node.0.store.read(place) {
+        Ok(Some(object)) => object,
+        Ok(None) => return Holding::Nothing,
+        Err(_damaged) => return Holding::Damaged,
+    };
+    let now_ms = time::wall_ms();
+    let bodies = object.live(now_ms).filter_map(|sibling| sibling.live(now_ms));
+    let (values, size) = bodies.fold((0, 0), |(values, size), (_, body)| (values + 1, size + body.0.len() as u64));
+    Holding::Object { digest: object.fingerprint(), size, values }
+}
 
 impl Node {
     /// Answers a question of another node.
@@ -71,7 +85,18 @@ impl Node {
             Ask::PageOfObjects { partition, after } => self.page(&view, partition, after, true).await,
             Ask::PageOfDigests { partition, after } => self.page(&view, partition, after, false).await,
             Ask::These { partition, places } => self.these(&view, partition, &places),
+            Ask::Where { place } => self.show(&view, &place),
         }
+    }
+
+    /// What is held, for people: owners only, so that what is left of a slot given up is not taken for a copy.
+    fn show(&self, view: &View, place: &Place) -> Tell {
+        let Some(place) = place.get() else { return Tell::Refused(Why::NotYet) };
+        let Some(Known { numbers, .. }) = view.bucket(place.bucket()) else { return Tell::Refused(Why::NotYet) };
+        if !view.slot(place.partition()).is_owner(self.who().node, numbers) {
+            return Tell::Refused(Why::NotOwner);
+        }
+        Tell::Where(holding(self, &place))
     }
 
     /// What is durable at a place.

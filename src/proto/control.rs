@@ -409,7 +409,7 @@ pub enum Refused {
     /// The one owns nothing or the other something.
     #[error(
         "node {new} cannot take the place of node {old}: the old one has to own data, the new one must not own any yet \
-         and needs a weight; nothing was changed; see `ringfort node list`"
+         and needs a weight; nothing was changed; see `ringfort members`"
     )]
     Unfit {
         /// Whose place.

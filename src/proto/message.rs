@@ -104,7 +104,7 @@ pub struct Forwarded {
     pub w: Option<u8>,
 }
 
-/// What is asked of an owner.
+/// What is asked of an owner. Variants are appended, never reordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// Merge this into what you hold.
@@ -149,6 +149,11 @@ pub enum Ask {
         /// Which.
         places: Vec<Place>,
     },
+    /// What do you hold, for people to see?
+    Where {
+        /// The key.
+        place: Place,
+    },
 }
 
 /// A question.
@@ -177,7 +182,25 @@ pub enum Why {
     NotYet,
 }
 
-/// What an owner answers.
+/// What an owner holds of a key, without the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Holding {
+    /// Nothing.
+    Nothing,
+    /// An object.
+    Object {
+        /// Of context and values: [`Object::fingerprint`].
+        digest: u64,
+        /// Bytes of the values that can be read.
+        size: u64,
+        /// How many of those there are.
+        values: u32,
+    },
+    /// Something that cannot be read.
+    Damaged,
+}
+
+/// What an owner answers. Variants are appended, never reordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tell {
     /// Merged and durable.
@@ -209,6 +232,8 @@ pub enum Tell {
         /// Whether more follow.
         more: bool,
     },
+    /// What is held, for people.
+    Where(Holding),
 }
 
 /// An answer.
@@ -316,7 +341,7 @@ impl Question {
     #[must_use]
     pub fn partition(&self) -> Option<PartitionId> {
         match &self.ask {
-            Ask::Merge { place, .. } | Ask::Digest { place } | Ask::Object { place } => {
+            Ask::Merge { place, .. } | Ask::Digest { place } | Ask::Object { place } | Ask::Where { place } => {
                 place.get().map(|place| place.partition())
             }
             Ask::Forward(forwarded) => forwarded.place.get().map(|place| place.partition()),
@@ -331,6 +356,7 @@ impl Question {
 mod tests {
     use super::Answer;
     use super::Ask;
+    use super::Holding;
     use super::Place;
     use super::Question;
     use super::Sealed;
@@ -355,6 +381,12 @@ mod tests {
         let other = IndexKey::new(BucketId(8), &Key::new(b"k".to_vec()).unwrap());
         assert!(sealed.open(&other).is_err(), "sealed for its place");
         let answer = Answer { view: 1, steady_ms: 2, tell: Tell::Received };
+        assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
+        let asked = Question { ask: Ask::Where { place: Place::from(&place) }, ..question };
+        assert_eq!(asked.partition(), Some(place.partition()));
+        assert_eq!(Question::decode(&asked.encode()), Ok(asked));
+        let told = Tell::Where(Holding::Object { digest: 1, size: 2, values: 3 });
+        let answer = Answer { view: 1, steady_ms: 2, tell: told };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         for cut in 0..bytes.len() {
             assert!(Question::decode(&bytes[..cut]).is_err());

@@ -68,6 +68,8 @@ pub enum Need {
     Observe,
     /// As [`Need::Observe`]; on a loopback address nothing at all.
     Metrics,
+    /// Changing how the cluster runs: who is in it, and who owns what.
+    Operate,
     /// Tokens and users.
     Admin,
     /// Any caller with a token or a session, whatever they may do.
@@ -89,6 +91,7 @@ impl Need {
                 Self::AnyValues => any(&[Scope::DeviceRead, Scope::DeviceWrite, Scope::Data]),
                 Self::Data => any(&[Scope::Data]),
                 Self::Observe | Self::Metrics => any(&[Scope::Data, Scope::Operate, Scope::Support]),
+                Self::Operate => any(&[Scope::Operate]),
                 Self::Admin | Self::Owner => false,
                 Self::SignedIn => !scopes.is_empty(),
             }
@@ -104,8 +107,11 @@ mod tests {
     fn a_device_token_opens_values_and_nothing_else() {
         let device = [Scope::DeviceRead, Scope::DeviceWrite];
         assert!(Need::ReadValues.met_by(&device) && Need::WriteValues.met_by(&device));
-        for need in [Need::Data, Need::Observe, Need::Metrics, Need::Admin, Need::Owner] {
+        for need in [Need::Data, Need::Observe, Need::Metrics, Need::Operate, Need::Admin, Need::Owner] {
             assert!(!need.met_by(&device), "{need:?}");
+        }
+        for scope in [Scope::Data, Scope::Support] {
+            assert!(!Need::Operate.met_by(&[scope]), "{scope:?} sees how the cluster runs and changes nothing of it");
         }
         assert!(!Need::WriteValues.met_by(&[Scope::DeviceRead]));
         assert!(!Need::ReadValues.met_by(&[Scope::Operate, Scope::Support]));
@@ -115,7 +121,7 @@ mod tests {
     #[test]
     fn no_scopes_open_nothing_but_probes() {
         assert!(Need::Nothing.met_by(&[]));
-        for need in [Need::ReadValues, Need::WriteValues, Need::AnyValues, Need::Data, Need::Observe, Need::Admin] {
+        for need in [Need::ReadValues, Need::WriteValues, Need::AnyValues, Need::Data, Need::Observe, Need::Operate] {
             assert!(!need.met_by(&[]), "{need:?}");
         }
     }

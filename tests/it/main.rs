@@ -16,6 +16,7 @@ mod bad_input;
 mod browser;
 mod buckets;
 mod cluster;
+mod cluster_faces;
 mod commands;
 mod console;
 mod console_data;

@@ -78,6 +78,7 @@ fn opens(need: Need) -> Vec<Scope> {
         Need::AnyValues => vec![DeviceRead, DeviceWrite, Data, Admin],
         Need::Data => vec![Data, Admin],
         Need::Observe => vec![Data, Operate, Support, Admin],
+        Need::Operate => vec![Operate, Admin],
         Need::Admin => vec![Admin],
         Need::Owner => vec![],
     }

@@ -29,8 +29,11 @@ use crate::control::types::Seated;
 use crate::control::words::Answer;
 use crate::control::words::Appended;
 use crate::control::words::Ask;
+use crate::control::words::Proposed;
 use crate::control::words::Question;
 use crate::control::words::Reply;
+use crate::proto::control::Command;
+use crate::proto::control::members::Change;
 
 impl Group {
     /// Answers what came over the lane from this node, whose certificate says who it is.
@@ -48,6 +51,22 @@ impl Group {
 
 fn unable(reason: impl ToString) -> Answer {
     Answer::Unable(reason.to_string())
+}
+
+/// Whether a command is what a node says of itself, given by another one. What somebody ordered is in the audit with their
+/// name and may concern any node; but nobody orders a report.
+fn speaks_for_another(command: &Command, from: NodeId) -> bool {
+    if let Command::Cluster(Change::Report { node, .. } | Change::Lost { node } | Change::Announce { node, .. }) =
+        command
+    {
+        return *node != from;
+    }
+    if let Command::Ordered { command, .. } = command
+        && let Command::Cluster(Change::Report { node, .. }) = &**command
+    {
+        return *node != from;
+    }
+    false
 }
 
 /// A piece of a snapshot.
@@ -89,6 +108,9 @@ impl Inner {
             Ask::Vote { ballot, last } if is_own(ballot) => self.vote(ballot, last).await,
             Ask::Vote { .. } => unable("nobody stands for somebody else"),
             Ask::HearLeader { last } => Answer::HearNone(!self.hears_leader() && last >= self.last()),
+            Ask::Propose(command) if speaks_for_another(&command, from) => {
+                Answer::Proposed(Proposed::Unavailable("a node speaks for itself only".to_owned()))
+            }
             Ask::Propose(command) => Answer::Proposed(self.lead_detached(*command).await),
             Ask::ReadIndex => match self.raft.get_read_log_id().await {
                 Ok((read, _)) => Answer::ReadIndex(read.map_or(0, |id| id.index + 1)),

@@ -4,6 +4,7 @@
 use serde_json::Value;
 use serde_json::json;
 
+use super::cluster;
 use super::schemas;
 use crate::base::limits::AUDIT_PAGE_MAX;
 use crate::base::limits::IDEMPOTENCY_KEY_BYTES_MAX;
@@ -133,11 +134,11 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
             (422, "The configuration or certificate is wrong; everything stays as it was", Content::Problem),
         ]),
         ("GET", "/v1/ca") => plain(vec![(200, "The certificate in PEM", Content::Pem)]),
-        _ => return None,
+        _ => return cluster::describe(method, path),
     })
 }
 
-fn plain(responses: Vec<Response>) -> Described {
+pub(super) fn plain(responses: Vec<Response>) -> Described {
     Described { responses, ..Described::default() }
 }
 
@@ -157,7 +158,7 @@ fn text(max: usize) -> Value {
     json!({ "type": "string", "maxLength": max })
 }
 
-fn body(required: bool, contents: &[(&str, Value, Value)]) -> Option<Value> {
+pub(super) fn body(required: bool, contents: &[(&str, Value, Value)]) -> Option<Value> {
     let content = |(media, schema, example): &(&str, Value, Value)| {
         ((*media).to_owned(), json!({ "schema": schema, "example": example }))
     };
@@ -260,7 +261,7 @@ fn batch() -> Described {
     Described { parameters: Vec::new(), body, responses }
 }
 
-fn made(wish: &'static str, view: &'static str, example: Value) -> Described {
+pub(super) fn made(wish: &'static str, view: &'static str, example: Value) -> Described {
     let responses = vec![
         (200, "Changed, or the same already", Content::Json(view)),
         (201, "Made", Content::Json(view)),

@@ -4,6 +4,7 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
+use super::cluster;
 use crate::base::limits::BATCH_OPS_MAX;
 use crate::base::limits::BUCKET_NAME_BYTES_MAX;
 use crate::base::limits::KEY_BYTES_MAX;
@@ -30,30 +31,33 @@ pub fn security() -> Value {
 }
 
 /// An object with these members and no others.
-fn object<const R: usize, const O: usize>(required: [(&str, Value); R], optional: [(&str, Value); O]) -> Value {
+pub(super) fn object<const R: usize, const O: usize>(
+    required: [(&str, Value); R],
+    optional: [(&str, Value); O],
+) -> Value {
     let names: Vec<&str> = required.iter().map(|(name, _)| *name).collect();
     let all: Map<String, Value> =
         required.into_iter().chain(optional).map(|(name, schema)| (name.to_owned(), schema)).collect();
     json!({ "type": "object", "required": names, "properties": all, "additionalProperties": false })
 }
 
-fn list_of(schema: Value) -> Value {
+pub(super) fn list_of(schema: Value) -> Value {
     json!({ "type": "array", "items": schema })
 }
 
-fn text() -> Value {
+pub(super) fn text() -> Value {
     json!({ "type": "string" })
 }
 
-fn count() -> Value {
+pub(super) fn count() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
-fn flag() -> Value {
+pub(super) fn flag() -> Value {
     json!({ "type": "boolean" })
 }
 
-fn instant() -> Value {
+pub(super) fn instant() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
 
@@ -105,7 +109,7 @@ pub fn path_parameter(route: &str, parameter: &str) -> Value {
 /// All schemas by name.
 pub fn all() -> Value {
     let mut all = Map::new();
-    for (name, schema) in values().into_iter().chain(control()).chain(node()) {
+    for (name, schema) in values().into_iter().chain(control()).chain(node()).chain(cluster::schemas()) {
         all.insert(name.to_owned(), schema);
     }
     Value::Object(all)

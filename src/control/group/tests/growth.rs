@@ -16,12 +16,17 @@ use crate::control::group::tests::put;
 use crate::control::refound;
 use crate::control::words::Answer;
 use crate::control::words::Ask;
+use crate::control::words::Proposed;
 use crate::control::words::Question;
 use crate::control::words::Reply;
 use crate::control::words::Role;
+use crate::proto::audit::By;
+use crate::proto::audit::Via;
 use crate::proto::control::Applied;
 use crate::proto::control::Command;
 use crate::proto::control::Refused;
+use crate::proto::control::members::Announcement;
+use crate::proto::control::members::Change;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_directory_grows_to_three_and_every_node_takes_commands_before_and_after_a_restart_of_all() {
@@ -165,5 +170,38 @@ async fn after_two_of_three_voters_are_lost_a_survivor_goes_on_and_what_is_old_c
     cluster.start(lost, Birth::Known).await;
     assert!(cluster.node(lost).propose(put("old")).await.is_err());
     assert!(!group.state().buckets.contains_key("old"));
+    cluster.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_speaks_for_itself_only() {
+    let cluster = Cluster::of_one().await;
+    let (leader, me) = (cluster.node(1), NodeId(1));
+    let by = By { name: "ann".into(), via: Via::Token, from: None, at_ms: 1 };
+    let announcement = Announcement { addresses: vec!["a:1".into()], url: None, release: "9.9.9".into(), name: None };
+    let report = Command::Cluster(Change::Report { node: me, adopted: 1, synced: Vec::new() });
+    let lost = Command::Cluster(Change::Lost { node: me });
+    let announce = Command::Cluster(Change::Announce { node: me, announcement });
+    let ordered = |command: &Command| Command::Ordered {
+        by: by.clone(),
+        what: "does it".into(),
+        command: Box::new(command.clone()),
+    };
+    let give = async |command: &Command, from: NodeId| {
+        let question = Question { generation: 0, ask: Ask::Propose(Box::new(command.clone())) }.seal();
+        Reply::unseal(&leader.handle(from, question).await).unwrap().answer
+    };
+    let before = leader.state();
+    for command in [&report, &ordered(&report), &lost, &announce] {
+        let refused = Answer::Proposed(Proposed::Unavailable("a node speaks for itself only".into()));
+        assert_eq!(give(command, NodeId(2)).await, refused, "{command:?}");
+    }
+    assert_eq!(leader.state(), before);
+    // Of itself it may, an admin may through any node, and what is no word of a node may come from anywhere.
+    for (command, from) in [(&report, me), (&announce, me), (&ordered(&lost), NodeId(2)), (&put("b"), NodeId(2))] {
+        let answer = give(command, from).await;
+        assert!(matches!(answer, Answer::Proposed(Proposed::Done { .. })), "{command:?}: {answer:?}");
+    }
+    assert_eq!(leader.state().member(me).unwrap().release, "9.9.9");
     cluster.close();
 }

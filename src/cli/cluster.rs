@@ -1,0 +1,299 @@
+//! The cluster at a terminal: `members`, `ring`, `where`, `invite`, `leave`, `remove` and `replace`.
+
+use clap::Args;
+use hyper::Method;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::base::exit::Exit;
+use crate::cli::client::Client;
+use crate::cli::client::escape;
+use crate::cli::output;
+use crate::cli::output::Done;
+use crate::cli::output::Failure;
+
+/// `ringfort ring`.
+#[derive(Args, Debug)]
+pub struct RingArguments {
+    /// Every partition with its owners
+    #[arg(long)]
+    partitions: bool,
+}
+
+/// `ringfort where`.
+#[derive(Args, Debug)]
+pub struct WhereArguments {
+    /// The bucket
+    bucket: String,
+    /// The key
+    key: String,
+}
+
+/// `ringfort invite`.
+#[derive(Args, Debug)]
+pub struct InviteArguments {
+    /// How long it is good, such as 24h, 7d at most
+    #[arg(long, default_value = "24h")]
+    ttl: String,
+}
+
+/// `ringfort leave`.
+#[derive(Args, Debug)]
+pub struct LeaveArguments {
+    /// Its number or name [default: the node that is asked]
+    node: Option<String>,
+}
+
+/// `ringfort remove`.
+#[derive(Args, Debug)]
+pub struct RemoveArguments {
+    /// Its number or name
+    node: String,
+    /// Go on where acked writes are lost with it
+    #[arg(long)]
+    accept_loss: bool,
+}
+
+/// `ringfort replace`.
+#[derive(Args, Debug)]
+pub struct ReplaceArguments {
+    /// The node that goes, by number or name
+    old: String,
+    /// The one that comes; it is in already and owns nothing yet [default: the node that is asked]
+    new: Option<String>,
+}
+
+/// A member of a document as it is shown in a table.
+pub(super) fn cell(document: &Value, at: &str) -> String {
+    match document.pointer(at) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(list)) => list.iter().map(|item| cell(item, "")).collect::<Vec<_>>().join(","),
+        Some(Value::Bool(flag)) => if *flag { "yes" } else { "no" }.to_owned(),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(other @ (Value::Number(_) | Value::Object(_))) => other.to_string(),
+    }
+}
+
+/// The rows of a list in a document, below a head.
+pub(super) fn rows(document: &Value, list: &str, columns: &[(&str, &str)]) -> Vec<Vec<String>> {
+    let head = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
+    let items = document.pointer(list).and_then(Value::as_array).into_iter().flatten();
+    std::iter::once(head).chain(items.map(|item| columns.iter().map(|(_, at)| cell(item, at)).collect())).collect()
+}
+
+/// Runs `ringfort members`.
+///
+/// # Errors
+/// Of the node or the way to it.
+pub async fn members(client: &Client, as_json: bool) -> Done {
+    let all = client.ask(Method::GET, "/v1/members").await?;
+    if as_json {
+        output::json(&all);
+        return Ok(());
+    }
+    output::table(&rows(
+        &all,
+        "/members",
+        &[
+            ("ID", "/id"),
+            ("NAME", "/name"),
+            ("ZONE", "/zone"),
+            ("WEIGHT", "/weight"),
+            ("STATE", "/state"),
+            ("PART", "/part"),
+            ("SERVING", "/serving"),
+            ("VOTER", "/voter"),
+            ("RELEASE", "/release"),
+            ("SINCE", "/since"),
+            ("REASON", "/reason"),
+        ],
+    ));
+    Ok(())
+}
+
+/// Runs `ringfort ring`.
+///
+/// # Errors
+/// Of the node or the way to it.
+pub async fn ring(client: &Client, arguments: &RingArguments, as_json: bool) -> Done {
+    let ring = client.ask(Method::GET, "/v1/ring").await?;
+    if as_json {
+        output::json(&ring);
+        return Ok(());
+    }
+    let text = |at: &str| cell(&ring, at);
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let [settled, both, read_next] = ["settled", "both", "read_next"].map(|phase| text(&format!("/phases/{phase}")));
+    output::table(&[
+        row("layout", format!("version {}, owners decided in version {}", text("/version"), text("/planned"))),
+        row(
+            "partitions",
+            format!(
+                "{settled} settled, {both} written to old and new owners, {read_next} read from the new ones as well"
+            ),
+        ),
+        row("handoff", handoff(&ring)),
+    ]);
+    let nodes = [("ID", "/id"), ("NAME", "/name"), ("ZONE", "/zone"), ("OWNS", "/owns"), ("COMES", "/comes")];
+    output::table(&rows(&ring, "/nodes", &[&nodes[..], &[("ADOPTED", "/adopted")]].concat()));
+    if arguments.partitions {
+        output::table(&rows(
+            &ring,
+            "/partitions",
+            &[
+                ("PARTITION", "/id"),
+                ("EPOCH", "/epoch"),
+                ("PHASE", "/phase"),
+                ("OWNERS", "/now/owners"),
+                ("SYNCED", "/now/synced"),
+                ("NEXT", "/next/owners"),
+                ("NEXT SYNCED", "/next/synced"),
+            ],
+        ));
+    }
+    Ok(())
+}
+
+fn handoff(ring: &Value) -> String {
+    let number = |at: &str| ring.pointer(at).and_then(Value::as_u64);
+    let (node, came) = (cell(ring, "/handoff/node"), number("/handoff/bytes").unwrap_or(0) >> 20);
+    match (number("/handoff/partitions").unwrap_or(0), number("/handoff/eta_s")) {
+        (0, _) => format!("node {node} has nothing left to merge"),
+        (left, None) => format!("node {node} has {left} partitions left to merge, {came} MiB came"),
+        (left, Some(eta)) => format!("node {node} has {left} partitions left to merge, {came} MiB came, about {eta} s"),
+    }
+}
+
+/// Runs `ringfort where`.
+///
+/// # Errors
+/// Of the node or the way to it.
+pub async fn whereabouts(client: &Client, arguments: &WhereArguments, as_json: bool) -> Done {
+    let WhereArguments { bucket, key } = arguments;
+    let path = format!("/v1/where/{}/{}", escape(bucket.as_bytes()), escape(key.as_bytes()));
+    let found = client.ask(Method::GET, &path).await?;
+    if as_json {
+        output::json(&found);
+        return Ok(());
+    }
+    let text = |at: &str| cell(&found, at);
+    output::line(format_args!("partition {}, epoch {}, {}", text("/partition"), text("/epoch"), text("/phase")));
+    output::table(&rows(
+        &found,
+        "/owners",
+        &[
+            ("NODE", "/node"),
+            ("NAME", "/name"),
+            ("LISTS", "/lists"),
+            ("SYNCED", "/synced"),
+            ("VALUES", "/holds/values"),
+            ("BYTES", "/holds/size"),
+            ("CONTEXT", "/holds/context"),
+            ("HINT WAITS", "/hint_pending"),
+            ("NO ANSWER", "/why"),
+        ],
+    ));
+    Ok(())
+}
+
+/// Runs `ringfort invite`.
+///
+/// # Errors
+/// Of the node or the way to it.
+pub async fn invite(client: &Client, arguments: &InviteArguments, as_json: bool) -> Done {
+    let made = client.tell(Method::POST, "/v1/invites", &json!({ "ttl": arguments.ttl })).await?;
+    let command = format!("ringfort run --join {}", cell(&made, "/token"));
+    if as_json {
+        let mut made = made;
+        if let Value::Object(members) = &mut made {
+            members.insert("command".to_owned(), command.into());
+        }
+        output::json(&made);
+        return Ok(());
+    }
+    output::line(command);
+    output::note(format_args!(
+        "paste this line on the new machine; it lets in one node, until {}, and is shown once",
+        cell(&made, "/expires_at")
+    ));
+    output::note(format_args!(
+        "firewall: the new machine has to reach {} over TCP, and all of these the new machine at TCP 7400, or where its \
+         --peer-listen says; behind NAT give it --advertise ADDRESS",
+        cell(&made, "/seeds").replace(',', ", ")
+    ));
+    output::note("devices and browsers reach it at TCP 7480, once --listen names an address beyond loopback");
+    Ok(())
+}
+
+/// The node that answers.
+async fn asked(client: &Client) -> Result<String, Failure> {
+    Ok(cell(&client.ask(Method::GET, "/v1/status").await?, "/node"))
+}
+
+fn path(node: &str, what: &str) -> String {
+    format!("/v1/members/{}/{what}", escape(node.as_bytes()))
+}
+
+fn show_part(part: &Value, as_json: bool) {
+    if as_json {
+        output::json(part);
+        return;
+    }
+    let text = |at: &str| cell(part, at);
+    let state = match text("/part").as_str() {
+        "removed" => "is removed",
+        "leaving" => "leaves",
+        "joining" => "joins",
+        _ => "takes part",
+    };
+    output::note(format_args!("node {} ({}) {state}: {}", text("/id"), text("/name"), text("/reason")));
+    if let Some(plan) = part.get("plan").and_then(Value::as_u64) {
+        output::note(format_args!(
+            "plan {plan} waits: look at `ringfort plan show`, then `ringfort plan commit {plan}`"
+        ));
+    }
+}
+
+/// Runs `ringfort leave`.
+///
+/// # Errors
+/// Of the node or the way to it.
+pub async fn leave(client: &Client, arguments: &LeaveArguments, as_json: bool) -> Done {
+    let node = match &arguments.node {
+        Some(node) => node.clone(),
+        None => asked(client).await?,
+    };
+    show_part(&client.ask(Method::POST, &path(&node, "leave")).await?, as_json);
+    Ok(())
+}
+
+/// Runs `ringfort remove`.
+///
+/// # Errors
+/// Of the node or the way to it.
+pub async fn remove(client: &Client, arguments: &RemoveArguments, as_json: bool) -> Done {
+    let RemoveArguments { node, accept_loss } = arguments;
+    let document = json!({ "accept_loss": accept_loss });
+    show_part(&client.tell(Method::POST, &path(node, "remove"), &document).await?, as_json);
+    Ok(())
+}
+
+/// Runs `ringfort replace`.
+///
+/// # Errors
+/// Of the node or the way to it; [`Exit::NoInput`] where there is no such node.
+pub async fn replace(client: &Client, arguments: &ReplaceArguments, as_json: bool) -> Done {
+    let ReplaceArguments { old, new } = arguments;
+    let new = match new {
+        Some(new) => new.clone(),
+        None => asked(client).await?,
+    };
+    let all = client.ask(Method::GET, "/v1/members").await?;
+    let mut members = all.get("members").and_then(Value::as_array).into_iter().flatten();
+    let found = members.find(|member| cell(member, "/id") == new || cell(member, "/name") == new);
+    let Some(by) = found.and_then(|member| member.get("id")) else {
+        return Err(Failure::new(Exit::NoInput, format!("there is no node `{new}`; nothing was changed")));
+    };
+    show_part(&client.tell(Method::POST, &path(old, "replace"), &json!({ "by": by })).await?, as_json);
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! The cluster's operations and documents: who is in it, how nodes come and go, who owns what, and where a key is.
+
+use serde_json::Value;
+use serde_json::json;
+
+use super::operations::Content;
+use super::operations::Described;
+use super::operations::body;
+use super::operations::made;
+use super::operations::plain;
+use super::schemas::count;
+use super::schemas::duration;
+use super::schemas::flag;
+use super::schemas::instant;
+use super::schemas::list_of;
+use super::schemas::object;
+use super::schemas::reference;
+use super::schemas::text;
+use crate::http::routes::WHERE_KEY;
+
+/// All that [`describe`] knows.
+#[cfg(test)]
+pub const DESCRIBED: &[(&str, &str)] = &[
+    ("GET", "/v1/members"),
+    ("POST", "/v1/members/{id}/leave"),
+    ("POST", "/v1/members/{id}/remove"),
+    ("POST", "/v1/members/{id}/replace"),
+    ("POST", "/v1/invites"),
+    ("GET", "/v1/ring"),
+    ("GET", "/v1/plan"),
+    ("POST", "/v1/plan"),
+    ("DELETE", "/v1/plan"),
+    ("POST", "/v1/plan/commit"),
+    ("GET", WHERE_KEY),
+];
+
+/// The description of a route of the cluster.
+pub fn describe(method: &str, path: &str) -> Option<Described> {
+    Some(match (method, path) {
+        ("GET", "/v1/members") => plain(vec![(200, "Every node that is not removed", Content::Json("Members"))]),
+        ("POST", "/v1/invites") => {
+            let mut invite = made("InviteWish", "Invite", json!({ "ttl": "24h" }));
+            invite.responses.retain(|(status, ..)| ![200, 404].contains(status));
+            invite
+        }
+        ("POST", "/v1/members/{id}/leave") => {
+            let mut leave = ordered(200, "It gives away what it owns, or did so already", "Part", None);
+            leave.responses.retain(|(status, ..)| ![400, 408, 413, 422].contains(status));
+            leave.responses.push((400, "The name is not one", Content::Problem));
+            leave
+        }
+        ("POST", "/v1/members/{id}/remove") => {
+            let body = body(false, &[("application/json", reference("Removal"), json!({ "accept_loss": false }))]);
+            ordered(200, "Nobody waits for it any more, or did so already", "Part", body)
+        }
+        ("POST", "/v1/members/{id}/replace") => {
+            let body = body(true, &[("application/json", reference("Replacement"), json!({ "by": 4 }))]);
+            ordered(200, "The new one takes its places", "Part", body)
+        }
+        ("GET", "/v1/ring") => plain(vec![(200, "The layout as this node knows it", Content::Json("Ring"))]),
+        ("GET", "/v1/plan") => {
+            plain(vec![(200, "What is staged; `plan` is null where nothing is", Content::Json("Plans"))])
+        }
+        ("POST", "/v1/plan") => {
+            let mut stage = ordered(201, "Staged under the number that it shows", "Plans", None);
+            stage.responses.retain(|(status, ..)| ![400, 404, 408, 413, 422].contains(status));
+            stage
+        }
+        ("DELETE", "/v1/plan") => plain(vec![
+            (204, "Nothing is staged", Content::Nothing),
+            (504, "Whether the change took effect is unknown", Content::Problem),
+            (507, "The disk is full; nothing was changed", Content::Problem),
+        ]),
+        ("POST", "/v1/plan/commit") => {
+            let example = json!({ "version": 3, "accept_loss": [] });
+            let body = body(true, &[("application/json", reference("Commit"), example)]);
+            let mut commit = ordered(200, "It has begun", "Committed", body);
+            commit.responses.retain(|(status, ..)| *status != 404);
+            commit
+        }
+        ("GET", WHERE_KEY) => plain(vec![
+            (200, "Its owners; those that do not answer in time are named", Content::Json("Whereabouts")),
+            (400, "The key or a parameter is not one", Content::Problem),
+            (404, "There is no such bucket", Content::Problem),
+            (414, "The key is longer than 1 KiB", Content::Problem),
+        ]),
+        _ => return None,
+    })
+}
+
+/// An order about nodes or layout.
+fn ordered(status: u16, done: &'static str, view: &'static str, body: Option<Value>) -> Described {
+    let responses = vec![
+        (status, done, Content::Json(view)),
+        (400, "Not JSON, or the name is not one", Content::Problem),
+        (404, "There is no such node", Content::Problem),
+        (408, "The body came too slowly", Content::Problem),
+        (
+            409,
+            "Acked writes would be lost, too few voters would be left, or it does not fit what is there now; nothing was \
+             changed",
+            Content::Problem,
+        ),
+        (413, "The document is larger than 64 KiB", Content::Problem),
+        (422, "A field is unknown or of a wrong type", Content::Problem),
+        (504, "Whether the change took effect is unknown", Content::Problem),
+        (507, "The disk is full; nothing was changed", Content::Problem),
+    ];
+    Described { parameters: Vec::new(), body, responses }
+}
+
+/// Schemas by name.
+pub fn schemas() -> Vec<(&'static str, Value)> {
+    vec![
+        ("Whereabouts", whereabouts()),
+        ("Ring", ring()),
+        ("Plans", plans()),
+        ("Removal", object([], [("accept_loss", flag())])),
+        ("Replacement", object([("by", count())], [])),
+        ("Commit", object([("version", count())], [("accept_loss", list_of(count()))])),
+        ("Committed", object([("committed", count()), ("layout", count())], [])),
+        (
+            "Part",
+            object(
+                [("id", count()), ("name", text()), ("part", part()), ("reason", text()), ("plan", maybe_count())],
+                [],
+            ),
+        ),
+        ("Members", object([("members", list_of(reference("Member")))], [])),
+        ("Member", member()),
+        ("InviteWish", object([], [("ttl", duration())])),
+        ("Invite", object([("token", text()), ("expires_at", instant()), ("seeds", list_of(text()))], [])),
+    ]
+}
+
+fn member() -> Value {
+    object(
+        [
+            ("id", count()),
+            ("name", text()),
+            ("zone", text()),
+            ("weight", count()),
+            ("state", json!({ "enum": ["up", "suspect", "down", "leaving", "gone"] })),
+            ("part", part()),
+            ("serving", json!({ "enum": ["yes", "draining", "recovering", "no"] })),
+            ("link", json!({ "enum": ["good", "broken", "unknown"] })),
+            ("release", text()),
+            ("since", instant()),
+            ("reason", text()),
+            ("addresses", list_of(text())),
+            ("url", json!({ "type": ["string", "null"] })),
+            ("voter", flag()),
+        ],
+        [],
+    )
+}
+
+fn maybe_count() -> Value {
+    json!({ "type": ["integer", "null"], "minimum": 0 })
+}
+
+/// How far a node's part in the cluster goes.
+fn part() -> Value {
+    json!({ "enum": ["joining", "member", "leaving", "removed"] })
+}
+
+/// How far a partition's transition has come.
+fn phase() -> Value {
+    json!({ "enum": ["settled", "both", "read_next"] })
+}
+
+fn whereabouts() -> Value {
+    let nullable = || json!({ "type": ["string", "null"] });
+    let held = object([("context", nullable()), ("size", count()), ("values", count())], []);
+    let owner = object(
+        [
+            ("node", count()),
+            ("name", text()),
+            ("lists", list_of(json!({ "enum": ["now", "next"] }))),
+            ("synced", flag()),
+            ("holds", json!({ "oneOf": [held, { "type": "null" }] })),
+            ("why", nullable()),
+            ("hint_pending", flag()),
+        ],
+        [],
+    );
+    object([("partition", count()), ("epoch", count()), ("phase", phase()), ("owners", list_of(owner))], [])
+}
+
+fn ring() -> Value {
+    let list = || object([("owners", list_of(count())), ("synced", list_of(count())), ("struck", flag())], []);
+    let partition = object(
+        [
+            ("id", count()),
+            ("epoch", count()),
+            ("phase", phase()),
+            ("now", list()),
+            ("next", json!({ "oneOf": [list(), { "type": "null" }] })),
+        ],
+        [],
+    );
+    let share = object(
+        [
+            ("id", count()),
+            ("name", text()),
+            ("zone", text()),
+            ("owns", count()),
+            ("comes", count()),
+            ("adopted", maybe_count()),
+        ],
+        [],
+    );
+    let handoff =
+        object([("node", count()), ("partitions", count()), ("bytes", count()), ("eta_s", maybe_count())], []);
+    object(
+        [
+            ("version", count()),
+            ("planned", count()),
+            ("at_rest", flag()),
+            ("phases", object([("settled", count()), ("both", count()), ("read_next", count())], [])),
+            ("nodes", list_of(share)),
+            ("partitions", list_of(partition)),
+            ("handoff", handoff),
+        ],
+        [],
+    )
+}
+
+fn plans() -> Value {
+    let node = object(
+        [
+            ("id", count()),
+            ("name", text()),
+            ("before", count()),
+            ("after", count()),
+            ("gains", count()),
+            ("loses", count()),
+        ],
+        [],
+    );
+    let margins = || object([("machines", maybe_count()), ("zones", maybe_count())], []);
+    let plan = object(
+        [
+            ("version", count()),
+            ("nodes", list_of(node)),
+            ("moves", list_of(object([("partition", count()), ("to", count())], []))),
+            ("before", margins()),
+            ("after", margins()),
+        ],
+        [],
+    );
+    object(
+        [
+            ("commit", json!({ "enum": ["auto", "manual"] })),
+            ("removed", list_of(count())),
+            ("plan", json!({ "oneOf": [plan, { "type": "null" }] })),
+        ],
+        [],
+    )
+}

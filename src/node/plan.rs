@@ -1,0 +1,235 @@
+//! What operators order about who is in the cluster and who owns what: a plan that is looked at before it is committed, and
+//! nodes that leave, are removed or replaced. What follows from an order is decided where it is applied (ADR 20); here is
+//! what only a node can judge, which is whether enough voters would be left that are up.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::base::id::NodeId;
+use crate::base::id::PartitionId;
+use crate::node::Node;
+use crate::node::access::Caller;
+use crate::node::error::DoorError;
+use crate::proto::control::Command;
+use crate::proto::control::State;
+use crate::proto::control::members::Change;
+use crate::proto::control::members::LayoutCommit;
+use crate::proto::control::members::MemberState;
+use crate::proto::ring::survives::Survives;
+
+/// What is staged, if anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlansView {
+    /// Who commits plans for joins, leaves and removals: `auto`, `manual`.
+    pub commit: LayoutCommit,
+    /// Removed nodes that are still in a list; a commit may accept what is lost with them.
+    pub removed: Vec<NodeId>,
+    /// The plan that waits for an operator.
+    pub plan: Option<PlanView>,
+}
+
+/// A staged plan, and what it would bring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanView {
+    /// Its number: a commit names it.
+    pub version: u64,
+    /// What it means for each node.
+    pub nodes: Vec<PlannedNode>,
+    /// What has to be copied at least.
+    pub moves: Vec<Move>,
+    /// What may be lost as it is.
+    pub before: Margins,
+    /// And when the plan is done.
+    pub after: Margins,
+}
+
+/// Partitions within whose first three owners a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedNode {
+    /// The node.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// As it is.
+    pub before: usize,
+    /// When the plan is done.
+    pub after: usize,
+    /// Those that are new to it.
+    pub gains: usize,
+    /// Those that it gives away.
+    pub loses: usize,
+}
+
+/// A partition that a node gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Move {
+    /// Which.
+    pub partition: PartitionId,
+    /// Who gets it.
+    pub to: NodeId,
+}
+
+/// How many may be lost with every read and write still answered; null: not even now everything is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Margins {
+    /// Of any machines.
+    pub machines: Option<usize>,
+    /// Of any zones.
+    pub zones: Option<usize>,
+}
+
+impl From<Survives> for Margins {
+    fn from(survives: Survives) -> Self {
+        let margins = survives.strict.or(survives.weak);
+        Self {
+            machines: margins.and_then(|margins| margins.machines.left),
+            zones: margins.and_then(|margins| margins.zones.left),
+        }
+    }
+}
+
+/// A node whose part in the cluster was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartView {
+    /// The node.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// How far its part goes now.
+    pub part: MemberState,
+    /// Why, for people.
+    pub reason: String,
+    /// The plan that waits for a commit, where plans do.
+    pub plan: Option<u64>,
+}
+
+impl Node {
+    /// What is staged.
+    #[must_use]
+    pub fn plans(&self) -> PlansView {
+        let state = self.state();
+        PlansView { commit: state.layout_commit, removed: removed(&state), plan: self.staged(&state) }
+    }
+
+    fn staged(&self, state: &State) -> Option<PlanView> {
+        let staged = state.staged.as_ref()?;
+        let preview = state.preview(&self.live())?;
+        let name = |id: NodeId| state.members.get(&id).map(|member| member.name.clone()).unwrap_or_default();
+        let nodes = preview.nodes.into_iter().map(|(id, held)| PlannedNode {
+            id,
+            name: name(id),
+            before: held.before,
+            after: held.after,
+            gains: held.gains,
+            loses: held.loses,
+        });
+        Some(PlanView {
+            version: staged.version,
+            nodes: nodes.collect(),
+            moves: preview.moves.into_iter().map(|(partition, to)| Move { partition, to }).collect(),
+            before: preview.before.into(),
+            after: preview.after.into(),
+        })
+    }
+
+    /// Stages a plan for all who are in, also for a second node.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub async fn stage_plan(&self, caller: &Caller) -> Result<PlansView, DoorError> {
+        self.order(caller, Command::Cluster(Change::StagePlan)).await?;
+        Ok(self.plans())
+    }
+
+    /// Drops what is staged; nothing staged is no error.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub async fn clear_plan(&self, caller: &Caller) -> Result<(), DoorError> {
+        self.order(caller, Command::Cluster(Change::ClearPlan)).await?;
+        Ok(())
+    }
+
+    /// Begins what is staged under this number. Returns the layout's version.
+    ///
+    /// # Errors
+    /// [`DoorError`]; also where something else is staged by now.
+    pub async fn commit_plan(
+        &self,
+        caller: &Caller,
+        version: u64,
+        accept_loss: BTreeSet<NodeId>,
+    ) -> Result<u64, DoorError> {
+        self.order(caller, Command::Cluster(Change::CommitPlan { version, accept_loss })).await?;
+        Ok(self.state().layout.version)
+    }
+
+    /// A node that is up gives away what it owns and goes.
+    ///
+    /// # Errors
+    /// [`DoorError`]; also where too few voters would be left that are up.
+    pub async fn leave(&self, caller: &Caller, which: &str) -> Result<PartView, DoorError> {
+        let node = self.node_named(which)?;
+        self.check_voters(node)?;
+        self.order(caller, Command::Cluster(Change::Leave { node })).await?;
+        self.part_of(node)
+    }
+
+    /// A node that is gone for ever is struck off.
+    ///
+    /// # Errors
+    /// [`DoorError`]; also where too few voters would be left that are up, or acked writes would be lost.
+    pub async fn remove(&self, caller: &Caller, which: &str, accept_loss: bool) -> Result<PartView, DoorError> {
+        let node = self.node_named(which)?;
+        self.check_voters(node)?;
+        self.order(caller, Command::Cluster(Change::Remove { node, accept_loss })).await?;
+        self.part_of(node)
+    }
+
+    /// A node that owns nothing yet takes the places of another, which goes.
+    ///
+    /// # Errors
+    /// [`DoorError`]; also where too few voters would be left that are up.
+    pub async fn replace(&self, caller: &Caller, which: &str, new: NodeId) -> Result<PartView, DoorError> {
+        let old = self.node_named(which)?;
+        self.check_voters(old)?;
+        self.order(caller, Command::Cluster(Change::Replace { old, new })).await?;
+        self.part_of(old)
+    }
+
+    /// A node by its number, or by its name as long as it is in.
+    fn node_named(&self, which: &str) -> Result<NodeId, DoorError> {
+        let state = self.state();
+        let by_number = which.parse().ok().map(NodeId).filter(|node| state.members.contains_key(node));
+        let by_name = || state.members.keys().find(|id| state.member(**id).is_some_and(|member| member.name == which));
+        let found = by_number.or_else(|| by_name().copied());
+        found.ok_or_else(|| DoorError::NotFound { what: "node", name: which.to_owned() })
+    }
+
+    /// Whoever goes takes its vote along, and the others have to be able to go on at once.
+    fn check_voters(&self, node: NodeId) -> Result<(), DoorError> {
+        self.0.consensus.may_remove(node, &self.live()).map_err(DoorError::FewVoters)
+    }
+
+    fn part_of(&self, node: NodeId) -> Result<PartView, DoorError> {
+        let state = self.state();
+        let gone = || DoorError::NotFound { what: "node", name: node.to_string() };
+        let member = state.members.get(&node).ok_or_else(gone)?;
+        Ok(PartView {
+            id: node,
+            name: member.name.clone(),
+            part: member.state,
+            reason: member.reason.clone(),
+            plan: state.staged.as_ref().map(|staged| staged.version),
+        })
+    }
+}
+
+/// Removed nodes in some list that were not given up yet.
+fn removed(state: &State) -> Vec<NodeId> {
+    let listed: BTreeSet<NodeId> =
+        state.layout.slots().flat_map(|(_, slot)| slot.lists()).flat_map(|list| &list.owners).copied().collect();
+    let gone = |node: &NodeId| state.member(*node).is_none() && !state.gone.contains(node);
+    listed.into_iter().filter(gone).collect()
+}
