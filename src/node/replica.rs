@@ -46,14 +46,17 @@ impl Node {
     }
 
     async fn tell(&self, from: NodeId, question: Question) -> Tell {
-        let Some(partition) = question.partition() else { return Tell::Refused(Why::NotYet) };
+        let slot = question.partition();
+        if slot.is_none() && !matches!(question.ask, Ask::Rows(_)) {
+            return Tell::Refused(Why::NotYet);
+        }
         let until_ms = now_ms() + question.left_ms.min(time::millis(OPERATION_BUDGET));
         // A question from the future waits for the layout that it speaks of.
         if !self.is_serving() || !self.reach(question.view, until_ms).await {
             return Tell::Refused(Why::NotYet);
         }
         let view = self.view();
-        if question.epoch < view.slot(partition).epoch {
+        if slot.is_some_and(|slot| question.epoch < view.slot(slot).epoch) {
             return Tell::Refused(Why::Stale);
         }
         match question.ask {
@@ -70,6 +73,7 @@ impl Node {
             Ask::PageOfObjects { partition, after } => self.page(&view, partition, after, true).await,
             Ask::PageOfDigests { partition, after } => self.page(&view, partition, after, false).await,
             Ask::These { partition, places } => self.these(&view, partition, &places),
+            Ask::Rows(wish) => self.rows(&view, question.epoch, *wish).await,
         }
     }
 

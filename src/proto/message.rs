@@ -23,6 +23,7 @@ use crate::proto::object::Condition;
 use crate::proto::object::Object;
 use crate::proto::object::Stamp;
 use crate::proto::object::apply::Refusal;
+use crate::proto::rows;
 
 /// The format of questions and answers.
 const VERSION: u8 = 1;
@@ -149,6 +150,9 @@ pub enum Ask {
         /// Which.
         places: Vec<Place>,
     },
+    /// Rows of many slots, in key order. The question's epoch is the version of the sender's whole layout: whatever slot
+    /// changed since has a later one.
+    Rows(Box<rows::Wish>),
 }
 
 /// A question.
@@ -208,6 +212,15 @@ pub enum Tell {
         digests: Vec<(Place, u64)>,
         /// Whether more follow.
         more: bool,
+    },
+    /// Rows.
+    Rows {
+        /// In the order asked for.
+        rows: Vec<rows::Row>,
+        /// Whether more follow.
+        more: bool,
+        /// Slots of which this node can tell nothing; where there are any, the rows do not count.
+        without: rows::Partitions,
     },
 }
 
@@ -312,7 +325,7 @@ fn read<T: DeserializeOwned>(context: &[u8], bytes: &[u8]) -> Result<T, DecodeEr
 }
 
 impl Question {
-    /// The slot that it is about; `None` where a place is not one.
+    /// The slot that it is about; `None` where a place is not one, and where it is about many.
     #[must_use]
     pub fn partition(&self) -> Option<PartitionId> {
         match &self.ask {
@@ -323,6 +336,7 @@ impl Question {
             Ask::PageOfObjects { partition, .. }
             | Ask::PageOfDigests { partition, .. }
             | Ask::These { partition, .. } => Some(*partition),
+            Ask::Rows(_) => None,
         }
     }
 }

@@ -259,7 +259,7 @@ impl Run {
                 },
                 Tell::Refused(Why::Stale) => return Heard::Stale(to, answer.view),
                 Tell::Refused(_) | Tell::Received => read::Input::Refused,
-                Tell::Objects { .. } | Tell::Digests { .. } => read::Input::Refused,
+                Tell::Objects { .. } | Tell::Digests { .. } | Tell::Rows { .. } => read::Input::Refused,
             };
             Heard::Owner(to, input)
         }));

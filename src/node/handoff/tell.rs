@@ -104,9 +104,12 @@ async fn digests_of(node: &Node, to: NodeId, partition: PartitionId) -> Option<B
                 }
             }
             Tell::Refused(_) => return Some(BTreeMap::new()),
-            Tell::Held { .. } | Tell::Digest(_) | Tell::Object(_) | Tell::Received | Tell::Objects { .. } => {
-                return None;
-            }
+            Tell::Held { .. }
+            | Tell::Digest(_)
+            | Tell::Object(_)
+            | Tell::Received
+            | Tell::Objects { .. }
+            | Tell::Rows { .. } => return None,
         }
     }
 }
