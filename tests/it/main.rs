@@ -15,6 +15,7 @@ mod audit;
 mod bad_input;
 mod browser;
 mod buckets;
+mod cluster_lists;
 mod commands;
 mod console;
 mod console_data;
