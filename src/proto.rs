@@ -18,6 +18,7 @@ pub mod object;
 pub mod password;
 pub mod quorum;
 pub mod ring;
+pub mod rows;
 pub mod scope;
 pub mod throttle;
 pub mod voters;

@@ -193,6 +193,22 @@ pub const H2_PIECE_BYTES: usize = 16 * 1024;
 
 /// Lists being made at once: each asks all partitions and keeps a thread meanwhile; further ones wait for their turn.
 pub const LISTS_MAX: usize = 32;
+/// Questions of other nodes for rows that are answered at once, apart from lists of this node's own: were they to wait for
+/// the same turns, two nodes full of lists would wait for each other.
+pub const ROWS_ANSWERED_MAX: usize = 32;
+/// Rows in one answer to such a question: a full page and the dead among it; a longer one would be held for longer.
+pub const ROWS_MAX: usize = 2 * LIST_PAGE_MAX;
+/// Bytes of them: a quarter of a frame, so that they hold up little on a lane. A row that is larger goes alone.
+pub const ROWS_BYTES: usize = 512 * 1024;
+/// How long an owner may take for an answer with rows: its index may have to follow its journal first. Whoever is dead is
+/// noticed sooner, by its connection, and another owner has as long again.
+pub const ROWS_BUDGET: Duration = Duration::from_secs(4);
+/// Entries of an export that are looked for at a time on this node: so many that each partition is entered seldom, so few
+/// that they take some MiB at most.
+pub const EXPORT_AHEAD: usize = 4 * ROWS_MAX;
+/// How often one step of a list begins again because the layout has moved on: each time it has come as far as the owner
+/// that refused.
+pub const ROWS_STALE_MAX: usize = 8;
 
 /// Exports, imports and examinations at once: long work must not keep all threads from short work.
 pub const LONG_JOBS_MAX: usize = 16;

@@ -30,7 +30,6 @@ use crate::node::access::Caller;
 use crate::node::error::DoorError;
 use crate::node::list::Listed;
 use crate::node::list::Range;
-use crate::node::list::Way;
 use crate::node::vnode::Consistency;
 use crate::node::vnode::ReadOptions;
 use crate::node::vnode::Receipt;
@@ -41,6 +40,7 @@ use crate::proto::object::Action;
 use crate::proto::object::Sibling;
 use crate::proto::object::apply::Refusal;
 use crate::proto::object::check_content_type;
+use crate::proto::rows::Way;
 
 /// The causal context of a read, for the write that is based on it.
 pub const CONTEXT: HeaderName = HeaderName::from_static("ringfort-context");

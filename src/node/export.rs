@@ -1,27 +1,31 @@
-//! Exports: a bucket in key order as NDJSON or CSV, in pieces for a body. Each piece is gathered in a
-//! blocking thread; while the reader takes its time no thread waits with it. What cannot be exported whole breaks off instead of leaving a row out.
+//! Exports: a bucket in key order as NDJSON or CSV, in pieces for a body, of what enough owners hold. Each piece is written
+//! in a blocking thread; while the reader takes its time no thread waits with it. What cannot be exported whole breaks off
+//! instead of leaving a row out.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::base::codec;
-use crate::base::limits::LIST_PAGE_MAX;
+use crate::base::limits::EXPORT_AHEAD;
+use crate::base::limits::OPERATION_BUDGET;
+use crate::base::time;
 use crate::node::Node;
+use crate::node::cluster::now_ms;
 use crate::node::error::DoorError;
 use crate::node::import::Format;
-use crate::node::list::Cursor;
 use crate::node::list::Range;
-use crate::node::list::Way;
-use crate::node::places::Place;
+use crate::node::list::walk::Ready;
+use crate::node::list::walk::Walk;
 use crate::node::worker;
-use crate::proto::control::Bucket;
-use crate::proto::key::IndexKey;
 use crate::proto::key::Key;
 use crate::proto::object::Object;
 use crate::proto::object::Sibling;
+use crate::proto::rows::Depth;
+use crate::proto::rows::Way;
 
 /// Bytes gathered before a piece is handed on.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -43,18 +47,20 @@ impl Node {
                 "bucket `{name}` was not imported from CSV, so there is no header; export it as NDJSON"
             )));
         }
-        let place = self.long_job()?;
+        let place = Arc::new(self.long_job()?);
         let (to, pieces) = mpsc::channel(PIECES_AHEAD);
-        let job = Job { node: self.clone(), bucket, format, cursor: None };
-        let (mut piece, mut job, mut place) = gather(job, place).await?;
+        let everything = Range { prefix: Vec::new(), after: Vec::new(), way: Way::Forward };
+        let walk = Walk::new(self, bucket.id, everything, Depth::Whole, EXPORT_AHEAD, place);
+        let job = Job { columns: bucket.columns, format, walk, has_begun: false };
+        let (mut piece, mut job) = gather(job).await?;
         let name = name.to_owned();
         worker::spawn("export", async move {
             while let Some(bytes) = piece {
                 if to.send(Ok(bytes)).await.is_err() {
                     return;
                 }
-                match gather(job, place).await {
-                    Ok(next) => (piece, job, place) = next,
+                match gather(job).await {
+                    Ok(next) => (piece, job) = next,
                     Err(error) => {
                         tracing::error!(%error, bucket = name, "an export broke off");
                         // Without its last chunk every client notices.
@@ -68,43 +74,53 @@ impl Node {
     }
 }
 
-/// The next piece of a job. Takes a thread only for as long as that takes, none while the reader does.
-async fn gather(mut job: Job, place: Place) -> Result<(Option<Bytes>, Job, Place), DoorError> {
-    worker::block("exporting", move || Ok((job.gather()?, job, place))).await
+/// The next piece of a job; `None` at the end. Takes a thread only for as long as that takes, none while the reader or
+/// other nodes do.
+async fn gather(mut job: Job) -> Result<(Option<Bytes>, Job), DoorError> {
+    let mut piece = Vec::new();
+    loop {
+        let written = worker::block("exporting", move || Ok((job.write(&mut piece)?, job, piece)));
+        let wants;
+        (wants, job, piece) = written.await?;
+        match wants {
+            Wants::More => job.walk.fill(now_ms() + time::millis(OPERATION_BUDGET)).await?,
+            Wants::Nothing => return Ok(((!piece.is_empty()).then(|| piece.into()), job)),
+        }
+    }
 }
 
 /// An export between two pieces.
 struct Job {
-    node: Node,
-    bucket: Bucket,
+    columns: Vec<String>,
     format: Format,
-    /// `None` before the first.
-    cursor: Option<Cursor>,
+    walk: Walk,
+    has_begun: bool,
+}
+
+enum Wants {
+    /// The piece is not full yet.
+    More,
+    /// It is full, or the last one.
+    Nothing,
 }
 
 impl Job {
-    /// The next piece; `None` at the end. Blocks.
-    fn gather(&mut self) -> Result<Option<Bytes>, DoorError> {
-        let Self { node, bucket, format, cursor } = self;
-        let columns = &bucket.columns;
-        let mut piece = Vec::new();
-        let cursor = match cursor {
-            Some(cursor) => cursor,
-            None => {
-                let everything = Range { prefix: Vec::new(), after: Vec::new(), way: Way::Forward };
-                piece = header(*format, columns)?;
-                cursor.insert(Cursor::open(node, bucket.id, everything, LIST_PAGE_MAX / 16)?)
-            }
-        };
+    /// Goes on with a piece as far as the entries at hand reach.
+    fn write(&mut self, piece: &mut Vec<u8>) -> Result<Wants, DoorError> {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            *piece = header(self.format, &self.columns)?;
+        }
         while piece.len() < PIECE_BYTES {
-            let Some(listed) = cursor.advance_one()? else { break };
-            let key = Key::new(listed.key)?;
-            // Read again: what was listed may have changed since.
-            if let Some(object) = node.0.store.read(&IndexKey::new(bucket.id, &key))? {
-                line(*format, columns, &key, &object, crate::base::time::wall_ms(), &mut piece)?;
+            match self.walk.ready() {
+                Ready::Entry(entry) => {
+                    let key = Key::new(entry.key().to_vec())?;
+                    line(self.format, &self.columns, &key, &entry.object, time::wall_ms(), piece)?;
+                }
+                Ready::Wanting => return Ok(Wants::More),
+                Ready::End => break,
             }
         }
-        Ok((!piece.is_empty()).then(|| piece.into()))
+        Ok(Wants::Nothing)
     }
 }
 

@@ -13,6 +13,8 @@ use crate::base::limits::LIVE_STREAMS_MAX;
 use crate::base::limits::LONG_JOBS_MAX;
 use crate::base::limits::OPERATION_BUDGET;
 use crate::base::limits::REQUESTS_MAX;
+use crate::base::limits::ROWS_ANSWERED_MAX;
+use crate::base::limits::ROWS_BUDGET;
 use crate::base::limits::SMALL_BODY_BYTES_IN_FLIGHT_MAX;
 use crate::base::limits::SMALL_BYTES;
 use crate::node::Node;
@@ -27,6 +29,7 @@ pub struct Places {
     small_bodies: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
     lists: Arc<Semaphore>,
+    rows: Arc<Semaphore>,
     long_jobs: Arc<Semaphore>,
     live: Arc<Semaphore>,
 }
@@ -41,6 +44,7 @@ impl Places {
             small_bodies: free(SMALL_BODY_BYTES_IN_FLIGHT_MAX),
             bodies: free(BODY_BYTES_IN_FLIGHT_MAX),
             lists: free(LISTS_MAX),
+            rows: free(ROWS_ANSWERED_MAX),
             long_jobs: free(LONG_JOBS_MAX),
             live: free(LIVE_STREAMS_MAX),
         }
@@ -96,6 +100,15 @@ impl Node {
     /// [`DoorError::Busy`] where it does not come in time.
     pub(super) async fn list_turn(&self) -> Result<Place, DoorError> {
         let turn = timeout(OPERATION_BUDGET, Arc::clone(&self.0.places.lists).acquire_owned());
+        turn.await.ok().and_then(Result::ok).ok_or(DoorError::Busy)
+    }
+
+    /// A turn to tell another node rows, waited for.
+    ///
+    /// # Errors
+    /// [`DoorError::Busy`] where it does not come before the other node gives up.
+    pub(super) async fn rows_turn(&self) -> Result<Place, DoorError> {
+        let turn = timeout(ROWS_BUDGET, Arc::clone(&self.0.places.rows).acquire_owned());
         turn.await.ok().and_then(Result::ok).ok_or(DoorError::Busy)
     }
 

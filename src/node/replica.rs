@@ -61,14 +61,17 @@ impl Node {
     }
 
     async fn tell(&self, from: NodeId, question: Question) -> Tell {
-        let Some(partition) = question.partition() else { return Tell::Refused(Why::NotYet) };
+        let slot = question.partition();
+        if slot.is_none() && !matches!(question.ask, Ask::Rows(_)) {
+            return Tell::Refused(Why::NotYet);
+        }
         let until_ms = now_ms() + question.left_ms.min(time::millis(OPERATION_BUDGET));
         // A question from the future waits for the layout that it speaks of.
         if !self.is_serving() || !self.reach(question.view, until_ms).await {
             return Tell::Refused(Why::NotYet);
         }
         let view = self.view();
-        if question.epoch < view.slot(partition).epoch {
+        if slot.is_some_and(|slot| question.epoch < view.slot(slot).epoch) {
             return Tell::Refused(Why::Stale);
         }
         match question.ask {
@@ -86,6 +89,7 @@ impl Node {
             Ask::PageOfDigests { partition, after } => self.page(&view, partition, after, false).await,
             Ask::These { partition, places } => self.these(&view, partition, &places),
             Ask::Where { place } => self.show(&view, &place),
+            Ask::Rows(wish) => self.rows(&view, question.epoch, *wish).await,
         }
     }
 

@@ -145,7 +145,7 @@ impl Node {
         let state = self.state();
         let layout = &state.layout;
         let behind = |slot: &Slot| slot.lists().any(|list| list.owners.iter().any(|owner| !list.is_synced(*owner)));
-        let Progress { slots, bytes } = self.handoff_progress();
+        let Progress { slots, bytes, .. } = self.handoff_progress();
         RingCounts {
             version: layout.version,
             nodes: layout.nodes.keys().map(|node| node.0).collect(),

@@ -101,6 +101,12 @@ impl Context {
         self.runs.covers(dot) || self.apart.binary_search(&dot).is_ok()
     }
 
+    /// Of how many parts it is: runs, and writes that stand apart.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.runs.0.len() + self.apart.len()
+    }
+
     /// Notes a write and every earlier one of its actor: for the actor itself, who knows them all.
     pub fn add_run(&mut self, dot: Dot) {
         self.runs.add(dot);

@@ -23,6 +23,7 @@ use crate::proto::object::Condition;
 use crate::proto::object::Object;
 use crate::proto::object::Stamp;
 use crate::proto::object::apply::Refusal;
+use crate::proto::rows;
 
 /// The format of questions and answers.
 const VERSION: u8 = 1;
@@ -154,6 +155,9 @@ pub enum Ask {
         /// The key.
         place: Place,
     },
+    /// Rows of many slots, in key order. The question's epoch is the version of the sender's whole layout: whatever slot
+    /// changed since has a later one.
+    Rows(Box<rows::Wish>),
 }
 
 /// A question.
@@ -234,6 +238,15 @@ pub enum Tell {
     },
     /// What is held, for people.
     Where(Holding),
+    /// Rows.
+    Rows {
+        /// In the order asked for.
+        rows: Vec<rows::Row>,
+        /// Whether more follow.
+        more: bool,
+        /// Slots of which this node can tell nothing; where there are any, the rows do not count.
+        without: rows::Partitions,
+    },
 }
 
 /// An answer.
@@ -337,7 +350,7 @@ fn read<T: DeserializeOwned>(context: &[u8], bytes: &[u8]) -> Result<T, DecodeEr
 }
 
 impl Question {
-    /// The slot that it is about; `None` where a place is not one.
+    /// The slot that it is about; `None` where a place is not one, and where it is about many.
     #[must_use]
     pub fn partition(&self) -> Option<PartitionId> {
         match &self.ask {
@@ -348,6 +361,7 @@ impl Question {
             Ask::PageOfObjects { partition, .. }
             | Ask::PageOfDigests { partition, .. }
             | Ask::These { partition, .. } => Some(*partition),
+            Ask::Rows(_) => None,
         }
     }
 }

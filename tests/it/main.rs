@@ -17,6 +17,7 @@ mod browser;
 mod buckets;
 mod cluster;
 mod cluster_faces;
+mod cluster_lists;
 mod commands;
 mod console;
 mod console_data;

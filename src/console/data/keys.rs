@@ -22,7 +22,7 @@ use crate::node::error::DoorError;
 use crate::node::list;
 use crate::node::list::Listed;
 use crate::node::list::Range;
-use crate::node::list::Way;
+use crate::proto::rows::Way;
 
 #[derive(Template)]
 #[template(path = "data/keys.html")]

@@ -259,7 +259,8 @@ impl Run {
                 },
                 Tell::Refused(Why::Stale) => return Heard::Stale(to, answer.view),
                 Tell::Refused(_) | Tell::Received => read::Input::Refused,
-                Tell::Objects { .. } | Tell::Digests { .. } | Tell::Where(_) => read::Input::Refused,
+                Tell::Objects { .. } | Tell::Digests { .. } => read::Input::Refused,
+                Tell::Where(_) | Tell::Rows { .. } => read::Input::Refused,
             };
             Heard::Owner(to, input)
         }));

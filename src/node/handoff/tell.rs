@@ -109,9 +109,8 @@ async fn digests_of(node: &Node, to: NodeId, partition: PartitionId) -> Option<B
             | Tell::Object(_)
             | Tell::Received
             | Tell::Objects { .. }
-            | Tell::Where(_) => {
-                return None;
-            }
+            | Tell::Where(_)
+            | Tell::Rows { .. } => return None,
         }
     }
 }
