@@ -207,9 +207,12 @@ impl Node {
         found.ok_or_else(|| DoorError::NotFound { what: "node", name: which.to_owned() })
     }
 
-    /// Whoever goes takes its vote along, and the others have to be able to go on at once.
+    /// Whoever goes takes its vote along, and the others have to be able to go on at once. Nobody talks to a removed one
+    /// any more, so that it is as good as down, also while it is still among the voters.
     fn check_voters(&self, node: NodeId) -> Result<(), DoorError> {
-        self.0.consensus.may_remove(node, &self.live()).map_err(DoorError::FewVoters)
+        let state = self.state();
+        let live = self.live().into_iter().filter(|node| state.member(*node).is_some()).collect();
+        self.0.consensus.may_remove(node, &live).map_err(DoorError::FewVoters)
     }
 
     fn part_of(&self, node: NodeId) -> Result<PartView, DoorError> {
