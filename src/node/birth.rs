@@ -255,7 +255,6 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         reloads: OnceLock::new(),
     };
     let node = Node(Arc::new(inner));
-    node.purge_removed_buckets();
     node.look_at_disk().map_err(io("looking at free space"))?;
     node.joins_by(lanes);
     way.post.node_is(node.clone());
@@ -443,18 +442,4 @@ fn tell(what: &'static str, report: &Report) {
         tracing::warn!(journal = what, "{mended}");
     }
     tracing::info!(journal = what, groups = report.groups, records = report.records, "journal replayed");
-}
-
-impl Node {
-    /// Data of buckets that are gone, left by a crash in the middle of a removal.
-    fn purge_removed_buckets(&self) {
-        let state = self.state();
-        let known: Vec<_> = state.buckets.values().map(|bucket| bucket.id).collect();
-        for number in 1..state.next_bucket {
-            let id = crate::base::id::BucketId(number);
-            if !known.contains(&id) {
-                self.0.store.progress().purge(id);
-            }
-        }
-    }
 }

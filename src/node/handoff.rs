@@ -156,15 +156,15 @@ impl Keeper {
         self.tell(node, &view);
     }
 
-    /// Data of buckets that are removed goes.
+    /// Data of buckets that are removed goes; at the first look also that of those that went while this node was down, or
+    /// that a crash in the middle of a removal left.
     fn purge(&mut self, node: &Node, view: &View) {
         let there: BTreeSet<BucketId> = view.state.buckets.values().map(|bucket| bucket.id).collect();
-        if let Some(before) = self.buckets.replace(there) {
-            let there = self.buckets.iter().flatten().copied().collect::<BTreeSet<_>>();
-            for gone in before.difference(&there) {
-                node.0.store.progress().purge(*gone);
-            }
+        let before = self.buckets.get_or_insert_with(|| (1..view.state.next_bucket).map(BucketId).collect());
+        for gone in before.difference(&there) {
+            node.0.store.progress().purge(*gone);
         }
+        *before = there;
     }
 
     /// Begins to merge the slots that this node is to own, and gives up those that it is not to own any more.

@@ -21,6 +21,7 @@ type Model = BTreeMap<String, usize>;
 
 /// A node's place: its directory and its address for others.
 struct Seat {
+    name: String,
     data: PathBuf,
     peers: String,
 }
@@ -28,11 +29,12 @@ struct Seat {
 impl Seat {
     fn new(dir: &TempDir, name: &str) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self { data: dir.path().join(name), peers: free.to_string() }
+        Self { name: name.to_owned(), data: dir.path().join(name), peers: free.to_string() }
     }
 
     async fn start(&self, join: &[&str]) -> Node {
-        let words = [&["--listen", "http://127.0.0.1:0", "--peer-listen", &self.peers][..], join].concat();
+        let words = ["--name", &self.name, "--listen", "http://127.0.0.1:0", "--peer-listen", &self.peers];
+        let words = [&words[..], join].concat();
         Node::start_saying(&self.data, &[], &words).await
     }
 }
@@ -51,8 +53,12 @@ async fn three(seats: &[Seat; 3]) -> [Node; 3] {
 }
 
 async fn join(first: &Node, seat: &Seat) -> Node {
-    let invite = call(&first.owner(), "POST", "/v1/invites", &[], r#"{"ttl":"10m"}"#).await.json();
-    seat.start(&["--join", invite["token"].as_str().unwrap()]).await
+    let token = eventually("an invite", async || {
+        let invite = call(&first.owner(), "POST", "/v1/invites", &[], r#"{"ttl":"10m"}"#).await;
+        (invite.status == 200).then(|| invite.json()["token"].as_str().unwrap().to_owned())
+    })
+    .await;
+    seat.start(&["--join", &token]).await
 }
 
 async fn settled(node: &Node) {
