@@ -72,7 +72,7 @@ fn said(merging: &mut Merging) -> (Vec<(String, u64)>, Step) {
                 let live = entry.live(NOW).map(|(size, _)| (String::from_utf8(entry.key().to_vec()).unwrap(), size));
                 keys.extend(live);
             }
-            end => return (keys, end),
+            end @ (Step::Wanting | Step::End) => return (keys, end),
         }
     }
 }
