@@ -19,6 +19,7 @@ use crate::proto::audit::By;
 use crate::proto::audit::Via;
 use crate::proto::control::Applied;
 use crate::proto::control::Command;
+use crate::proto::control::Refused;
 use crate::proto::control::members::Admission;
 use crate::proto::control::members::Change;
 use crate::proto::invite;
@@ -45,7 +46,7 @@ const NONCE_FILE: &str = "knock";
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// It says no.
-    #[error("{0}; nothing was changed on this machine")]
+    #[error("{0}")]
     Refused(String),
     /// Nobody answered.
     #[error(
@@ -189,6 +190,9 @@ async fn admit(node: &Node, from: SocketAddr, knock: Knock) -> Welcome {
     let applied = node.0.consensus.propose(Command::Ordered { by, what, command: Box::new(command) }).await;
     let id = match applied.map_err(DoorError::from) {
         Ok(Applied::Admitted(id) | Applied::AdmittedBefore(id)) => id,
+        Err(error @ DoorError::Control(Refused::Taken { .. })) => {
+            return Welcome::Refused(format!("{error}; start this machine with another --name"));
+        }
         Err(error @ (DoorError::Control(_) | DoorError::NotFound { .. })) => {
             return Welcome::Refused(error.to_string());
         }

@@ -55,7 +55,7 @@ async fn three(seats: &[Seat; 3]) -> [Node; 3] {
 async fn join(first: &Node, seat: &Seat) -> Node {
     let token = eventually("an invite", async || {
         let invite = call(&first.owner(), "POST", "/v1/invites", &[], r#"{"ttl":"10m"}"#).await;
-        (invite.status == 200).then(|| invite.json()["token"].as_str().unwrap().to_owned())
+        (invite.status == 201).then(|| invite.json()["token"].as_str().unwrap().to_owned())
     })
     .await;
     seat.start(&["--join", &token]).await
