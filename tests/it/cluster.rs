@@ -239,12 +239,22 @@ async fn write_on(
 
 /// Every acked write is there, once, whichever node is asked.
 async fn all_there(cluster: &Cluster, told: &Told, nodes: &[usize]) {
+    const READERS: usize = 16;
+    let acked: Vec<_> = told.acked.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut readers = Vec::new();
     for node in nodes {
-        let client = cluster.client(*node);
-        for (key, value) in &told.acked {
-            let read = call(&client, "GET", &format!("/v1/kv/t/{key}"), &[], "").await;
-            assert_eq!((read.status, read.text()), (200, value.as_str()), "{key} on node {}", node + 1);
+        for some in acked.chunks(acked.len().div_ceil(READERS).max(1)) {
+            let (client, some, name) = (cluster.client(*node), some.to_vec(), node + 1);
+            readers.push(tokio::spawn(async move {
+                for (key, value) in some {
+                    let read = call(&client, "GET", &format!("/v1/kv/t/{key}"), &[], "").await;
+                    assert_eq!((read.status, read.text()), (200, value.as_str()), "{key} on node {name}");
+                }
+            }));
         }
+    }
+    for reader in readers {
+        reader.await.unwrap();
     }
 }
 
@@ -336,6 +346,36 @@ async fn a_frozen_node_costs_its_devices_one_timeout_and_applies_nothing_twice_w
         all_there(&cluster, &told, &[0, 1, 2]).await;
         assert!(told.gap <= at_most(Duration::from_secs(1)), "{:?}", told.gap);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_are_restarted_in_turn_fail_no_request_that_is_tried_once_elsewhere() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.bucket("t", json!({ "n": 3 })).await;
+    let devices = Devices::begin(&cluster, 16, 0);
+    for _ in 0..rounds() {
+        for node in 0..3 {
+            devices.after(200).await;
+            kill_process(cluster.pid(node), Signal::TERM).unwrap();
+            // It waits for the directory until the one before has stopped in order.
+            cluster.start_again(node, node);
+            let data = cluster.data(node);
+            let pid = cluster.document["nodes"][node]["pid"].clone();
+            eventually("the next one", async || {
+                let owner = Client::new(ringfort::cli::client::Target::Socket(data.join("ctl.sock")), None);
+                let status = owner.ask(Method::GET, "/v1/status").await.ok()?;
+                let worker = Pid::from_raw(i32::try_from(status["worker_pid"].as_i64()?).ok()?)?;
+                let group = rustix::process::getpgid(Some(worker)).ok()?;
+                (json!(group.as_raw_nonzero().get()) == pid && status["serving"] == "yes").then_some(())
+            })
+            .await;
+        }
+    }
+    devices.after(200).await;
+    let told = devices.end().await;
+    println!("restarted: {} acked, gap {:?}, {} failed twice", told.acked.len(), told.gap, told.failed);
+    assert_eq!((told.failed, told.unknown), (0, 0));
+    all_there(&cluster, &told, &[0, 1, 2]).await;
 }
 
 /// A node of its own, started by hand.
