@@ -68,8 +68,8 @@ pub async fn read(State(node): State<Node>, request: Request) -> Result<Response
         Some(number) => one_of(&value, number)?,
         None => all(&value, request.headers())?,
     };
-    if consistency == Consistency::Local {
-        // The only owner's answer is never stale.
+    if consistency == Consistency::Local && node.place_of(&bucket, &key)?.owners.len() == 1 {
+        // The only owner's answer is never stale. How old one of several may be, nobody measures yet: nothing is claimed.
         response.headers_mut().insert(AGE_MS, HeaderValue::from_static("0"));
     }
     Ok(response)

@@ -277,6 +277,9 @@ async fn what_is_put_on_one_node_is_read_on_each_other() {
                     assert_eq!((read.status, read.text()), (200, "value"), "{bucket} {writer} {reader} {how}");
                 }
             }
+            // One of several owners may be behind, and does not say that it is not.
+            let local = call(&cluster.client(0), "GET", &format!("{path}?consistency=local"), &[], "").await;
+            assert_eq!(local.header("ringfort-age-ms"), None, "{local:?}");
             // What one read another replaces, and deletes.
             let seen = call(&cluster.client((writer + 1) % 3), "GET", &path, &[], "").await;
             let context = [("ringfort-context", seen.context())];
