@@ -91,7 +91,8 @@ struct Keeper {
     reported: Option<Instant>,
     /// The layout's version at which everything that can be given up was.
     forgotten_at: Option<u64>,
-    forgetting: Option<JoinHandle<bool>>,
+    /// Ends with the version at which it began, where all went well: what changed meanwhile is looked at again.
+    forgetting: Option<JoinHandle<Option<u64>>>,
     buckets: Option<BTreeSet<BucketId>>,
 }
 
@@ -231,15 +232,21 @@ impl Keeper {
         }
         let version = view.state.layout.version;
         if let Some(task) = self.forgetting.take()
-            && task.await.unwrap_or(false)
+            && let Some(began_at) = task.await.ok().flatten()
         {
-            self.forgotten_at = Some(version);
+            self.forgotten_at = Some(began_at);
         }
         if self.forgotten_at != Some(version) && view.state.layout.is_at_rest() && view.state.members.len() > 1 {
             let (node, view) = (node.clone(), Arc::clone(view));
             self.forgetting = Some(worker::spawn("giving up slots", async move {
                 let done = forget(&node, &view).await;
-                done.inspect_err(|error| tracing::warn!(%error, "what others own now could not be given up")).is_ok()
+                match done {
+                    Ok(()) => Some(version),
+                    Err(error) => {
+                        tracing::warn!(%error, "what others own now could not be given up");
+                        None
+                    }
+                }
             }));
         }
     }
