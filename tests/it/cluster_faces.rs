@@ -111,9 +111,13 @@ async fn a_lone_node_shows_itself_and_is_not_taken_away() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path(), "alone", None).await;
     let cli = Cli::of(dir.path(), &node, "admin").await;
-    let members = cli.good(&["members"]).out;
-    let row = words(members.lines().nth(1).unwrap());
-    assert_eq!(row[..8], ["1", "alone", "default", "100", "up", "member", "yes", "yes"], "{members}");
+    // What the configuration says of a node is agreed on like every change, a moment after the start.
+    let told = ["1", "alone", "default", "100", "up", "member", "yes", "yes"];
+    eventually("the node is known by its name", async || {
+        let members = cli.good(&["members"]).out;
+        (words(members.lines().nth(1).unwrap())[..8] == told).then_some(())
+    })
+    .await;
     let ring = cli.good(&["ring"]).out;
     assert!(ring.contains("256 settled") && ring.contains("node 1 has nothing left to merge"), "{ring}");
     let partitions = cli.good(&["ring", "--partitions"]).out;
