@@ -112,6 +112,11 @@ impl Node {
         let (mut moved, mut keeper) = (self.moved(), Keeper::new());
         loop {
             keeper.look(&self).await;
+            if self.0.store.is_burnt()
+                && let Err(error) = self.0.store.renew().await
+            {
+                tracing::debug!(%error, "what minted something that the disk refused cannot be renewed yet");
+            }
             tokio::select! {
                 _sender_lives = moved.changed() => {}
                 () = tokio::time::sleep(RING_TICK) => {}

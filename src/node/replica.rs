@@ -75,7 +75,13 @@ impl Node {
             return Tell::Refused(Why::Stale);
         }
         match question.ask {
-            Ask::Merge { place, object, round } => self.merge(&view, &place, &object, round, question.steady_ms).await,
+            Ask::Merge { place, object, round } => {
+                let tell = self.merge(&view, &place, &object, round, question.steady_ms).await;
+                // While it became durable this node may have adopted a newer layout, and given the slot's new owners all
+                // that it had: then this is not among it, and must not be counted by the rules of before.
+                let is_late = slot.is_some_and(|slot| question.epoch < self.view().slot(slot).epoch);
+                if is_late { Tell::Refused(Why::Stale) } else { tell }
+            }
             Ask::Digest { place } => match self.held(&place) {
                 Ok((_, object)) => Tell::Digest(object.map(|object| object.context.clone())),
                 Err(why) => Tell::Refused(why),

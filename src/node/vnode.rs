@@ -200,10 +200,18 @@ impl Node {
                 return Ok(Done { context: begun.context, stamp: begun.stamp, acked_by: vec![me] });
             }
         }
-        if !self.is_serving() || !slot.is_owner(me, known.numbers) {
-            return self.forward(&wanted).await;
+        let stored_here = self.is_alone(slot);
+        let written = if !self.is_serving() || !slot.is_owner(me, known.numbers) {
+            self.forward(&wanted).await
+        } else {
+            self.coordinate(wanted).await
+        };
+        match written {
+            // It is on this disk already: nobody can say any more that nothing was changed.
+            Err(DoorError::OutcomeUnknown { .. }) | Ok(_) => written,
+            Err(_) if stored_here => Err(DoorError::OutcomeUnknown { acked_by: vec![me] }),
+            Err(_) => written,
         }
-        self.coordinate(wanted).await
     }
 
     /// Whether this node is the only one that has to do with a slot.
@@ -367,7 +375,9 @@ impl Node {
             keyed: false,
             op_until_ms: now_ms().saturating_add(time::millis(OPERATION_BUDGET)),
         };
-        if !self.is_alone(self.view().slot(place.partition())) {
+        let view = self.view();
+        let slot = view.slot(place.partition());
+        if !self.is_alone(slot) {
             return Ok(self.spread_row(place, update, existing));
         }
         let actor = self.0.store.actor();
@@ -386,7 +396,10 @@ impl Node {
         })?;
         let stored = answer?;
         Ok(Row(match pending {
-            Some(pending) => RowState::Here { stored, pending },
+            Some(pending) => {
+                let again = Box::new(Again { node: self.clone(), place, update, epoch: slot.epoch });
+                RowState::Here { stored, pending, again }
+            }
             None => RowState::Stored(stored),
         }))
     }
@@ -423,7 +436,7 @@ enum RowState {
     /// Nothing to wait for; whether something was written.
     Stored(bool),
     /// In this node's journal.
-    Here { stored: bool, pending: Pending },
+    Here { stored: bool, pending: Pending, again: Box<Again> },
     /// At several owners.
     Elsewhere(oneshot::Receiver<Result<bool, DoorError>>),
 }
@@ -436,9 +449,36 @@ impl Row {
     pub(super) fn durable_blocking(self) -> Result<bool, DoorError> {
         match self.0 {
             RowState::Stored(stored) => Ok(stored),
-            RowState::Here { stored, pending } => Ok(pending.durable_blocking().map(|()| stored)?),
+            RowState::Here { stored, pending, again } => {
+                pending.durable_blocking()?;
+                again.unless_still_alone().map(|()| stored)
+            }
             RowState::Elsewhere(told) => told.blocking_recv().unwrap_or(Err(DoorError::Unknown)),
         }
+    }
+}
+
+/// A row that this node stored as the only owner.
+struct Again {
+    node: Node,
+    place: IndexKey,
+    update: Update,
+    epoch: u64,
+}
+
+impl Again {
+    /// Where others came to own it before it was durable, it is theirs as well, as an operation that is known here.
+    fn unless_still_alone(self) -> Result<(), DoorError> {
+        let Self { node, place, update, epoch } = self;
+        if node.view().slot(place.partition()).epoch == epoch {
+            return Ok(());
+        }
+        let (tell, told) = oneshot::channel();
+        worker::spawn("row of an import", async move {
+            let written = node.write(Wanted::new(place, update, None)).await;
+            let _nobody_waits = tell.send(written.map(|_done| ()));
+        });
+        told.blocking_recv().unwrap_or(Err(DoorError::Unknown))
     }
 }
 

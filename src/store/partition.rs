@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
@@ -159,6 +160,9 @@ struct Shared<I> {
     overlay_bytes: AtomicUsize,
     index: I,
     unreadable: Unreadable,
+    /// Something that the actor minted was refused by the journal and is here no more, though another node may have been
+    /// told of it: what the actor mints next would claim to have seen it.
+    burnt: AtomicBool,
 }
 
 impl<I> Shared<I> {
@@ -195,7 +199,14 @@ impl<D: Disk, I: Index> Store<D, I> {
         self.journal.submit(record::encode_incarnation(incarnation), ack)?;
         Pending(acked).durable().await?;
         self.actor.write().unwrap_or_else(PoisonError::into_inner).incarnation = incarnation;
+        self.shared.burnt.store(false, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether the actor mints no more until it is renewed: the journal refused something of it.
+    #[must_use]
+    pub fn is_burnt(&self) -> bool {
+        self.shared.burnt.load(Ordering::Acquire)
     }
 
     /// The journal, for its counts.
@@ -258,6 +269,15 @@ impl<D: Disk, I: Index> Store<D, I> {
         place: &IndexKey,
         decide: impl FnOnce(Option<&Object>, u64) -> Decision<T>,
     ) -> Result<(Option<Pending>, T), StoreError> {
+        self.change(place, true, decide)
+    }
+
+    fn change<T>(
+        &self,
+        place: &IndexKey,
+        mints: bool,
+        decide: impl FnOnce(Option<&Object>, u64) -> Decision<T>,
+    ) -> Result<(Option<Pending>, T), StoreError> {
         if self.overlay_bytes() > OVERLAY_BYTES_MAX {
             return Err(StoreError::Busy);
         }
@@ -269,6 +289,8 @@ impl<D: Disk, I: Index> Store<D, I> {
         let (object, answer) = match decide(old.as_deref(), partition.minted + 1) {
             Decision::Leave(answer) => return Ok((None, answer)),
             Decision::Confirm(answer) => return Ok((self.confirm(&partition, place)?, answer)),
+            // Looked at under the partition's lock: it is set before what was refused is forgotten.
+            Decision::Store(..) if mints && self.is_burnt() => return Err(StoreError::NoSpace),
             Decision::Store(object, answer) => (Some(object), answer),
             Decision::Remove(answer) => (None, answer),
         };
@@ -301,7 +323,7 @@ impl<D: Disk, I: Index> Store<D, I> {
     /// # Errors
     /// [`StoreError`]; nothing was stored.
     pub fn merge(&self, place: &IndexKey, object: &Object, kind: Kind) -> Result<Option<Pending>, StoreError> {
-        let merged = self.update(place, |held, _| match held {
+        let merged = self.change(place, false, |held, _| match held {
             None => Decision::Store(Arc::new(object.clone()), ()),
             Some(held) => match merge::merge(held, object, kind) {
                 merged if merged == *held => Decision::Confirm(()),

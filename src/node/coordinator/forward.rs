@@ -75,6 +75,16 @@ struct Run<'r> {
     failure: Option<Failure>,
 }
 
+/// What every owner would say ends it; trouble of its own is another owner's chance.
+fn input_of(failure: &Failure) -> forward::Input {
+    match failure {
+        Failure::Refused(_) | Failure::TooLarge { .. } => forward::Input::Failed,
+        Failure::Busy | Failure::DiskFull { .. } | Failure::Corrupt(_) | Failure::NoQuorum { .. } => {
+            forward::Input::NotDone
+        }
+    }
+}
+
 enum Heard {
     Input(forward::Input),
     Stale(u64),
@@ -109,8 +119,8 @@ impl Run<'_> {
                         return Ok(Round::Over(Err(DoorError::OutcomeUnknown { acked_by })));
                     }
                     Ended::Failed(failure) => {
+                        self.core.handle(from, input_of(&failure), now_ms());
                         self.failure = Some(failure);
-                        self.core.handle(from, forward::Input::Failed, now_ms());
                     }
                 },
                 Some((from, heard)) = self.waits.next(), if !self.waits.is_empty() => {
@@ -153,5 +163,26 @@ impl Run<'_> {
             };
             (to, heard)
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::input_of;
+    use crate::proto::forward::Input;
+    use crate::proto::message::Failure;
+    use crate::proto::object::apply::Refusal;
+
+    #[test]
+    fn an_owner_with_trouble_of_its_own_is_not_the_last_that_is_asked() {
+        let own = [
+            Failure::Busy,
+            Failure::DiskFull { reserve_mib: 1 },
+            Failure::Corrupt(String::new()),
+            Failure::NoQuorum { answered: 0, need: 2 },
+        ];
+        assert!(own.iter().all(|failure| input_of(failure) == Input::NotDone));
+        assert_eq!(input_of(&Failure::Refused(Refusal::ConditionFailed)), Input::Failed);
+        assert_eq!(input_of(&Failure::TooLarge { len: 9 }), Input::Failed);
     }
 }

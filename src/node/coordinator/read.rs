@@ -229,12 +229,19 @@ impl Run {
 
     fn merge_here(&mut self, me: NodeId, object: &Object, round: u32) {
         let merged = self.node.0.store.merge(&self.place, object, self.known.kind);
+        let (node, partition) = (self.node.clone(), self.place.partition());
+        let epoch = self.view.slot(partition).epoch;
         self.waits.push(Box::pin(async move {
             let durable = match merged {
                 Ok(Some(pending)) => pending.durable().await.is_ok(),
                 Ok(None) => true,
                 Err(_) => false,
             };
+            // As for any other owner: what came too late for the slot's new owners does not count.
+            let now = node.view();
+            if now.slot(partition).epoch != epoch {
+                return Heard::Stale(me, now.index);
+            }
             Heard::Owner(me, if durable { read::Input::Held { round } } else { read::Input::Refused })
         }));
     }

@@ -120,9 +120,12 @@ impl Node {
 
 /// What was waited for.
 enum Heard {
-    Owner(NodeId, write::Input),
+    /// This node's journal.
+    Own(write::Input),
+    /// Another owner, asked under the epoch of that number.
+    Owner(NodeId, u64, write::Input),
     /// An owner's view has come so far, and by it the write is of an older epoch.
-    Stale(NodeId, u64),
+    Stale(NodeId, u64, u64),
     /// An owner is ahead; this node's view has come as far, or time is over.
     Caught,
 }
@@ -164,13 +167,13 @@ impl Run {
 
     /// The own copy counts when it is durable.
     fn await_own(&self, pending: Option<Pending>) {
-        let (me, round) = (self.node.who().node, self.core.round());
+        let round = self.core.round();
         self.waits.push(Box::pin(async move {
             let durable = match pending {
                 Some(pending) => pending.durable().await.is_ok(),
                 None => true,
             };
-            Heard::Owner(me, if durable { write::Input::Held { round, top: None } } else { write::Input::Refused })
+            Heard::Own(if durable { write::Input::Held { round, top: None } } else { write::Input::Refused })
         }));
     }
 
@@ -189,20 +192,34 @@ impl Run {
         let rest = Duration::from_millis(until_ms.saturating_sub(now_ms()));
         tokio::select! {
             Some(heard) = self.waits.next(), if !self.waits.is_empty() => match heard {
-                Heard::Owner(from, input) => {
-                    // Nothing is counted by rules that this node knows to be over.
-                    self.refresh();
-                    self.core.handle(from, input, now_ms());
-                }
-                Heard::Stale(from, view) => {
+                Heard::Own(input) => self.take(self.node.who().node, self.epoch(), input),
+                Heard::Owner(from, epoch, input) => self.take(from, epoch, input),
+                Heard::Stale(from, epoch, view) => {
                     self.ahead = self.ahead.max(view);
-                    self.core.handle(from, write::Input::Stale, now_ms());
+                    if epoch == self.epoch() {
+                        self.core.handle(from, write::Input::Stale, now_ms());
+                    }
                 }
                 Heard::Caught => self.refresh(),
             },
             Ok(()) = moved.changed() => self.refresh(),
             () = tokio::time::sleep(rest) => self.core.handle_timeout(now_ms()),
         }
+    }
+
+    /// Nothing is counted by rules that this node knows to be over. Whoever was asked under an earlier epoch was asked once
+    /// more, and its later answer counts.
+    fn take(&mut self, from: NodeId, epoch: u64, input: write::Input) {
+        let own = from == self.node.who().node;
+        self.refresh();
+        if own || epoch == self.epoch() {
+            self.core.handle(from, input, now_ms());
+        }
+    }
+
+    /// The one whose rules are counted.
+    fn epoch(&self) -> u64 {
+        self.view.slot(self.wanted.place.partition()).epoch
     }
 
     fn perform(&mut self, effect: write::Effect) {
@@ -244,13 +261,14 @@ impl Run {
             }
         };
         let answer = self.node.ask(to, Lane::Requests, body, ANSWER_BUDGET);
+        let epoch = self.epoch();
         self.waits.push(Box::pin(async move {
             let input = match answer.await {
                 Ok(Answer { tell: Tell::Held { top, round }, .. }) => write::Input::Held { round, top },
-                Ok(Answer { tell: Tell::Refused(Why::Stale), view, .. }) => return Heard::Stale(to, view),
+                Ok(Answer { tell: Tell::Refused(Why::Stale), view, .. }) => return Heard::Stale(to, epoch, view),
                 Ok(_) | Err(_) => write::Input::Refused,
             };
-            Heard::Owner(to, input)
+            Heard::Owner(to, epoch, input)
         }));
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -23,48 +24,98 @@ use crate::proto::message::Place;
 use crate::proto::message::Sealed;
 use crate::proto::message::Tell;
 
-/// Tells a node all that it missed, or up to where it is silent again.
+/// After a delivery of which something was not taken: it will hardly be taken a moment later.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What became of a delivery. In order: the worst of several counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    /// It is there now.
+    All,
+    /// Not all of it was taken, and the node is there: others may be taken.
+    Some,
+    /// The node does not answer.
+    Silent,
+}
+
+/// Tells a node all that it missed, or up to where it is silent again. What it does not take waits, and keeps nothing
+/// else from it.
 pub(super) async fn run(node: Node, to: NodeId) {
     let hints = &node.0.cluster.hints;
-    while let Some(due) = hints.take(to, HINTS_AT_ONCE) {
-        let told = match &due {
-            Due::Keys(_, places) => tell_keys(&node, to, places).await,
-            Due::Whole(partition) => compare(&node, to, *partition).await,
-        };
-        if !told {
-            match due {
-                Due::Keys(_, places) => places.iter().for_each(|place| node.missed(to, place)),
-                Due::Whole(partition) => hints.miss_all(to, partition),
+    let mut left = Vec::new();
+    let mut told = Told::All;
+    while told != Told::Silent
+        && let Some(due) = hints.take(to, HINTS_AT_ONCE)
+    {
+        told = match due {
+            Due::Keys(_, places) => {
+                let (told, not_taken) = tell_keys(&node, to, places).await;
+                left.extend(not_taken.into_iter().map(Left::Key));
+                told
             }
-            return;
+            Due::Whole(partition) => {
+                let told = compare(&node, to, partition).await;
+                if told != Told::All {
+                    left.push(Left::Whole(partition));
+                }
+                told
+            }
+        };
+    }
+    let waits = !left.is_empty();
+    for left in left {
+        match left {
+            Left::Key(place) => node.missed(to, &place),
+            Left::Whole(partition) => hints.miss_all(to, partition),
         }
     }
     let _noted_by_the_keeper = hints.settle(to);
-}
-
-/// Whether all of them are there now.
-async fn tell_keys(node: &Node, to: NodeId, places: &[IndexKey]) -> bool {
-    join_all(places.iter().map(|place| tell_key(node, to, place))).await.into_iter().all(|told| told)
-}
-
-async fn tell_key(node: &Node, to: NodeId, place: &IndexKey) -> bool {
-    let view = node.view();
-    let Some(known) = view.bucket(place.bucket()) else { return true };
-    if !view.slot(place.partition()).is_owner(to, known.numbers) {
-        return true;
+    if waits && told != Told::Silent {
+        tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// What was not taken.
+enum Left {
+    Key(IndexKey),
+    Whole(PartitionId),
+}
+
+/// With those that were not taken.
+async fn tell_keys(node: &Node, to: NodeId, places: Vec<IndexKey>) -> (Told, Vec<IndexKey>) {
+    let told = join_all(places.iter().map(|place| tell_key(node, to, place))).await;
+    let worst = told.iter().copied().max().unwrap_or(Told::All);
+    let left = places.into_iter().zip(told).filter(|(_, told)| *told != Told::All).map(|(place, _)| place).collect();
+    (worst, left)
+}
+
+async fn tell_key(node: &Node, to: NodeId, place: &IndexKey) -> Told {
+    let view = node.view();
+    let Some(known) = view.bucket(place.bucket()) else { return Told::All };
+    if !view.slot(place.partition()).is_owner(to, known.numbers) {
+        return Told::All;
+    }
+    let store = &node.0.store;
     // What is damaged or given up here is not ours to tell.
-    let Ok(Some(object)) = node.0.store.read(place) else { return true };
+    let Ok(Some(object)) = store.read(place) else {
+        let is_on_its_way = store.newest(place).is_ok_and(|newest| newest.is_some());
+        return if is_on_its_way { Told::Some } else { Told::All };
+    };
+    // What was missed may be on its way to the disk still.
+    let all_of_it = store.newest(place).is_ok_and(|newest| newest.as_ref() == Some(&object));
     let ask = Ask::Merge { place: Place::from(place), object: Sealed::of(place, &object), round: 0 };
     let body = node.question(&view, place.partition(), time::millis(ANSWER_BUDGET), ask);
-    let answer = node.ask(to, Lane::Bulk, body, ANSWER_BUDGET).await;
-    matches!(answer, Ok(Answer { tell: Tell::Held { .. }, .. }))
+    match node.ask(to, Lane::Bulk, body, ANSWER_BUDGET).await {
+        Ok(Answer { tell: Tell::Held { .. }, .. }) if all_of_it => Told::All,
+        Ok(_) => Told::Some,
+        Err(_) => Told::Silent,
+    }
 }
 
-/// Brings whatever differs in a partition to a node. Whether all of it is there now.
-async fn compare(node: &Node, to: NodeId, partition: PartitionId) -> bool {
-    let Some(theirs) = digests_of(node, to, partition).await else { return false };
-    let mut after = None;
+/// Brings whatever differs in a partition to a node.
+async fn compare(node: &Node, to: NodeId, partition: PartitionId) -> Told {
+    let Some(theirs) = digests_of(node, to, partition).await else { return Told::Silent };
+    let (mut after, mut told) = (None, Told::All);
     loop {
         let (reader, from) = (node.clone(), after.clone());
         let page = worker::block("comparing a partition", move || {
@@ -76,13 +127,14 @@ async fn compare(node: &Node, to: NodeId, partition: PartitionId) -> bool {
             })?;
             Ok(page)
         });
-        let Ok(page) = page.await else { return false };
-        let Some((last, _)) = page.last().cloned() else { return true };
+        let Ok(page) = page.await else { return Told::Some };
+        let Some((last, _)) = page.last().cloned() else { return told };
         let differing: Vec<IndexKey> =
             page.into_iter().filter(|(place, mine)| theirs.get(place) != Some(mine)).map(|(place, _)| place).collect();
         for some in differing.chunks(HINTS_AT_ONCE) {
-            if !tell_keys(node, to, some).await {
-                return false;
+            told = told.max(tell_keys(node, to, some.to_vec()).await.0);
+            if told == Told::Silent {
+                return told;
             }
         }
         after = Some(last);

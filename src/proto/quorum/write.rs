@@ -109,6 +109,8 @@ pub struct Write {
     held: Vec<NodeId>,
     /// Owners that have not answered yet, and will not be counted silent before `silent_at_ms`.
     asked: Vec<NodeId>,
+    /// Owners that refused it as of an older epoch; they are asked again under the next one, or told later.
+    refused_as_stale: Vec<NodeId>,
     stale: bool,
     answered: bool,
     silent_at_ms: u64,
@@ -137,6 +139,7 @@ impl Write {
             above: None,
             held: Vec::new(),
             asked: Vec::new(),
+            refused_as_stale: Vec::new(),
             stale: false,
             answered: false,
             silent_at_ms: 0,
@@ -150,6 +153,7 @@ impl Write {
     /// Asks everyone who is not known to hold it.
     fn send(&mut self, now_ms: u64) {
         self.silent_at_ms = now_ms + SILENT_MS;
+        self.refused_as_stale.clear();
         let owners = owners_of(&self.rules);
         let held = &self.held;
         self.asked = owners.into_iter().filter(|owner| !held.contains(owner)).collect();
@@ -175,7 +179,12 @@ impl Write {
             Input::Stale => {
                 self.stale = true;
                 // After the answer nobody asks it again: it is told later.
-                if self.answered { self.miss(from) } else { self.asked.retain(|asked| *asked != from) }
+                if self.answered {
+                    self.miss(from);
+                } else if self.asked.contains(&from) {
+                    self.asked.retain(|asked| *asked != from);
+                    self.refused_as_stale.push(from);
+                }
             }
             Input::Refused => self.miss(from),
         }
@@ -227,6 +236,10 @@ impl Write {
 
     fn answer(&mut self, answer: Answer) {
         self.answered = true;
+        // Nobody asks them under the next epoch any more.
+        for to in std::mem::take(&mut self.refused_as_stale) {
+            self.todo.push_back(Effect::Hint { to });
+        }
         self.todo.push_back(Effect::Answer(answer));
     }
 

@@ -150,6 +150,11 @@ impl<I: Index> writer::Follower for Follower<I> {
     fn refused(&mut self, records: &[Vec<u8>], last: Sequence) {
         // Older versions of the same key may be durable and not in the index yet: they stay.
         let before = last - records.len() as u64;
+        let changes =
+            records.iter().any(|record| record::decode(record).is_some_and(|record| record.change().is_some()));
+        if changes {
+            self.shared.burnt.store(true, Ordering::Release);
+        }
         for record in records {
             if let Some((place, _)) = record::decode(record).as_ref().and_then(Record::change) {
                 forget(&self.shared, &IndexKey::of_record(place), record.len(), |sequence| {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 
@@ -126,8 +127,13 @@ pub fn open<D: Disk, I: Index>(
     }
     let incarnation = Incarnation(rng::nonzero_u64().map_err(io("asking for randomness"))?);
     begin_life(&mut log, incarnation)?;
-    let shared =
-        Arc::new(Shared { partitions: empty_partitions(), overlay_bytes: AtomicUsize::new(0), index, unreadable });
+    let shared = Arc::new(Shared {
+        partitions: empty_partitions(),
+        overlay_bytes: AtomicUsize::new(0),
+        index,
+        unreadable,
+        burnt: AtomicBool::new(false),
+    });
     let progress = Arc::new(Progress::default());
     let applied = log.position();
     let follower = Follower { shared: Arc::clone(&shared), progress: Arc::clone(&progress) };

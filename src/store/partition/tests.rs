@@ -6,12 +6,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use crate::base::codec::Blob;
 use crate::base::id::BucketId;
 use crate::base::id::ClusterId;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::proto::bucket::Kind;
 use crate::proto::causal::Dot;
 use crate::proto::key::IndexKey;
 use crate::proto::key::Key;
@@ -34,10 +37,11 @@ use crate::store::partition::StoreError;
 use crate::store::partition::open;
 use crate::store::partition::open::Owner;
 
-/// Open at first; closed, every sync waits.
+/// Open at first; closed, every sync waits; full, no new file finds room.
 #[derive(Default)]
 struct Gate {
     closed: Mutex<bool>,
+    full: AtomicBool,
     changed: Condvar,
 }
 
@@ -62,6 +66,9 @@ impl Disk for GatedDisk {
         self.0.list()
     }
     fn create(&self, name: &str) -> io::Result<GatedFile> {
+        if self.1.full.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         Ok(GatedFile(self.0.create(name)?, Arc::clone(&self.1)))
     }
     fn open(&self, name: &str) -> io::Result<GatedFile> {
@@ -202,6 +209,32 @@ fn a_place_that_was_given_up_is_empty_before_and_after_a_start() {
     drop(store);
     let store = rig.open(MemoryIndex::default(), false);
     assert_eq!((read(&store, "a"), read(&store, "b").as_deref()), (None, Some("new")));
+    store.close();
+}
+
+#[test]
+fn after_a_write_that_the_disk_refused_another_actor_mints() {
+    let rig = Rig::new();
+    let store = rig.open(MemoryIndex::default(), true);
+    put(&store, "a", "first").durable_blocking().unwrap();
+    rig.gate.full.store(true, Ordering::Relaxed);
+    // What the segments that are there have room for is taken.
+    let refused = (0..20).find_map(|_| put(&store, "b", &"x".repeat(20_000)).durable_blocking().err());
+    assert!(matches!(refused, Some(StoreError::NoSpace)), "{refused:?}");
+    rig.gate.full.store(false, Ordering::Relaxed);
+    assert!(store.is_burnt());
+    // Its next dot would claim the one that is not here, though another owner may have it.
+    let next = store.update(&place("a"), |old, _| Decision::Store(Arc::new(old.unwrap().clone()), ()));
+    assert!(matches!(next, Err(StoreError::NoSpace)));
+    // What others minted is taken, what is there is read, and what is to go goes.
+    let other = Object::default();
+    assert!(store.merge(&place("c"), &other, Kind::Siblings).is_ok());
+    assert_eq!(read(&store, "a").as_deref(), Some("first"));
+    let burnt = store.actor();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store.renew()).unwrap();
+    assert!(store.actor() != burnt && !store.is_burnt());
+    put(&store, "a", "second").durable_blocking().unwrap();
     store.close();
 }
 

@@ -146,6 +146,30 @@ fn whoever_was_asked_and_does_not_hold_it_gets_a_hint() {
 }
 
 #[test]
+fn who_was_ahead_before_there_were_enough_is_told_later() {
+    let mut write = begun(vec![rule(1..=3, 2)], None);
+    let _asked = effects(&mut write);
+    write.handle(NodeId(3), Input::Stale, 1);
+    assert_eq!(effects(&mut write), [Effect::Refresh]);
+    write.handle(NodeId(1), HELD, 2);
+    write.handle(NodeId(2), HELD, 2);
+    let answer = Effect::Answer(Answer::Ok { acked_by: nodes([1, 2]) });
+    assert_eq!(effects(&mut write), [Effect::Hint { to: NodeId(3) }, answer]);
+    // The rules of the newer epoch come too late to ask it again; where they come in time it is asked.
+    write.restart(vec![rule(1..=3, 2)], 3);
+    assert_eq!(effects(&mut write), []);
+    let mut write = begun(vec![rule(1..=3, 2)], None);
+    let _asked = effects(&mut write);
+    write.handle(NodeId(3), Input::Stale, 1);
+    let _refresh = effects(&mut write);
+    write.restart(vec![rule(1..=3, 2)], 2);
+    assert_eq!(asked(&effects(&mut write)), [2, 3]);
+    write.handle(NodeId(1), HELD, 3);
+    write.handle(NodeId(3), HELD, 3);
+    assert_eq!(effects(&mut write), [Effect::Answer(Answer::Ok { acked_by: nodes([1, 3]) })]);
+}
+
+#[test]
 fn an_lww_write_that_meets_a_higher_stamp_is_minted_above_it_before_anybody_is_told() {
     let (low, high) = ((Stamp(5), dot(1, 1)), (Stamp(9), dot(2, 4)));
     let mut write = begun(vec![rule(1..=3, 2)], Some(low));
