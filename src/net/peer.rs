@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -89,6 +90,10 @@ pub trait Inbox: Send + Sync + 'static {
     /// Answers the one question of a machine that is no node yet. Dropped when its time is over.
     fn guest(&self, from: SocketAddr, body: Vec<u8>) -> BoxFuture<'_, Vec<u8>>;
 
+    /// Whether a node that nobody named here may speak on the control lane: the list of members may be old, and what mends
+    /// it comes that way. Not one that is known to be gone.
+    fn may_speak(&self, node: NodeId) -> bool;
+
     /// Another process with this cluster's authority says that it is this node.
     fn twin(&self, from: SocketAddr);
 }
@@ -159,6 +164,8 @@ pub struct LaneView {
     pub inbound: bool,
     /// Why there was no connection last, where there is none now.
     pub why: Option<String>,
+    /// The peer says that this node is no member.
+    pub is_barred: bool,
 }
 
 /// A peer, for people.
@@ -185,7 +192,7 @@ struct Shared {
     tls: PeerTls,
     inbox: Arc<dyn Inbox>,
     counters: Counters,
-    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    peers: RwLock<Known>,
     cuts: Mutex<Cuts>,
     arrivals: Arrivals,
     guests: Arc<Semaphore>,
@@ -196,6 +203,8 @@ struct Shared {
 
 struct Peer {
     node: NodeId,
+    /// Somebody here said that it is a member; else it may speak on the control lane only.
+    named: AtomicBool,
     addresses: Mutex<Vec<String>>,
     out: PerLane<OutLane>,
     inbound: PerLane<InLane>,
@@ -243,6 +252,7 @@ impl Peers {
         let shared = &self.0;
         let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(peer) = peers.get(&node) {
+            peer.named.store(true, Ordering::Relaxed);
             let mut known = peer.addresses.lock().unwrap_or_else(PoisonError::into_inner);
             if *known != addresses {
                 *known = addresses;
@@ -250,22 +260,7 @@ impl Peers {
             }
             return true;
         }
-        if node == shared.node || peers.len() >= PEERS_MAX || shared.tasks.is_stopped() {
-            return false;
-        }
-        let cuts = shared.cuts.lock().unwrap_or_else(PoisonError::into_inner);
-        let peer = Arc::new(Peer {
-            node,
-            addresses: Mutex::new(addresses),
-            out: PerLane::new(|lane| OutLane::new(lane, cuts.is_cut(lane, node))),
-            inbound: PerLane::new(|_| InLane::default()),
-            gone: watch::Sender::new(false),
-        });
-        peers.insert(node, Arc::clone(&peer));
-        for lane in Lane::ALL {
-            shared.tasks.spawn(dial::keep(Arc::clone(shared), Arc::clone(&peer), lane));
-        }
-        true
+        Shared::begin(shared, &mut peers, node, addresses, true).is_some()
     }
 
     /// Lets a node in no more: its connections end, questions to it have no answer.
@@ -366,7 +361,44 @@ impl Peers {
     }
 }
 
+type Known = BTreeMap<NodeId, Arc<Peer>>;
+
 impl Shared {
+    /// A node of which nobody here has heard, and that may speak nevertheless. None where there are too many.
+    fn meet(self: &Arc<Self>, node: NodeId) -> Option<Arc<Peer>> {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        match peers.get(&node) {
+            Some(peer) => Some(Arc::clone(peer)),
+            None => Self::begin(self, &mut peers, node, Vec::new(), false),
+        }
+    }
+
+    fn begin(
+        shared: &Arc<Self>,
+        peers: &mut Known,
+        node: NodeId,
+        addresses: Vec<String>,
+        named: bool,
+    ) -> Option<Arc<Peer>> {
+        if node == shared.node || peers.len() >= PEERS_MAX || shared.tasks.is_stopped() {
+            return None;
+        }
+        let cuts = shared.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        let peer = Arc::new(Peer {
+            node,
+            named: AtomicBool::new(named),
+            addresses: Mutex::new(addresses),
+            out: PerLane::new(|lane| OutLane::new(lane, cuts.is_cut(lane, node))),
+            inbound: PerLane::new(|_| InLane::default()),
+            gone: watch::Sender::new(false),
+        });
+        peers.insert(node, Arc::clone(&peer));
+        for lane in Lane::ALL {
+            shared.tasks.spawn(dial::keep(Arc::clone(shared), Arc::clone(&peer), lane));
+        }
+        Some(peer)
+    }
+
     fn peer(&self, node: NodeId) -> Option<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
     }
@@ -421,7 +453,7 @@ impl Peer {
             let seen = self.out.of(lane).seen();
             let inbound = self.inbound.of(lane).is_connected();
             let (state, since) = (seen.link, seen.since);
-            LaneView { lane, state, since, address: seen.address, inbound, why: seen.why }
+            LaneView { lane, state, since, address: seen.address, inbound, why: seen.why, is_barred: seen.is_barred }
         });
         let heard = Lane::ALL.map(|lane| self.out.of(lane).heard.last().max(self.inbound.of(lane).heard.last()));
         LinkView {

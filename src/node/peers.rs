@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::base::id::NodeId;
 use crate::base::limits::GOSSIP_QUEUE;
+use crate::control::consensus::Consensus as _;
 use crate::control::group::Group;
 use crate::control::lane::Call;
 use crate::control::lane::LaneError;
@@ -87,6 +88,10 @@ impl Inbox for Post {
                 None => joining::not_yet(),
             }
         })
+    }
+
+    fn may_speak(&self, node: NodeId) -> bool {
+        self.group.get().is_some_and(|group| !group.state().is_gone(node))
     }
 
     fn twin(&self, from: SocketAddr) {

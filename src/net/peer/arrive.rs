@@ -3,11 +3,13 @@
 //! say its first words.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -47,8 +49,23 @@ pub(super) struct Arrivals(Mutex<Present>);
 #[derive(Default)]
 struct Present {
     last: u64,
-    /// How each is ended; nothing while it begins.
-    running: BTreeMap<u64, Option<AbortHandle>>,
+    running: BTreeMap<u64, Arriving>,
+}
+
+struct Arriving {
+    from: IpAddr,
+    /// How it is ended; nothing while it begins.
+    end: Option<AbortHandle>,
+}
+
+impl Present {
+    /// The oldest of those who have the most: a flood crowds out itself.
+    fn crowded_out(&self) -> Option<u64> {
+        let mut counts = BTreeMap::<IpAddr, usize>::new();
+        self.running.values().for_each(|arriving| *counts.entry(arriving.from).or_default() += 1);
+        let most = counts.values().copied().max()?;
+        self.running.iter().find(|(_, arriving)| counts.get(&arriving.from) == Some(&most)).map(|(number, _)| *number)
+    }
 }
 
 /// One of them; given up where it is dropped.
@@ -64,25 +81,25 @@ impl Arrivals {
 }
 
 impl Place {
-    /// Begins a task with a place of its own. The oldest makes room where there is none: it had more time than it needed.
-    fn give(shared: &Arc<Shared>, task: impl FnOnce(Self) -> JoinHandle<()>) {
+    /// Begins a task with a place of its own. Where there is none one makes room: it had more time than it needed.
+    fn give(shared: &Arc<Shared>, from: IpAddr, task: impl FnOnce(Self) -> JoinHandle<()>) {
         let mut present = shared.arrivals.lock();
         if present.running.len() >= ARRIVALS_MAX
-            && let Some((_, oldest)) = present.running.pop_first()
+            && let Some(gone) = present.crowded_out().and_then(|number| present.running.remove(&number))
         {
-            if let Some(oldest) = oldest {
-                oldest.abort();
+            if let Some(end) = gone.end {
+                end.abort();
             }
             shared.counters.add(Count::CrowdedOut);
         }
         present.last += 1;
         let number = present.last;
-        present.running.insert(number, None);
+        present.running.insert(number, Arriving { from, end: None });
         drop(present);
         let running = task(Self { shared: Arc::clone(shared), number }).abort_handle();
         // It may have gone again already.
         if let Some(known) = shared.arrivals.lock().running.get_mut(&number) {
-            *known = Some(running);
+            known.end = Some(running);
         }
     }
 
@@ -106,7 +123,7 @@ pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
             () = shared.tasks.stopped() => return,
         };
         match accepted {
-            Ok((tcp, from)) => Place::give(&shared, |place| {
+            Ok((tcp, from)) => Place::give(&shared, from.ip(), |place| {
                 let arriving = arrive(Arc::clone(&shared), tcp, from, place);
                 shared.tasks.spawn(arriving)
             }),
@@ -225,12 +242,16 @@ impl Arrival {
                 Err((Count::NotAuthenticated, Reason::Purpose, text))
             }
             (Some(node), Purpose::Lane(lane)) => match shared.peer(node) {
+                Some(peer) if lane != Lane::Control && !peer.named.load(Ordering::Relaxed) => {
+                    Err((Count::NotAdmitted, Reason::NotAdmitted, not_known(node)))
+                }
                 Some(peer) if peer.out.of(lane).is_cut() => Err((Count::NotAdmitted, Reason::Busy, "cut".to_owned())),
                 Some(peer) => Ok(Found::Peer(peer, lane)),
-                None => {
-                    let text = format!("node {node} is not known as a member here");
-                    Err((Count::NotAdmitted, Reason::NotAdmitted, text))
-                }
+                None if lane == Lane::Control && shared.inbox.may_speak(node) => match shared.meet(node) {
+                    Some(peer) => Ok(Found::Peer(peer, lane)),
+                    None => Err((Count::NotAdmitted, Reason::Busy, "no room for another node".to_owned())),
+                },
+                None => Err((Count::NotAdmitted, Reason::NotAdmitted, not_known(node))),
             },
             (Some(_), Purpose::Join | Purpose::Other) => {
                 let text = "a node with a certificate has joined already".to_owned();
@@ -245,6 +266,10 @@ impl Arrival {
         self.stream.refuse(&Refusal { versions: shared.versions, reason, text }).await;
         None
     }
+}
+
+fn not_known(node: NodeId) -> String {
+    format!("node {node} is not known as a member here")
 }
 
 enum Found {

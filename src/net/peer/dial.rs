@@ -37,6 +37,7 @@ use crate::net::wire::Lane;
 use crate::net::wire::Silence;
 use crate::net::wire::hello::Hello;
 use crate::net::wire::hello::Purpose;
+use crate::net::wire::hello::Reason;
 use crate::net::wire::hello::Refusal;
 
 /// Why a peer could not be reached.
@@ -103,6 +104,8 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
             Err(error) => {
                 tracing::debug!(node = %peer.node, lane = lane.name(), %error, "a peer cannot be reached");
                 out.lost(LaneState::Down, error.to_string());
+                let is_barred = matches!(&error, DialError::Refused(refusal) if refusal.reason == Reason::NotAdmitted);
+                out.bar(is_barred);
                 shared.changed();
             }
         }

@@ -49,7 +49,7 @@ impl Guest {
             Ok(_) => return shared.counters.add(Count::NotAuthenticated),
             Err(ended) => return shared.count_end(&ended),
         };
-        let Ok(_turn) = shared.guests.try_acquire() else {
+        let Ok(turn) = shared.guests.try_acquire() else {
             shared.counters.add(Count::GuestBusy);
             let _gone = self.stream.say(Kind::Unanswered, frame.id, &Silence::Busy.encode()).await;
             return self.stream.close().await;
@@ -67,8 +67,9 @@ impl Guest {
                 self.stream.say(Kind::Unanswered, frame.id, &Silence::Failed.encode()).await
             }
         };
+        // The next one's turn, whether this one goes or not.
+        drop(turn);
         if said.is_ok() {
-            // Its turn is another's soon, whether it goes or not.
             let _late = tokio::time::timeout(PEER_CLOSE_TIMEOUT, self.stream.close()).await;
         }
     }

@@ -81,6 +81,8 @@ struct State {
     since: Instant,
     address: Option<SocketAddr>,
     why: Option<String>,
+    /// The last attempt was refused: this node is no member there.
+    is_barred: bool,
     /// Nothing more is taken.
     done: bool,
 }
@@ -98,6 +100,7 @@ pub(super) struct Seen {
     pub(super) since: Instant,
     pub(super) address: Option<SocketAddr>,
     pub(super) why: Option<String>,
+    pub(super) is_barred: bool,
 }
 
 impl OutLane {
@@ -109,6 +112,7 @@ impl OutLane {
             since: time::mono(),
             address: None,
             why: None,
+            is_barred: false,
             done: false,
         };
         Self {
@@ -192,6 +196,11 @@ impl OutLane {
         state.drop_all(NotSent::Down);
     }
 
+    /// Whether the last attempt was refused because this node is no member there.
+    pub(super) fn bar(&self, is_barred: bool) {
+        self.state().is_barred = is_barred;
+    }
+
     /// There will be none any more. What waits may still be written.
     pub(super) fn finish(&self) {
         self.state().done = true;
@@ -208,7 +217,13 @@ impl OutLane {
 
     pub(super) fn seen(&self) -> Seen {
         let state = self.state();
-        Seen { link: state.link, since: state.since, address: state.address, why: state.why.clone() }
+        Seen {
+            link: state.link,
+            since: state.since,
+            address: state.address,
+            why: state.why.clone(),
+            is_barred: state.is_barred,
+        }
     }
 
     pub(super) fn is_cut(&self) -> bool {
@@ -229,7 +244,7 @@ impl State {
         if self.link != link {
             self.since = time::mono();
         }
-        (self.link, self.address, self.why) = (link, address, why);
+        (self.link, self.address, self.why, self.is_barred) = (link, address, why, false);
     }
 
     fn drop_all(&mut self, unsent: NotSent) {

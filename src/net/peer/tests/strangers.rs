@@ -422,6 +422,23 @@ async fn a_member_that_is_not_known_here_is_refused() {
 }
 
 #[tokio::test]
+async fn a_member_of_which_nobody_heard_here_may_bring_the_news_of_itself_and_nothing_else() {
+    let (one, two, authority, _) = visited().await;
+    let node = Some(&authority.node(100));
+    let answers =
+        frames(&say(&one, node, &[hello(Purpose::Lane(Lane::Control)), frame(Kind::Question, b"ab")].concat()).await)
+            .into_iter()
+            .map(|frame| frame.body)
+            .collect::<Vec<_>>();
+    assert_eq!(answers.last().map(Vec::as_slice), Some(b"ba".as_slice()));
+    for lane in [Lane::Gossip, Lane::Requests, Lane::Bulk] {
+        let words = [hello(Purpose::Lane(lane)), frame(Kind::Question, b"ab")].concat();
+        assert_eq!(refusal(&say(&one, node, &words).await).reason, Reason::NotAdmitted);
+    }
+    unharmed(&one, &two, Count::NotAdmitted, 3).await;
+}
+
+#[tokio::test]
 async fn a_guest_asks_one_question() {
     let (one, two, authority, _) = visited().await;
     let place = one.place();
