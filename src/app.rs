@@ -104,6 +104,8 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Leave(options) => cluster::leave(&client()?, options, as_json).await,
         Command::Remove(options) => cluster::remove(&client()?, options, as_json).await,
         Command::Replace(options) => cluster::replace(&client()?, options, as_json).await,
+        Command::Drain(options) => cluster::drain(&client()?, options, as_json).await,
+        Command::Undrain(options) => cluster::undrain(&client()?, options, as_json).await,
         Command::Plan(command) => plan::plan(&client()?, command, as_json).await,
         Command::Bucket(command) => bucket::bucket(&client()?, command, as_json).await,
         Command::Kv(command) => kv::kv(&client()?, command, as_json).await,
@@ -221,6 +223,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
         advertise: config.advertise(),
         zone: config.zone(),
         weight: config.weight(),
+        plans_wait: config.plans_wait(),
         join: place.join_token()?,
     };
     let opened = birth::open(options, die_on_poison).await.map_err(|error| {
@@ -228,7 +231,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
         let hint = if exit == Exit::BadData { "; `ringfort doctor` says more" } else { "" };
         Failure::new(exit, format!("{error}{hint}"))
     })?;
-    let OpenNode { node, dir, way, advertised } = opened;
+    let OpenNode { node, dir, way, said } = opened;
     let live = Live::start(place, config, &node, set_log);
     let live = live.map_err(|reason| Failure::new(Exit::Config, format!("{reason}; nothing was started")))?;
     let listeners = server::bind(&config.listen(), live.tls(), Some(&config.control_socket())).await;
@@ -246,7 +249,8 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     let peers = way.peers.clone();
     worker::spawn("ring", node.clone().keep_ring());
     worker::spawn("views", node.clone().follow_views());
-    let talking = worker::spawn("members", node.clone().keep_members(way, advertised));
+    let talking = worker::spawn("members", node.clone().keep_members(way));
+    worker::spawn("said", node.clone().keep_said(said));
     let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));
     let (stop, stopped) = watch::channel(false);
     let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), faces()), stopped));

@@ -110,6 +110,10 @@ pub enum Command {
     Remove(cluster::RemoveArguments),
     /// Put a new node in the places of another
     Replace(cluster::ReplaceArguments),
+    /// Ask devices to use other nodes; the node keeps what it owns
+    Drain(cluster::DrainArguments),
+    /// Let devices use a node again
+    Undrain(cluster::UndrainArguments),
     /// Staged changes of who owns what
     #[command(subcommand)]
     Plan(plan::PlanCommand),

@@ -15,16 +15,17 @@ use crate::base::file;
 use crate::base::file::Privacy;
 use crate::base::limits::CONFIG_BYTES_MAX;
 use crate::base::limits::DISK_RESERVE_BYTES;
-use crate::base::limits::NODE_WEIGHT_DEFAULT;
 use crate::base::listen::Listen;
 
 mod check;
 
 use check::check_advertise;
+use check::check_layout_commit;
 use check::check_listen;
 use check::check_log;
 use check::check_name;
 use check::check_names;
+use check::check_node_name;
 use check::check_path;
 use check::check_path_or_empty;
 use check::check_peer_listen;
@@ -80,7 +81,7 @@ struct KeyDefinition {
 }
 
 /// Everything that can be configured. No key holds a secret: at most the path of a file that does.
-const KEYS: [KeyDefinition; 13] = [
+const KEYS: [KeyDefinition; 14] = [
     KeyDefinition {
         name: "data",
         default: "/var/lib/ringfort",
@@ -93,7 +94,7 @@ const KEYS: [KeyDefinition; 13] = [
         default: "",
         help: "the name of a new node; default: the host's name",
         live: false,
-        check: check_name,
+        check: check_node_name,
     },
     KeyDefinition {
         name: "listen",
@@ -140,16 +141,23 @@ const KEYS: [KeyDefinition; 13] = [
     KeyDefinition {
         name: "zone",
         default: "default",
-        help: "what fails together with a new node, such as a rack: copies are kept in different ones",
+        help: "what fails together with this node, such as a rack: copies are kept in different ones",
         live: false,
         check: check_name,
     },
     KeyDefinition {
         name: "weight",
         default: "100",
-        help: "the share of the data that a new node takes, relative to others; 0: none",
+        help: "the share of the data that this node takes, relative to others; 0: none",
         live: false,
         check: check_weight,
+    },
+    KeyDefinition {
+        name: "layout_commit",
+        default: "",
+        help: "of the whole cluster: auto, joins and leaves move data by themselves; manual, they wait for `ringfort plan commit`",
+        live: false,
+        check: check_layout_commit,
     },
     KeyDefinition {
         name: "control_socket",
@@ -416,16 +424,27 @@ impl Config {
         words(self.value("advertise")).map(str::to_owned).collect()
     }
 
-    /// What fails together with this node.
+    /// What fails together with this node, where somebody said so.
     #[must_use]
-    pub fn zone(&self) -> String {
-        self.value("zone").to_owned()
+    pub fn zone(&self) -> Option<String> {
+        self.given("zone").map(str::to_owned)
     }
 
-    /// The share of a new node.
+    /// The share of this node, where somebody said so.
     #[must_use]
-    pub fn weight(&self) -> u32 {
-        self.value("weight").parse().unwrap_or(NODE_WEIGHT_DEFAULT)
+    pub fn weight(&self) -> Option<u32> {
+        self.given("weight").and_then(|weight| weight.parse().ok())
+    }
+
+    /// Whether plans wait for an operator, where somebody said so.
+    #[must_use]
+    pub fn plans_wait(&self) -> Option<bool> {
+        self.given("layout_commit").map(|who| who == "manual")
+    }
+
+    /// What is not just the default.
+    fn given(&self, name: &str) -> Option<&str> {
+        self.values.get(name).filter(|(_, source)| *source != Source::Default).map(|(value, _)| value.as_str())
     }
 
     /// Free bytes below which writes are refused.

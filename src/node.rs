@@ -46,6 +46,7 @@ pub mod plan;
 pub mod refusals;
 mod replica;
 pub mod ring;
+pub mod said;
 pub mod series;
 pub mod session;
 pub mod settings;

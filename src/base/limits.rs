@@ -255,6 +255,8 @@ pub const TOKENS_MAX: usize = 10_000;
 /// See [`BUCKETS_MAX`].
 pub const USERS_MAX: usize = 1000;
 
+/// A sentence: why a node is drained.
+pub const DRAIN_REASON_BYTES_MAX: usize = 200;
 /// Nodes of a cluster that are not removed: gossip and layout are made for tens, and a list of owners has nine.
 pub const NODES_MAX: usize = 64;
 /// Removed nodes that are remembered by name; their ids are not given again in any case.

@@ -1,4 +1,5 @@
-//! The cluster at a terminal: `members`, `ring`, `where`, `invite`, `leave`, `remove` and `replace`.
+//! The cluster at a terminal: `members`, `ring`, `where`, `invite`, `leave`, `remove`,
+//! `replace`, `drain` and `undrain`.
 
 use clap::Args;
 use hyper::Method;
@@ -59,8 +60,32 @@ pub struct RemoveArguments {
 pub struct ReplaceArguments {
     /// The node that goes, by number or name
     old: String,
-    /// The one that comes; it is in already and owns nothing yet [default: the node that is asked]
+    /// The one that comes, where it is in already and owns nothing yet [default: the node that is asked, if it is such a
+    /// one; else the line for a new machine is printed]
     new: Option<String>,
+    /// How long that line is good, such as 24h, 7d at most
+    #[arg(long, default_value = "24h")]
+    ttl: String,
+}
+
+/// `ringfort drain`.
+#[derive(Args, Debug)]
+pub struct DrainArguments {
+    /// Its number or name
+    node: String,
+    /// Why, for whoever looks at the cluster
+    #[arg(long)]
+    reason: Option<String>,
+    /// How long, such as 1h [default: until `ringfort undrain`]
+    #[arg(long = "for")]
+    lasts: Option<String>,
+}
+
+/// `ringfort undrain`.
+#[derive(Args, Debug)]
+pub struct UndrainArguments {
+    /// Its number or name
+    node: String,
 }
 
 /// A member of a document as it is shown in a table.
@@ -201,7 +226,11 @@ pub async fn whereabouts(client: &Client, arguments: &WhereArguments, as_json: b
 /// # Errors
 /// Of the node or the way to it.
 pub async fn invite(client: &Client, arguments: &InviteArguments, as_json: bool) -> Done {
-    let made = client.tell(Method::POST, "/v1/invites", &json!({ "ttl": arguments.ttl })).await?;
+    show_invite(client.tell(Method::POST, "/v1/invites", &json!({ "ttl": arguments.ttl })).await?, as_json);
+    Ok(())
+}
+
+fn show_invite(made: Value, as_json: bool) {
     let command = format!("ringfort run --join {}", cell(&made, "/token"));
     if as_json {
         let mut made = made;
@@ -209,7 +238,7 @@ pub async fn invite(client: &Client, arguments: &InviteArguments, as_json: bool)
             members.insert("command".to_owned(), command.into());
         }
         output::json(&made);
-        return Ok(());
+        return;
     }
     output::line(command);
     output::note(format_args!(
@@ -222,7 +251,6 @@ pub async fn invite(client: &Client, arguments: &InviteArguments, as_json: bool)
         cell(&made, "/seeds").replace(',', ", ")
     ));
     output::note("devices and browsers reach it at TCP 7480, once --listen names an address beyond loopback");
-    Ok(())
 }
 
 /// The node that answers.
@@ -247,6 +275,11 @@ fn show_part(part: &Value, as_json: bool) {
         _ => "takes part",
     };
     output::note(format_args!("node {} ({}) {state}: {}", text("/id"), text("/name"), text("/reason")));
+    if text("/part") == "leaving" {
+        output::note(
+            "leave the machine running until `ringfort members` shows it no more: until then it may have the only copy",
+        );
+    }
     if let Some(plan) = part.get("plan").and_then(Value::as_u64) {
         output::note(format_args!(
             "plan {plan} waits: look at `ringfort plan show`, then `ringfort plan commit {plan}`"
@@ -278,15 +311,32 @@ pub async fn remove(client: &Client, arguments: &RemoveArguments, as_json: bool)
     Ok(())
 }
 
+/// The node that answers, where it owns nothing.
+async fn newcomer(client: &Client) -> Result<Option<String>, Failure> {
+    let status = client.ask(Method::GET, "/v1/status").await?;
+    let owns = status.get("partitions").and_then(Value::as_u64) != Some(0);
+    Ok((!owns).then(|| cell(&status, "/node")))
+}
+
 /// Runs `ringfort replace`.
 ///
 /// # Errors
 /// Of the node or the way to it; [`Exit::NoInput`] where there is no such node.
 pub async fn replace(client: &Client, arguments: &ReplaceArguments, as_json: bool) -> Done {
-    let ReplaceArguments { old, new } = arguments;
+    let ReplaceArguments { old, new, ttl } = arguments;
     let new = match new {
-        Some(new) => new.clone(),
-        None => asked(client).await?,
+        Some(new) => Some(new.clone()),
+        None => newcomer(client).await?,
+    };
+    let Some(new) = new else {
+        let made = client.tell(Method::POST, "/v1/invites", &json!({ "ttl": ttl, "replaces": old })).await?;
+        show_invite(made, as_json);
+        if !as_json {
+            output::note(format_args!(
+                "it takes the places of node `{old}`, which goes when the others have what it had"
+            ));
+        }
+        return Ok(());
     };
     let all = client.ask(Method::GET, "/v1/members").await?;
     let mut members = all.get("members").and_then(Value::as_array).into_iter().flatten();
@@ -295,5 +345,40 @@ pub async fn replace(client: &Client, arguments: &ReplaceArguments, as_json: boo
         return Err(Failure::new(Exit::NoInput, format!("there is no node `{new}`; nothing was changed")));
     };
     show_part(&client.tell(Method::POST, &path(old, "replace"), &json!({ "by": by })).await?, as_json);
+    Ok(())
+}
+
+/// Runs `ringfort drain`.
+///
+/// # Errors
+/// Of the node or the way to it.
+pub async fn drain(client: &Client, arguments: &DrainArguments, as_json: bool) -> Done {
+    let DrainArguments { node, reason, lasts } = arguments;
+    let document = json!({ "reason": reason, "for": lasts });
+    let part = client.tell(Method::POST, &path(node, "drain"), &document).await?;
+    if as_json {
+        output::json(&part);
+        return Ok(());
+    }
+    let name = cell(&part, "/name");
+    output::note(format_args!(
+        "node {} ({name}) asks devices to go elsewhere: its /readyz says 503, connections close after an answer; it keeps \
+         and replicates what it owns; `ringfort undrain {name}` ends it",
+        cell(&part, "/id"),
+    ));
+    Ok(())
+}
+
+/// Runs `ringfort undrain`.
+///
+/// # Errors
+/// Of the node or the way to it.
+pub async fn undrain(client: &Client, arguments: &UndrainArguments, as_json: bool) -> Done {
+    let part = client.ask(Method::POST, &path(&arguments.node, "undrain")).await?;
+    if as_json {
+        output::json(&part);
+        return Ok(());
+    }
+    output::note(format_args!("node {} ({}) takes devices again", cell(&part, "/id"), cell(&part, "/name")));
     Ok(())
 }

@@ -8,15 +8,30 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::base::limits::NODE_WEIGHT_MAX;
 use crate::base::listen::Listen;
+use crate::proto::control::members::is_address;
 
 pub(super) fn check_peer_listen(value: &str) -> Result<(), String> {
     let good = value == "none" || value.parse::<SocketAddr>().is_ok();
     good.then_some(()).ok_or_else(|| format!("`{value}` is not ADDRESS:PORT, such as 0.0.0.0:7400, and not `none`"))
 }
 
+/// An address of which only the host was said.
+pub fn with_port(word: &str, port: u16) -> String {
+    if word.parse::<std::net::Ipv6Addr>().is_ok() {
+        return format!("[{word}]:{port}");
+    }
+    if word.contains(':') { word.to_owned() } else { format!("{word}:{port}") }
+}
+
 pub(super) fn check_advertise(value: &str) -> Result<(), String> {
-    let good = |word: &str| !word.contains('/') && word.bytes().all(|byte| byte.is_ascii_graphic());
-    words(value).all(good).then_some(()).ok_or_else(|| format!("`{value}` is not HOST or HOST:PORT"))
+    let good = |word: &str| is_address(&with_port(word, 1));
+    let reason = || format!("`{value}` is not HOST or HOST:PORT, with [brackets] around an IPv6 address and its port");
+    words(value).all(good).then_some(()).ok_or_else(reason)
+}
+
+pub(super) fn check_layout_commit(value: &str) -> Result<(), String> {
+    let good = ["", "auto", "manual"].contains(&value);
+    good.then_some(()).ok_or_else(|| format!("`{value}` is neither auto nor manual"))
 }
 
 pub(super) fn check_weight(value: &str) -> Result<(), String> {
@@ -55,6 +70,14 @@ pub(super) fn check_name(value: &str) -> Result<(), String> {
         return Ok(());
     }
     Err("must have at most 63 characters A-Z a-z 0-9 . _ -".to_owned())
+}
+
+/// A number would be taken for that of another node.
+pub(super) fn check_node_name(value: &str) -> Result<(), String> {
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("must not be a number: nodes have numbers already".to_owned());
+    }
+    check_name(value)
 }
 
 pub(super) fn check_listen(value: &str) -> Result<(), String> {

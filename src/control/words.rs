@@ -13,11 +13,10 @@ use crate::control::types::Line;
 use crate::control::types::Members;
 use crate::control::types::Seated;
 use crate::proto::control::Applied;
-use crate::proto::control::Command;
 use crate::proto::control::Refused;
 
 /// The format: a new variant is no new format.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Told apart from other sealed bytes.
 pub const QUESTION: &[u8] = b"control question";
 /// See [`QUESTION`].
@@ -69,7 +68,7 @@ pub enum Ask {
         done: bool,
     },
     /// To commit a command. Never forwarded any further.
-    Propose(Box<Command>),
+    Propose(Blob),
     /// Whether a leader is heard. Asked before an election.
     HearLeader {
         /// The last entry of who asks.

@@ -115,6 +115,10 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
         Err(problem) => (row.refuse)(&gate.node, problem, &RefusedRequest::of(&request)),
     };
     harden(&mut response, cache_of(&route));
+    if gate.node.diverted().is_some() {
+        // Where the caller's connection ends it asks whoever balances, or its list of nodes, for the next one.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     gate.node.telemetry().answered(route.operation, response.status().as_u16(), started.elapsed());
     response
 }

@@ -141,6 +141,7 @@ impl From<DoorError> for Problem {
             DoorError::NoControl { .. } => {
                 new(StatusCode::SERVICE_UNAVAILABLE, "no_control").outcome("failed").retry_after(1)
             }
+            DoorError::StillUp(_) => new(StatusCode::CONFLICT, "still_up"),
             DoorError::FewVoters(_) => new(StatusCode::CONFLICT, "too_few_voters"),
             DoorError::NoQuorum { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed"),
             DoorError::DiskFull { .. } => {
@@ -203,6 +204,7 @@ fn not_so(refused: &Refused, detail: String) -> Problem {
         Refused::WouldLose { .. } => (StatusCode::CONFLICT, "would_lose_data"),
         Refused::Unfit { .. } => (StatusCode::CONFLICT, "unfit_replacement"),
         Refused::NoPlan { .. } => (StatusCode::CONFLICT, "no_such_plan"),
+        Refused::Outrun => (StatusCode::CONFLICT, "outrun"),
         Refused::StillMember(_) => (StatusCode::CONFLICT, "still_member"),
         Refused::OldGeneration { .. } => (StatusCode::CONFLICT, "old_generation"),
     };

@@ -33,6 +33,7 @@ use crate::node::whereabouts::Whereabouts;
 #[serde(deny_unknown_fields)]
 struct InviteDocument {
     ttl: Option<String>,
+    replaces: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +47,14 @@ struct RemovalDocument {
 #[serde(deny_unknown_fields)]
 struct ReplacementDocument {
     by: NodeId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DrainDocument {
+    reason: Option<String>,
+    #[serde(rename = "for")]
+    lasts: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +81,7 @@ pub async fn invite(
     let document: InviteDocument = body::document(&node, &parts.headers, body).await?;
     let ttl = document.ttl.as_deref().map(|ttl| query::ttl_ms("ttl", ttl)).transpose()?;
     let ttl = ttl.map_or(INVITE_TTL, Duration::from_millis);
-    let invitation = node.invite(&caller, ttl).await?;
+    let invitation = node.invite(&caller, ttl, document.replaces.as_deref()).await?;
     let made = json!({
         "token": invitation.token,
         "expires_at": time::rfc3339(invitation.expires_ms),
@@ -110,6 +119,28 @@ pub async fn replace(
     let (parts, body) = request.into_parts();
     let ReplacementDocument { by } = body::document(&node, &parts.headers, body).await?;
     Ok(Json(node.replace(&caller, &path::segment(parts.uri.path(), 2)?, by).await?))
+}
+
+/// `POST /v1/members/{id}/drain`.
+pub async fn drain(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Json<PartView>, Problem> {
+    let (parts, body) = request.into_parts();
+    let DrainDocument { reason, lasts } = body::document(&node, &parts.headers, body).await?;
+    let lasts = lasts.as_deref().map(|lasts| query::ttl_ms("for", lasts)).transpose()?.map(Duration::from_millis);
+    let reason = reason.unwrap_or_else(|| "no reason given".to_owned());
+    Ok(Json(node.divert(&caller, &path::segment(parts.uri.path(), 2)?, Some((reason, lasts))).await?))
+}
+
+/// `POST /v1/members/{id}/undrain`.
+pub async fn undrain(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Result<Json<PartView>, Problem> {
+    Ok(Json(node.divert(&caller, &path::segment(uri.path(), 2)?, None).await?))
 }
 
 /// `GET /v1/ring`.

@@ -137,6 +137,14 @@ pub const ROUTES: &[Route] = &[
         "Put a new node in the places of another",
     ),
     Route::api(
+        "POST",
+        "/v1/members/{id}/drain",
+        Need::Operate,
+        Operation::Other,
+        "Ask devices to use other nodes; the node keeps what it owns",
+    ),
+    Route::api("POST", "/v1/members/{id}/undrain", Need::Operate, Operation::Other, "Let devices use a node again"),
+    Route::api(
         "GET",
         "/v1/ring",
         Need::Observe,
@@ -194,6 +202,8 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/members/{id}/leave", post(cluster::leave))
         .route("/v1/members/{id}/remove", post(cluster::remove))
         .route("/v1/members/{id}/replace", post(cluster::replace))
+        .route("/v1/members/{id}/drain", post(cluster::drain))
+        .route("/v1/members/{id}/undrain", post(cluster::undrain))
         .route("/v1/ring", get(cluster::ring))
         .route("/v1/plan", get(cluster::plans).post(cluster::stage_plan).delete(cluster::clear_plan))
         .route("/v1/plan/commit", post(cluster::commit_plan))

@@ -11,6 +11,7 @@ use crate::front::problem::Problem;
 use crate::node::Node;
 use crate::node::doctor::Examination;
 use crate::node::status::Status;
+use crate::proto::control::part::Drain;
 
 /// `GET /healthz`: the process answers.
 pub async fn healthz() -> &'static str {
@@ -21,6 +22,9 @@ pub async fn healthz() -> &'static str {
 pub async fn readyz(State(node): State<Node>) -> Response {
     let answer = if node.is_draining() {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "this node is stopping; use another").into_response()
+    } else if let Some(Drain { reason, .. }) = node.diverted() {
+        let detail = format!("this node is drained ({reason}); it answers, but use another");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).into_response()
     } else if !node.is_serving() {
         let detail = "this node does not know yet what has become of its cluster; use another";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", detail).into_response()

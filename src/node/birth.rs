@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::base::exit::Exit;
 use crate::base::limits::JOIN_STATE_REMINDER;
 use crate::base::limits::LOCK_PATIENCE;
+use crate::base::limits::NODE_WEIGHT_DEFAULT;
 use crate::base::rng;
 use crate::base::time;
 use crate::control::consensus::Consensus;
@@ -43,11 +44,14 @@ use crate::node::peers::Post;
 use crate::node::peers::Way;
 use crate::node::places::Places;
 use crate::node::refusals::Refusals;
+use crate::node::said::Said;
 use crate::node::session::Doorman;
 use crate::node::telemetry::Telemetry;
 use crate::node::vnode::OpIds;
 use crate::proto::control;
 use crate::proto::control::Command;
+use crate::proto::control::members::LayoutCommit;
+use crate::proto::control::members::ZONE_DEFAULT;
 use crate::proto::invite::JoinToken;
 use crate::proto::join::Neighbour;
 use crate::store::data_dir::DataDir;
@@ -81,10 +85,12 @@ pub struct NodeOptions {
     pub peer_listen: Option<SocketAddr>,
     /// Where other nodes reach it, where that is not where it listens.
     pub advertise: Vec<String>,
-    /// Where it stands.
-    pub zone: String,
-    /// Its share.
-    pub weight: u32,
+    /// Where it stands; none: as the cluster knows it.
+    pub zone: Option<String>,
+    /// Its share; none: as the cluster knows it.
+    pub weight: Option<u32>,
+    /// Whether plans wait for an operator, in the whole cluster; none: as the cluster knows it.
+    pub plans_wait: Option<bool>,
     /// Lets it into a cluster, where it is in none yet.
     pub join: Option<JoinToken>,
 }
@@ -188,8 +194,8 @@ pub struct OpenNode {
     pub dir: DataDir,
     /// The way to others, for [`Node::keep_members`].
     pub way: Way,
-    /// Where others reach it.
-    pub advertised: Vec<String>,
+    /// What it says of itself, for [`Node::keep_said`].
+    pub said: Said,
 }
 
 /// Opens or bears a node. Returns when everything acked before is readable.
@@ -201,6 +207,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let identity_dir = dir.sub("identity");
     let arrival = arrive(&options, &dir, &identity_dir).await?;
     let Arrival { identity, neighbours, listener, advertised } = arrival;
+    let said = said(&options, advertised);
     for path in identity::close_to_others(&identity_dir)? {
         tracing::warn!(path = %path.display(), "other users could read this file; it is closed to them now (mode 0600)");
     }
@@ -258,7 +265,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     node.look_at_disk().map_err(io("looking at free space"))?;
     node.joins_by(lanes);
     way.post.node_is(node.clone());
-    Ok(OpenNode { node, dir, way, advertised })
+    Ok(OpenNode { node, dir, way, said })
 }
 
 /// Who this node is, and what is known before it is open.
@@ -290,8 +297,8 @@ async fn arrive(options: &NodeOptions, dir: &DataDir, identity_dir: &Path) -> Re
             check_unused(dir)?;
             let applicant = Applicant {
                 name: options.name.clone(),
-                zone: options.zone.clone(),
-                weight: options.weight,
+                zone: options.zone.clone().unwrap_or_else(|| ZONE_DEFAULT.to_owned()),
+                weight: options.weight.unwrap_or(NODE_WEIGHT_DEFAULT),
                 addresses: advertised.clone(),
                 url: None,
             };
@@ -316,6 +323,12 @@ fn listen(options: &NodeOptions, known: Option<&Identity>) -> Result<Option<Sett
 }
 
 /// Where others reach this node: as the operator says, or where it listens; on all addresses, at the first of this machine.
+fn said(options: &NodeOptions, addresses: Vec<String>) -> Said {
+    let commit = |waits| if waits { LayoutCommit::Manual } else { LayoutCommit::Auto };
+    let layout_commit = options.plans_wait.map(commit);
+    Said { addresses, zone: options.zone.clone(), weight: options.weight, layout_commit }
+}
+
 fn advertised(options: &NodeOptions, listener: Option<&Settings>) -> Vec<String> {
     let Some(at) = listener.and_then(|settings| settings.listener.local_addr().ok()) else { return Vec::new() };
     if !options.advertise.is_empty() {

@@ -102,6 +102,12 @@ pub enum DoorError {
     /// The control plane could lose its majority by it.
     #[error("{0}")]
     FewVoters(String),
+    /// Whoever is up leaves, and is not struck off.
+    #[error(
+        "node {0} is up; nothing was changed; let it go with `ringfort leave {0}`, which keeps what it has, or stop it \
+         first and try again when `ringfort members` shows it as down"
+    )]
+    StillUp(NodeId),
     /// More replicas were asked for than there are owners.
     #[error("{wanted} replicas were asked for, but the key has {owners} owner(s); nothing was changed")]
     NoQuorum {

@@ -251,11 +251,18 @@ impl Node {
         }
     }
 
-    /// Makes an invite for one machine.
+    /// Makes an invite for one machine, perhaps one that takes the places of another.
     ///
     /// # Errors
-    /// [`DoorError`].
-    pub async fn invite(&self, caller: &Caller, ttl: Duration) -> Result<Invitation, DoorError> {
+    /// [`DoorError`]; also where the control group could not do without the other.
+    pub async fn invite(
+        &self,
+        caller: &Caller,
+        ttl: Duration,
+        replaces: Option<&str>,
+    ) -> Result<Invitation, DoorError> {
+        let replaces = replaces.map(|which| self.node_named(which)).transpose()?;
+        replaces.map_or(Ok(()), |old| self.check_voters(old))?;
         let seeds = self.seeds().await;
         if seeds.is_empty() {
             let reason = "no node of this cluster listens to others; start it with --peer-listen ADDRESS:PORT";
@@ -265,7 +272,7 @@ impl Node {
         let secret = Redacted::new(rng::array::<32>().map_err(no_entropy)?);
         let made_ms = time::wall_ms();
         let expires_ms = made_ms.saturating_add(time::millis(ttl));
-        let change = Change::Invite { hash: invite::secret_hash(&secret), made_ms, expires_ms };
+        let change = Change::Invite { hash: invite::secret_hash(&secret), made_ms, expires_ms, replaces };
         self.order(caller, Command::Cluster(change)).await?;
         let authority = self.authority().sha256;
         let token = JoinToken { seeds: seeds.clone(), authority, secret, expires_ms };

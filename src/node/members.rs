@@ -1,5 +1,5 @@
 //! Who is in the cluster and who of them is there: the driver of `proto::member`, and what people see of it. It also keeps
-//! the lanes in step with who is admitted, has the group choose its voters, and says where this node is.
+//! the lanes in step with who is admitted, and has the group choose its voters.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -13,9 +13,7 @@ use tokio::sync::watch;
 
 use crate::base::id::NodeId;
 use crate::base::limits::MEMBERS_TICK;
-use crate::base::limits::REPORT_AGAIN;
 use crate::base::time;
-use crate::control::consensus::Consensus as _;
 use crate::net::peer::LaneState;
 use crate::net::peer::Peers;
 use crate::net::wire::Lane;
@@ -23,10 +21,8 @@ use crate::node::Node;
 use crate::node::cluster::now_ms;
 use crate::node::peers::Heard;
 use crate::node::peers::Way;
+use crate::node::plan;
 use crate::node::worker;
-use crate::proto::control::Command;
-use crate::proto::control::members::Announcement;
-use crate::proto::control::members::Change;
 use crate::proto::control::members::Member;
 use crate::proto::control::members::MemberState;
 use crate::proto::member::Effect;
@@ -74,11 +70,22 @@ pub struct MemberView {
     pub url: Option<String>,
     /// Whether it votes in the control group.
     pub voter: bool,
+    /// Devices are asked to go elsewhere.
+    pub drain: Option<DrainView>,
+}
+
+/// Why devices are asked to go elsewhere, and how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DrainView {
+    /// For people.
+    pub reason: String,
+    /// When it ends by itself.
+    pub until: Option<String>,
 }
 
 impl Node {
-    /// Keeps the membership until the node stops. `advertised` is where others reach this node.
-    pub async fn keep_members(self, way: Way, advertised: Vec<String>) {
+    /// Keeps the membership until the node stops.
+    pub async fn keep_members(self, way: Way) {
         let Way { peers: Some(peers), gossip, .. } = way else { return };
         let start = self.count_start().await;
         let setup =
@@ -87,7 +94,6 @@ impl Node {
             membership: Membership::new(setup, now_ms()),
             node: self,
             peers,
-            advertised,
             links: BTreeMap::new(),
             beat: time::mono(),
             chores: None,
@@ -167,11 +173,13 @@ impl Node {
             addresses: member.addresses.clone(),
             url: member.url.clone(),
             voter,
+            drain: plan::drain_of(member)
+                .map(|drain| DrainView { reason: drain.reason, until: drain.until_ms.map(time::rfc3339) }),
         }
     }
 
     fn serving(&self) -> Serving {
-        if self.is_draining() {
+        if self.is_draining() || self.diverted().is_some() {
             Serving::Draining
         } else if self.is_serving() {
             Serving::Yes
@@ -208,7 +216,6 @@ struct Keeper {
     node: Node,
     peers: Peers,
     membership: Membership,
-    advertised: Vec<String>,
     links: BTreeMap<NodeId, Link>,
     /// When this task was last seen to run.
     beat: Instant,
@@ -270,12 +277,10 @@ impl Keeper {
             self.peers.know(*id, member.addresses.clone());
             self.membership.know(*id, now_ms());
         }
-        // Before the first state came the neighbours that the porter named are all there is.
-        if state.birth.is_some() {
-            for gone in self.peers.known().into_iter().filter(|id| !there.contains_key(id)) {
-                self.peers.forget(gone);
-                self.membership.forget(gone, now_ms());
-            }
+        // Whoever is not heard of yet may be the one from whom the newer state comes.
+        for gone in self.peers.known().into_iter().filter(|id| state.is_gone(*id)) {
+            self.peers.forget(gone);
+            self.membership.forget(gone, now_ms());
         }
         self.look_at_links();
     }
@@ -313,12 +318,12 @@ impl Keeper {
         self.do_chores();
     }
 
-    /// What takes its time: who votes, and where this node is.
+    /// What takes its time: who votes.
     fn do_chores(&mut self) {
         if self.stopping || self.chores.as_ref().is_some_and(|chores| !chores.is_finished()) {
             return;
         }
-        let (node, advertised) = (self.node.clone(), self.advertised.clone());
+        let node = self.node.clone();
         self.chores = Some(worker::spawn("members", async move {
             let state = node.state();
             let candidate = |member: &Member| Candidate {
@@ -330,7 +335,6 @@ impl Keeper {
             if let Err(reason) = node.0.consensus.reconcile(&members, &node.live()).await {
                 tracing::debug!(reason, "the control group could not be changed yet");
             }
-            node.announce(advertised).await;
         }));
     }
 
@@ -344,25 +348,5 @@ impl Keeper {
             }
             changed
         });
-    }
-}
-
-impl Node {
-    /// Tells the cluster where this node is, where it does not know.
-    async fn announce(&self, addresses: Vec<String>) {
-        let me = self.who().node;
-        let Some(known) = self.state().member(me).cloned() else { return };
-        let release = env!("CARGO_PKG_VERSION").to_owned();
-        let url = self.addresses().first().cloned().or_else(|| known.url.clone());
-        if known.addresses == addresses && known.release == release && known.url == url {
-            return;
-        }
-        let name = (known.name != self.who().name).then(|| self.who().name.clone());
-        let announcement = Announcement { addresses, url, release, name };
-        let command = Command::Cluster(Change::Announce { node: me, announcement });
-        if let Err(error) = self.0.consensus.propose(command).await {
-            tracing::debug!(%error, "where this node is could not be told yet");
-            tokio::time::sleep(REPORT_AGAIN).await;
-        }
     }
 }

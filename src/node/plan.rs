@@ -3,20 +3,32 @@
 //! what only a node can judge, which is whether enough voters would be left that are up.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::base::time;
 use crate::node::Node;
 use crate::node::access::Caller;
+use crate::node::cluster::now_ms;
 use crate::node::error::DoorError;
 use crate::proto::control::Command;
+use crate::proto::control::Refused;
 use crate::proto::control::State;
 use crate::proto::control::members::Change;
 use crate::proto::control::members::LayoutCommit;
+use crate::proto::control::members::Member;
 use crate::proto::control::members::MemberState;
+use crate::proto::control::part::Drain;
+use crate::proto::control::part::Part;
 use crate::proto::ring::survives::Survives;
+
+/// How often an order to go is judged again that another one outran: operators are few.
+const DEPARTURE_TRIES: usize = 5;
+/// How long this node may need to hear of the other one.
+const DEPARTURE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is staged, if anything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -171,20 +183,21 @@ impl Node {
     /// [`DoorError`]; also where too few voters would be left that are up.
     pub async fn leave(&self, caller: &Caller, which: &str) -> Result<PartView, DoorError> {
         let node = self.node_named(which)?;
-        self.check_voters(node)?;
-        self.order(caller, Command::Cluster(Change::Leave { node })).await?;
-        self.part_of(node)
+        self.depart(caller, node, Part::Leave { node }).await
     }
 
     /// A node that is gone for ever is struck off.
     ///
     /// # Errors
-    /// [`DoorError`]; also where too few voters would be left that are up, or acked writes would be lost.
+    /// [`DoorError`]; also where it is up, where too few voters would be left that are up, or where acked writes would be
+    /// lost.
     pub async fn remove(&self, caller: &Caller, which: &str, accept_loss: bool) -> Result<PartView, DoorError> {
         let node = self.node_named(which)?;
-        self.check_voters(node)?;
-        self.order(caller, Command::Cluster(Change::Remove { node, accept_loss })).await?;
-        self.part_of(node)
+        // Nobody would tell it, and it would go on with what it owns: that is what leaving is for.
+        if self.state().member(node).is_some() && self.live().contains(&node) {
+            return Err(DoorError::StillUp(node));
+        }
+        self.depart(caller, node, Part::Remove { node, accept_loss }).await
     }
 
     /// A node that owns nothing yet takes the places of another, which goes.
@@ -193,13 +206,53 @@ impl Node {
     /// [`DoorError`]; also where too few voters would be left that are up.
     pub async fn replace(&self, caller: &Caller, which: &str, new: NodeId) -> Result<PartView, DoorError> {
         let old = self.node_named(which)?;
-        self.check_voters(old)?;
-        self.order(caller, Command::Cluster(Change::Replace { old, new })).await?;
-        self.part_of(old)
+        self.depart(caller, old, Part::Replace { old, new }).await
+    }
+
+    /// Judged by what this node sees, and again where another node was told to go meanwhile: two that go at once may each
+    /// leave enough voters, and together too few.
+    async fn depart(&self, caller: &Caller, node: NodeId, part: Part) -> Result<PartView, DoorError> {
+        for _try in 0..DEPARTURE_TRIES {
+            let seen = Some(self.state().partings);
+            self.check_voters(node)?;
+            let index = self.view().index;
+            match self.order(caller, Command::Cluster(Change::Parting { part: part.clone(), seen })).await {
+                Err(DoorError::Control(Refused::Outrun)) => {
+                    let until_ms = now_ms().saturating_add(time::millis(DEPARTURE_PATIENCE));
+                    let _judged_by_what_is_here = self.reach(index.saturating_add(1), until_ms).await;
+                }
+                ended => return ended.and_then(|_applied| self.part_of(node)),
+            }
+        }
+        Err(DoorError::Control(Refused::Outrun))
+    }
+
+    /// Devices are asked to go to other nodes, or to come back; the node keeps what it owns and takes part in all else.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub async fn divert(
+        &self,
+        caller: &Caller,
+        which: &str,
+        drain: Option<(String, Option<Duration>)>,
+    ) -> Result<PartView, DoorError> {
+        let node = self.node_named(which)?;
+        let until = |lasts: Duration| time::wall_ms().saturating_add(time::millis(lasts));
+        let drain = drain.map(|(reason, lasts)| Drain { reason, until_ms: lasts.map(until) });
+        self.order(caller, Command::Cluster(Change::Drain { node, drain })).await?;
+        self.part_of(node)
+    }
+
+    /// Why devices are asked to go elsewhere, where they are.
+    #[must_use]
+    pub fn diverted(&self) -> Option<Drain> {
+        let state = self.state();
+        state.member(self.who().node).and_then(drain_of)
     }
 
     /// A node by its number, or by its name as long as it is in.
-    fn node_named(&self, which: &str) -> Result<NodeId, DoorError> {
+    pub(super) fn node_named(&self, which: &str) -> Result<NodeId, DoorError> {
         let state = self.state();
         let by_number = which.parse().ok().map(NodeId).filter(|node| state.members.contains_key(node));
         let by_name = || state.members.keys().find(|id| state.member(**id).is_some_and(|member| member.name == which));
@@ -209,7 +262,7 @@ impl Node {
 
     /// Whoever goes takes its vote along, and the others have to be able to go on at once. Nobody talks to a removed one
     /// any more, so that it is as good as down, also while it is still among the voters.
-    fn check_voters(&self, node: NodeId) -> Result<(), DoorError> {
+    pub(super) fn check_voters(&self, node: NodeId) -> Result<(), DoorError> {
         let state = self.state();
         let live = self.live().into_iter().filter(|node| state.member(*node).is_some()).collect();
         self.0.consensus.may_remove(node, &live).map_err(DoorError::FewVoters)
@@ -227,6 +280,12 @@ impl Node {
             plan: state.staged.as_ref().map(|staged| staged.version),
         })
     }
+}
+
+/// What sends devices away from a node now: the one that knows the time it ends is the one that is asked.
+pub(super) fn drain_of(member: &Member) -> Option<Drain> {
+    let lasts = |drain: &&Drain| drain.until_ms.is_none_or(|until| until > time::wall_ms());
+    member.drain.as_ref().filter(lasts).cloned()
 }
 
 /// Removed nodes in some list that were not given up yet.

@@ -168,7 +168,7 @@ impl Node {
             release: RELEASE,
             commit: COMMIT,
             worker_pid: std::process::id(),
-            serving: match (self.is_draining(), self.is_serving()) {
+            serving: match (self.is_draining() || self.diverted().is_some(), self.is_serving()) {
                 (true, _) => "draining",
                 (false, true) => "yes",
                 (false, false) => "recovering",

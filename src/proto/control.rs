@@ -38,6 +38,7 @@ mod buckets;
 pub mod bytes;
 pub mod layout;
 pub mod members;
+pub mod part;
 mod people;
 mod words;
 
@@ -145,6 +146,8 @@ pub struct State {
     pub invites: Shared<BTreeMap<u64, Invite>>,
     /// The number that the next invite gets.
     pub next_invite: u64,
+    /// How many nodes were told to go.
+    pub partings: u64,
 }
 
 /// How a cluster begins.
@@ -428,6 +431,11 @@ pub enum Refused {
         /// What is.
         staged: Option<u64>,
     },
+    /// Another node was told to go meanwhile: whoever gave the order judges again.
+    #[error(
+        "another node was told to go at the same moment; nothing was changed; look at `ringfort members` and try again"
+    )]
+    Outrun,
     /// Losses are accepted for removed nodes only.
     #[error("node {0} is still a member; nothing was changed; remove it first if it is gone for ever")]
     StillMember(NodeId),

@@ -37,8 +37,9 @@ pub async fn open(dir: &Path) -> OpenNode {
         disk_reserve: 0,
         peer_listen: None,
         advertise: Vec::new(),
-        zone: "default".to_owned(),
-        weight: 100,
+        zone: None,
+        weight: None,
+        plans_wait: None,
         join: None,
     };
     birth::open(options, || Box::new(|error| panic!("{error}"))).await.unwrap()

@@ -56,8 +56,12 @@ fn unable(reason: impl ToString) -> Answer {
 /// Whether a command is what a node says of itself, given by another one. What somebody ordered is in the audit with their
 /// name and may concern any node; but nobody orders a report.
 fn speaks_for_another(command: &Command, from: NodeId) -> bool {
-    if let Command::Cluster(Change::Report { node, .. } | Change::Lost { node } | Change::Announce { node, .. }) =
-        command
+    if let Command::Cluster(
+        Change::Report { node, .. }
+        | Change::Lost { node }
+        | Change::Announce { node, .. }
+        | Change::Alter { node, .. },
+    ) = command
     {
         return *node != from;
     }
@@ -108,10 +112,13 @@ impl Inner {
             Ask::Vote { ballot, last } if is_own(ballot) => self.vote(ballot, last).await,
             Ask::Vote { .. } => unable("nobody stands for somebody else"),
             Ask::HearLeader { last } => Answer::HearNone(!self.hears_leader() && last >= self.last()),
-            Ask::Propose(command) if speaks_for_another(&command, from) => {
-                Answer::Proposed(Proposed::Unavailable("a node speaks for itself only".to_owned()))
-            }
-            Ask::Propose(command) => Answer::Proposed(self.lead_detached(*command).await),
+            Ask::Propose(command) => match Command::from_bytes(&command.0) {
+                Ok(command) if speaks_for_another(&command, from) => {
+                    Answer::Proposed(Proposed::Unavailable("a node speaks for itself only".to_owned()))
+                }
+                Ok(command) => Answer::Proposed(self.lead_detached(command).await),
+                Err(_) => unable("this is no command that is known here"),
+            },
             Ask::ReadIndex => match self.raft.get_read_log_id().await {
                 Ok((read, _)) => Answer::ReadIndex(read.map_or(0, |id| id.index + 1)),
                 Err(error) => unable(error),

@@ -10,6 +10,7 @@ use openraft::error::RaftError;
 use tokio::time::timeout;
 
 use crate::base::codec;
+use crate::base::codec::Blob;
 use crate::base::id::NodeId;
 use crate::base::limits::CONTROL_COMMAND_BYTES_MAX;
 use crate::base::limits::CONTROL_COMMIT_WAIT;
@@ -132,7 +133,7 @@ impl Inner {
 
     async fn forward(&self, leader: u64, command: Command, deadline: Instant) -> Proposed {
         let within = left(deadline) + CONTROL_COMMIT_WAIT;
-        match self.link.ask(NodeId(leader), Ask::Propose(Box::new(command)), within).await {
+        match self.link.ask(NodeId(leader), Ask::Propose(Blob(command.to_bytes().into())), within).await {
             Ok(Answer::Proposed(proposed)) => proposed,
             Ok(Answer::Unable(reason)) => Proposed::Unavailable(reason),
             Ok(Answer::Over) => unavailable("it went on without this node, which must join anew"),

@@ -11,7 +11,7 @@ use crate::control::types::Line;
 
 /// The stored format: a new variant is no new format, and neither is a new command. 1 held bare commands of a lone node
 /// that was no group.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// Told apart from other sealed bytes.
 pub const CONTEXT: &[u8] = b"control record";
 

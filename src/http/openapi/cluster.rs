@@ -25,6 +25,8 @@ pub const DESCRIBED: &[(&str, &str)] = &[
     ("POST", "/v1/members/{id}/leave"),
     ("POST", "/v1/members/{id}/remove"),
     ("POST", "/v1/members/{id}/replace"),
+    ("POST", "/v1/members/{id}/drain"),
+    ("POST", "/v1/members/{id}/undrain"),
     ("POST", "/v1/invites"),
     ("GET", "/v1/ring"),
     ("GET", "/v1/plan"),
@@ -40,7 +42,7 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
         ("GET", "/v1/members") => plain(vec![(200, "Every node that is not removed", Content::Json("Members"))]),
         ("POST", "/v1/invites") => {
             let mut invite = made("InviteWish", "Invite", json!({ "ttl": "24h" }));
-            invite.responses.retain(|(status, ..)| ![200, 404].contains(status));
+            invite.responses.retain(|(status, ..)| ![200].contains(status));
             invite
         }
         ("POST", "/v1/members/{id}/leave") => {
@@ -56,6 +58,17 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
         ("POST", "/v1/members/{id}/replace") => {
             let body = body(true, &[("application/json", reference("Replacement"), json!({ "by": 4 }))]);
             ordered(200, "The new one takes its places", "Part", body)
+        }
+        ("POST", "/v1/members/{id}/drain") => {
+            let example = json!({ "reason": "a new power supply", "for": "1h" });
+            let body = body(false, &[("application/json", reference("DrainWish"), example)]);
+            ordered(200, "Devices are asked to go elsewhere, or were so already", "Part", body)
+        }
+        ("POST", "/v1/members/{id}/undrain") => {
+            let mut undrain = ordered(200, "Devices are not asked to go elsewhere, or were not", "Part", None);
+            undrain.responses.retain(|(status, ..)| ![400, 408, 413, 422].contains(status));
+            undrain.responses.push((400, "The name is not one", Content::Problem));
+            undrain
         }
         ("GET", "/v1/ring") => plain(vec![(200, "The layout as this node knows it", Content::Json("Ring"))]),
         ("GET", "/v1/plan") => {
@@ -128,12 +141,14 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ),
         ("Members", object([("members", list_of(reference("Member")))], [])),
         ("Member", member()),
-        ("InviteWish", object([], [("ttl", duration())])),
+        ("InviteWish", object([], [("ttl", duration()), ("replaces", text())])),
+        ("DrainWish", object([], [("reason", text()), ("for", duration())])),
         ("Invite", object([("token", text()), ("expires_at", instant()), ("seeds", list_of(text()))], [])),
     ]
 }
 
 fn member() -> Value {
+    let drain = object([("reason", text()), ("until", json!({ "type": ["string", "null"] }))], []);
     object(
         [
             ("id", count()),
@@ -150,6 +165,7 @@ fn member() -> Value {
             ("addresses", list_of(text())),
             ("url", json!({ "type": ["string", "null"] })),
             ("voter", flag()),
+            ("drain", json!({ "oneOf": [drain, { "type": "null" }] })),
         ],
         [],
     )

@@ -19,6 +19,7 @@ use crate::proto::control::Refused;
 use crate::proto::control::State;
 use crate::proto::control::members::Change;
 use crate::proto::control::members::LayoutCommit;
+use crate::proto::control::members::Member;
 use crate::proto::control::members::MemberState;
 use crate::proto::ring::layout::Candidate;
 use crate::proto::ring::layout::Layout;
@@ -60,7 +61,7 @@ impl State {
 
     fn change_parts(&mut self, change: Change) -> Result<Applied, Refused> {
         match change {
-            Change::Invite { hash, made_ms, expires_ms } => self.invite(hash, made_ms, expires_ms),
+            Change::Invite { hash, made_ms, expires_ms, replaces } => self.invite(hash, made_ms, expires_ms, replaces),
             Change::RemoveInvite { id } => self.remove_invite(id),
             Change::Admit(admission) => {
                 let applied = self.admit(*admission)?;
@@ -69,9 +70,8 @@ impl State {
             }
             Change::Announce { node, announcement } => self.announce(node, announcement),
             Change::Alter { node, zone, weight } => self.alter(node, zone, weight),
-            Change::Leave { node } => self.leave(node),
-            Change::Remove { node, accept_loss } => self.remove(node, accept_loss),
-            Change::Replace { old, new } => self.replace(old, new),
+            Change::Parting { part, seen } => self.part(&part, seen),
+            Change::Drain { node, drain } => self.drain(node, drain),
             Change::StagePlan => {
                 let everyone = self.candidates(|_| true);
                 self.stage(Plan::new(&self.layout, everyone));
@@ -86,7 +86,7 @@ impl State {
             Change::Report { node, adopted, synced } => self.report(node, adopted, &synced),
             Change::Lost { node } => {
                 self.known(node)?;
-                if !is_listed(&self.layout, node) {
+                if !self.layout.lists(node) {
                     return Ok(Applied::Unchanged);
                 }
                 self.layout.lost(node);
@@ -115,86 +115,7 @@ impl State {
         Some(staged.plan.preview(&self.layout, live, &self.numbers()))
     }
 
-    fn leave(&mut self, node: NodeId) -> Result<Applied, Refused> {
-        let known = self.known(node)?;
-        if known.state == MemberState::Leaving {
-            return Ok(Applied::Unchanged);
-        }
-        known.become_state(MemberState::Leaving, "asked to leave: it gives away what it owns");
-        self.check_owners(node)?;
-        self.stage_where_manual();
-        Ok(Applied::Changed)
-    }
-
-    fn remove(&mut self, node: NodeId, accept_loss: bool) -> Result<Applied, Refused> {
-        if self.members.get(&node).is_some_and(|member| member.state == MemberState::Removed)
-            && (!accept_loss || self.gone.contains(&node) || !is_listed(&self.layout, node))
-        {
-            return Ok(Applied::Unchanged);
-        }
-        let known = self.members.get_mut(&node).ok_or_else(|| super::members::not_there(node))?;
-        let reason = if accept_loss { "removed; what only it had is given up" } else { "removed" };
-        known.become_state(MemberState::Removed, reason);
-        self.check_owners(node)?;
-        if accept_loss {
-            if is_listed(&self.layout, node) {
-                self.gone.insert(node);
-            }
-        } else {
-            let partitions = self.lost_without_removed();
-            if partitions > 0 {
-                return Err(Refused::WouldLose { node, partitions });
-            }
-        }
-        self.stage_where_manual();
-        Ok(Applied::Removed)
-    }
-
-    /// In how many partitions acked writes may be lost with those who are removed.
-    fn lost_without_removed(&self) -> usize {
-        let removed = |node: &&NodeId| {
-            self.members.get(node).is_none_or(|member| member.state == MemberState::Removed)
-                && !self.gone.contains(node)
-        };
-        let layout: &Layout = &self.layout;
-        let dead: BTreeSet<NodeId> =
-            layout.nodes.keys().chain(layout.leaving.keys()).filter(removed).copied().collect();
-        let numbers = self.numbers();
-        let mut trial = layout.clone();
-        let mut lost: BTreeSet<PartitionId> = trial.force(&dead, &numbers).into_iter().collect();
-        if trial.commit(Plan::new(&trial, self.wanted()), &numbers).is_ok() {
-            lost.extend(trial.force(&dead, &numbers));
-        }
-        lost.len()
-    }
-
-    /// Puts the one in the other's places, so that nothing else moves.
-    fn replace(&mut self, old: NodeId, new: NodeId) -> Result<Applied, Refused> {
-        self.known(old)?;
-        let comes = self.known(new)?;
-        let fit = comes.stays() && comes.weight > 0 && old != new;
-        let candidate = comes.candidate();
-        if !fit || !self.layout.nodes.contains_key(&old) || is_listed(&self.layout, new) {
-            return Err(Refused::Unfit { old, new });
-        }
-        let put = |node: &NodeId| if *node == old { new } else { *node };
-        let lists = self.layout.slots().map(|(_, slot)| slot.target().owners.iter().map(put).collect()).collect();
-        let mut nodes = self.layout.nodes.clone();
-        nodes.remove(&old);
-        nodes.insert(new, candidate);
-        let plan = Plan { base: self.layout.planned, nodes, lists };
-        self.known(old)?.become_state(MemberState::Leaving, "another node takes its place");
-        match self.layout_commit {
-            LayoutCommit::Manual => self.stage(plan),
-            LayoutCommit::Auto => {
-                let numbers = self.numbers();
-                self.layout.commit(plan, &numbers)?;
-            }
-        }
-        Ok(Applied::Changed)
-    }
-
-    fn stage(&mut self, plan: Plan) {
+    pub(super) fn stage(&mut self, plan: Plan) {
         let version = self.next_plan;
         self.next_plan = self.next_plan.saturating_add(1);
         self.staged = Some(Staged { version, plan }).into();
@@ -230,7 +151,7 @@ impl State {
         if let Some(node) = accept_loss.iter().find(|node| self.member(**node).is_some()) {
             return Err(Refused::StillMember(*node));
         }
-        let listed = accept_loss.iter().filter(|node| is_listed(&self.layout, **node));
+        let listed = accept_loss.iter().filter(|node| self.layout.lists(**node));
         self.gone.extend(listed.copied().collect::<Vec<_>>());
         let numbers = self.numbers();
         self.force();
@@ -261,6 +182,7 @@ impl State {
     pub(super) fn settle(&mut self) {
         self.drop_old_numbers();
         self.force();
+        self.take_places();
         if self.layout_commit == LayoutCommit::Auto {
             self.commit_wanted();
             self.force();
@@ -290,7 +212,7 @@ impl State {
         let numbers = self.numbers();
         let Self { layout, gone, .. } = self;
         layout.force(gone, &numbers);
-        gone.retain(|node| is_listed(layout, *node));
+        gone.retain(|node| layout.lists(*node));
     }
 
     /// Begins the plan that the members ask for, once no slot is about to finish an earlier change: it would refuse.
@@ -329,7 +251,7 @@ impl State {
             |node: NodeId| layout.nodes.contains_key(&node) && !layout.slots().any(|(_, slot)| comes(node, slot));
         let moved = |(node, state): (NodeId, MemberState)| match state {
             MemberState::Joining if has_joined(node) => Some((node, MemberState::Member, "it has joined")),
-            MemberState::Leaving if !is_listed(layout, node) => {
+            MemberState::Leaving if !layout.lists(node) => {
                 Some((node, MemberState::Removed, "it left, and others have what it had"))
             }
             MemberState::Joining | MemberState::Member | MemberState::Leaving | MemberState::Removed => None,
@@ -345,7 +267,7 @@ impl State {
 
     /// The candidates that the members make: all who stay; but of fewer than three only those who own already, as long as
     /// it is one.
-    fn wanted(&self) -> BTreeMap<NodeId, Candidate> {
+    pub(super) fn wanted(&self) -> BTreeMap<NodeId, Candidate> {
         let owners = self.candidates(|_| true);
         let owners: Vec<NodeId> =
             owners.into_iter().filter(|(_, candidate)| candidate.weight > 0).map(|(node, _)| node).collect();
@@ -359,13 +281,11 @@ impl State {
     }
 
     fn candidates(&self, among: impl Fn(NodeId) -> bool) -> BTreeMap<NodeId, Candidate> {
-        let staying = self.members.iter().filter(|(node, member)| member.stays() && among(**node));
+        // Whoever comes in another's place gets no other.
+        let comes = |member: &Member| member.stays() && member.replaces.is_none();
+        let staying = self.members.iter().filter(|(node, member)| comes(member) && among(**node));
         staying.map(|(node, member)| (*node, member.candidate())).collect()
     }
-}
-
-fn is_listed(layout: &Layout, node: NodeId) -> bool {
-    layout.nodes.contains_key(&node) || layout.leaving.contains_key(&node)
 }
 
 fn can_be_aimed(slot: &Slot) -> bool {

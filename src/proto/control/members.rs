@@ -28,7 +28,10 @@ use crate::proto::control::Applied;
 use crate::proto::control::Birth;
 use crate::proto::control::Refused;
 use crate::proto::control::State;
+use crate::proto::control::part::Drain;
+use crate::proto::control::part::Part;
 use crate::proto::control::people::check_name;
+use crate::proto::control::people::check_node_name;
 use crate::proto::ring::layout::Candidate;
 use crate::proto::ring::layout::Layout;
 
@@ -75,6 +78,10 @@ pub struct Member {
     pub key: Option<[u8; 32]>,
     /// Why it is in this state, for people.
     pub reason: String,
+    /// Whose places it takes, as soon as the layout can take it.
+    pub replaces: Option<NodeId>,
+    /// Devices are asked to go elsewhere.
+    pub drain: Option<Drain>,
 }
 
 /// Who holds its secret may bring in one node. The secret is kept only as a hash.
@@ -86,6 +93,8 @@ pub struct Invite {
     pub made_ms: u64,
     /// Wall milliseconds after which it brings in nobody new.
     pub expires_ms: u64,
+    /// Whose places the node takes that comes in with it.
+    pub replaces: Option<NodeId>,
     /// Who came in with it.
     pub used_by: Option<Used>,
 }
@@ -157,6 +166,8 @@ pub enum Change {
         made_ms: u64,
         /// Wall milliseconds.
         expires_ms: u64,
+        /// Whose places the node takes that comes in with it.
+        replaces: Option<NodeId>,
     },
     /// Takes one back.
     RemoveInvite {
@@ -181,24 +192,12 @@ pub enum Change {
         /// Its share.
         weight: Option<u32>,
     },
-    /// A node that is alive gives away what it owns and goes.
-    Leave {
-        /// The node.
-        node: NodeId,
-    },
-    /// A node that is gone for ever is struck off; nobody waits for it.
-    Remove {
-        /// The node.
-        node: NodeId,
-        /// Goes on where acked writes may be lost with it.
-        accept_loss: bool,
-    },
-    /// A node that owns nothing yet takes the places of one that goes.
-    Replace {
-        /// Goes.
-        old: NodeId,
-        /// Comes.
-        new: NodeId,
+    /// A node goes.
+    Parting {
+        /// Which and how.
+        part: Part,
+        /// How many had gone when the order was judged; none: whatever happened meanwhile.
+        seen: Option<u64>,
     },
     /// Stages a plan for all members, also for a second one.
     StagePlan,
@@ -232,6 +231,13 @@ pub enum Change {
         /// The cluster's generation from now on.
         generation: u64,
     },
+    /// A node asks devices to go elsewhere, or no more.
+    Drain {
+        /// The node.
+        node: NodeId,
+        /// Why and how long; none: it ends.
+        drain: Option<Drain>,
+    },
 }
 
 impl Member {
@@ -247,6 +253,8 @@ impl Member {
             admitted_ms: birth.at_ms,
             key: None,
             reason: "the cluster began with it".to_owned(),
+            replaces: None,
+            drain: None,
         }
     }
 
@@ -289,12 +297,25 @@ impl State {
         self.members.get(&node).filter(|member| member.state != MemberState::Removed)
     }
 
+    /// Whether it was removed. One that is not heard of yet is not: this state may be old.
+    #[must_use]
+    pub fn is_gone(&self, node: NodeId) -> bool {
+        self.members.get(&node).map_or(node.0 < self.next_node, |member| member.state == MemberState::Removed)
+    }
+
     pub(super) fn known(&mut self, node: NodeId) -> Result<&mut Member, Refused> {
         let there = self.member(node).is_some();
         self.members.get_mut(&node).filter(|_| there).ok_or_else(|| not_there(node))
     }
 
-    pub(super) fn invite(&mut self, hash: [u8; 32], made_ms: u64, expires_ms: u64) -> Result<Applied, Refused> {
+    pub(super) fn invite(
+        &mut self,
+        hash: [u8; 32],
+        made_ms: u64,
+        expires_ms: u64,
+        replaces: Option<NodeId>,
+    ) -> Result<Applied, Refused> {
+        replaces.map_or(Ok(()), |old| self.known(old).map(|_known| ()))?;
         let ttl_ms = expires_ms.saturating_sub(made_ms);
         if ttl_ms == 0 || ttl_ms > time::millis(INVITE_TTL_MAX) {
             let range = format!("at most {} h", INVITE_TTL_MAX.as_secs() / 3600);
@@ -311,7 +332,7 @@ impl State {
         }
         let id = self.next_invite;
         self.next_invite = self.next_invite.saturating_add(1);
-        self.invites.insert(id, Invite { hash, made_ms, expires_ms, used_by: None });
+        self.invites.insert(id, Invite { hash, made_ms, expires_ms, replaces, used_by: None });
         Ok(Applied::InviteAdded(id))
     }
 
@@ -341,7 +362,7 @@ impl State {
         if living.clone().count() >= NODES_MAX || self.next_node == u64::MAX {
             return Err(Refused::Full { what: "nodes", max: NODES_MAX });
         }
-        check_name(&name)?;
+        check_node_name(&name)?;
         if living.any(|(_, member)| member.name == name) {
             return Err(Refused::Taken { what: "node", name });
         }
@@ -350,12 +371,27 @@ impl State {
         check_places(&addresses, url.as_deref(), &release)?;
         let node = NodeId(self.next_node);
         self.next_node += 1;
+        let mut replaces = None;
         if let Some(invite) = self.invites.get_mut(&id) {
             invite.used_by = Some(Used { node, key });
+            replaces = invite.replaces;
         }
         let (state, reason) = (MemberState::Joining, format!("admitted with invite {id}"));
         let (admitted_ms, key) = (at_ms, Some(key));
-        let member = Member { name, zone, weight, addresses, url, state, release, admitted_ms, key, reason };
+        let member = Member {
+            name,
+            zone,
+            weight,
+            addresses,
+            url,
+            state,
+            release,
+            admitted_ms,
+            key,
+            reason,
+            replaces,
+            drain: None,
+        };
         self.members.insert(node, member);
         self.bury();
         Ok(Applied::Admitted(node))
@@ -374,7 +410,7 @@ impl State {
         let Announcement { addresses, url, release, name } = announcement;
         check_places(&addresses, url.as_deref(), &release)?;
         if let Some(name) = &name {
-            check_name(name)?;
+            check_node_name(name)?;
             let taken = |(id, member): (&NodeId, &Member)| *id != node && member.name == *name;
             if self.members.iter().filter(|(_, member)| member.state != MemberState::Removed).any(taken) {
                 return Err(Refused::Taken { what: "node", name: name.clone() });

@@ -157,6 +157,14 @@ impl State {
 }
 
 /// Names of tokens and users go into logs and pages: no control characters, no markup.
+/// Of a node: not a number alone, which would be taken for that of another one.
+pub(super) fn check_node_name(name: &str) -> Result<(), Refused> {
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Refused::BadName("the name of a node is not a number: numbers name nodes already".to_owned()));
+    }
+    check_name(name)
+}
+
 pub(super) fn check_name(name: &str) -> Result<(), Refused> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | ' ');
     let edge = name.starts_with(' ') || name.ends_with(' ');

@@ -5,6 +5,8 @@ use crate::proto::control::Command;
 use crate::proto::control::NO_PASSWORD;
 use crate::proto::control::members::Change;
 use crate::proto::control::members::LayoutCommit;
+use crate::proto::control::part::Drain;
+use crate::proto::control::part::Part;
 use crate::proto::scope::Scope;
 
 impl Command {
@@ -89,8 +91,9 @@ impl Command {
 impl Change {
     fn in_words(&self) -> String {
         match self {
-            Self::Invite { expires_ms, .. } => {
-                format!("makes an invite for one node, good until {}", time::rfc3339(*expires_ms))
+            Self::Invite { expires_ms, replaces, .. } => {
+                let place = replaces.map(|old| format!(" in the place of node {old}")).unwrap_or_default();
+                format!("makes an invite for one node{place}, good until {}", time::rfc3339(*expires_ms))
             }
             Self::RemoveInvite { id } => format!("takes back invite {id}"),
             Self::Admit(admission) => format!(
@@ -111,12 +114,17 @@ impl Change {
                 let what: Vec<_> = zone.into_iter().chain(weight).collect();
                 format!("gives node {node} {}", words(&what))
             }
-            Self::Leave { node } => format!("lets node {node} leave"),
-            Self::Remove { node, accept_loss } => {
+            Self::Parting { part: Part::Leave { node }, .. } => format!("lets node {node} leave"),
+            Self::Parting { part: Part::Remove { node, accept_loss }, .. } => {
                 let loss = if *accept_loss { ", and gives up what only it had" } else { "" };
                 format!("removes node {node}{loss}")
             }
-            Self::Replace { old, new } => format!("replaces node {old} by node {new}"),
+            Self::Parting { part: Part::Replace { old, new }, .. } => format!("replaces node {old} by node {new}"),
+            Self::Drain { node, drain: None } => format!("sends devices to node {node} again"),
+            Self::Drain { node, drain: Some(Drain { reason, until_ms }) } => {
+                let until = until_ms.map(|until| format!(" until {}", time::rfc3339(until))).unwrap_or_default();
+                format!("sends devices away from node {node}{until}: {reason}")
+            }
             Self::StagePlan => "stages a plan for all nodes".to_owned(),
             Self::ClearPlan => "drops the staged plan".to_owned(),
             Self::CommitPlan { version, accept_loss } if accept_loss.is_empty() => format!("commits plan {version}"),
@@ -138,15 +146,14 @@ impl Change {
             Self::Invite { .. }
             | Self::RemoveInvite { .. }
             | Self::Admit(_)
-            | Self::Leave { .. }
-            | Self::Remove { .. }
-            | Self::Replace { .. }
+            | Self::Parting { .. }
             | Self::Recovered { .. } => true,
+            Self::CommitPlan { accept_loss, .. } => !accept_loss.is_empty(),
             Self::Announce { .. }
             | Self::Alter { .. }
+            | Self::Drain { .. }
             | Self::StagePlan
             | Self::ClearPlan
-            | Self::CommitPlan { .. }
             | Self::SetLayoutCommit(_)
             | Self::Report { .. }
             | Self::Lost { .. } => false,

@@ -258,6 +258,12 @@ impl Layout {
         }
     }
 
+    /// Whether a node is a candidate or still in some list.
+    #[must_use]
+    pub fn lists(&self, node: NodeId) -> bool {
+        self.nodes.contains_key(&node) || self.leaving.contains_key(&node)
+    }
+
     /// One partition's slot.
     #[must_use]
     pub fn slot(&self, partition: PartitionId) -> &Slot {

@@ -36,7 +36,7 @@ pub enum Refused {
     /// Some partition reads its next owners already: that change has to end first.
     #[error(
         "partition {0} is about to finish an earlier change of its owners; nothing was changed; try again when \
-         `ringfort plan show` says that it is done"
+         `ringfort ring` says that nothing moves"
     )]
     Busy(PartitionId),
     /// The numbers of this bucket are changing.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::codec;
+use crate::base::codec::Blob;
 use crate::base::codec::DecodeError;
 use crate::base::id::NodeId;
 use crate::base::limits::CONTROL_STATE_BYTES_MAX;
@@ -59,13 +60,13 @@ fn records() -> Vec<Record> {
 }
 
 const RECORDS: [&str; 7] = [
-    "02000302ac02009dd118b5",
-    "02000302ac02010507379e40f8",
-    "02000302ac02020203010203030102040203053427dd57",
-    "0201030201df49bf78",
-    "020209da5bd327",
-    "02030302ac0201030201001b51fc41",
-    "02040302ac0294b3dea2",
+    "03000302ac020055fd1bdd",
+    "03000302ac020105077f487e0c",
+    "03000302ac0202020301020303010204020305d36be6ee",
+    "03010302017326ae40",
+    "030209a4c99282",
+    "03030302ac020103020100daa68dd6",
+    "03040302ac028dd8ee4d",
 ];
 
 #[test]
@@ -104,12 +105,12 @@ fn a_snapshot_of_today_is_read_and_one_of_another_release_or_with_a_flipped_bit_
     assert_eq!(snapshot::decode(&flipped).err(), Some(DecodeError::Checksum));
 }
 
-const QUESTION: &str = "0102030507aeb7fbcf";
-const REPLY: &str = "010204010005746f6b656e0137dac0b7fa";
+const QUESTION: &str = "02020305075a07c887";
+const REPLY: &str = "020204010005746f6b656e01377588c1ab";
 
 #[test]
 fn a_question_and_its_answer_are_sent_in_these_bytes() {
-    let ask = Ask::Propose(Box::new(Command::RemoveToken { id: 7 }));
+    let ask = Ask::Propose(Blob(Command::RemoveToken { id: 7 }.to_bytes().into()));
     let question = Question { generation: 2, ask };
     let refused = Refused::NotFound { what: "token", name: "7".into() };
     let reply = Reply { generation: 2, answer: Answer::Proposed(Proposed::Refused(refused)) };
@@ -160,7 +161,7 @@ async fn what_is_no_question_or_a_lie_is_refused_and_changes_nothing() {
     assert!(unable(&ask(piece(Some(ID), CONTROL_STATE_BYTES_MAX as u64)).await));
     assert!(unable(&ask(piece(Some(ID), u64::MAX)).await));
     assert_eq!((group.status().term, group.status().last), before);
-    let proposed = ask(Ask::Propose(Box::new(Command::Note))).await;
+    let proposed = ask(Ask::Propose(Blob(Command::Note.to_bytes().into()))).await;
     assert!(matches!(proposed, Answer::Proposed(Proposed::Done { applied: Applied::Noted, .. })), "{proposed:?}");
     group.close();
 }

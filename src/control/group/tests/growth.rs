@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::codec::Blob;
 use crate::base::id::NodeId;
 use crate::base::limits::CONTROL_LEASE;
 use crate::base::time;
@@ -161,7 +162,7 @@ async fn after_two_of_three_voters_are_lost_a_survivor_goes_on_and_what_is_old_c
     let asked = group.status_of(NodeId(4), Duration::from_secs(5)).await.unwrap();
     assert_eq!((asked.generation, asked.role), (7, Role::Learner));
     // A lost voter that turns up is not heard, whatever it says.
-    for ask in [Ask::Status, Ask::HearLeader { last: knows_more }, Ask::Propose(Box::new(put("old")))] {
+    for ask in [Ask::Status, Ask::HearLeader { last: knows_more }, Ask::Propose(Blob(put("old").to_bytes().into()))] {
         let question = Question { generation: 6, ask }.seal();
         let reply = Reply::unseal(&group.handle(NodeId(1), question).await).unwrap();
         assert_eq!((reply.answer, reply.generation), (Answer::Over, 7));
@@ -188,7 +189,7 @@ async fn a_node_speaks_for_itself_only() {
         command: Box::new(command.clone()),
     };
     let give = async |command: &Command, from: NodeId| {
-        let question = Question { generation: 0, ask: Ask::Propose(Box::new(command.clone())) }.seal();
+        let question = Question { generation: 0, ask: Ask::Propose(Blob(command.to_bytes().into())) }.seal();
         Reply::unseal(&leader.handle(from, question).await).unwrap().answer
     };
     let before = leader.state();

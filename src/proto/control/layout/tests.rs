@@ -21,15 +21,22 @@ use crate::proto::control::members::LayoutCommit;
 use crate::proto::control::members::MemberState;
 use crate::proto::control::members::tests::admission;
 use crate::proto::control::members::tests::begun;
+use crate::proto::control::part::Drain;
+use crate::proto::control::part::Part;
 use crate::proto::ring::transition;
 
 fn change(state: &mut State, change: Change) -> Result<Applied, Refused> {
     state.apply(Command::Cluster(change))
 }
 
+/// An order to go, whatever happened meanwhile.
+fn gone(part: Part) -> Change {
+    Change::Parting { part, seen: None }
+}
+
 fn join(state: &mut State) -> NodeId {
     let key = u8::try_from(state.next_node).unwrap();
-    change(state, Change::Invite { hash: [key; 32], made_ms: 0, expires_ms: 100 }).unwrap();
+    change(state, Change::Invite { hash: [key; 32], made_ms: 0, expires_ms: 100, replaces: None }).unwrap();
     match change(state, Change::Admit(Box::new(admission(key, key)))) {
         Ok(Applied::Admitted(node)) => node,
         other => panic!("{other:?}"),
@@ -91,16 +98,16 @@ fn a_second_node_owns_nothing_until_a_third_comes() {
     assert!(state.layout.is_at_rest());
     assert_eq!(states(&state), [(1, Member), (2, Member), (3, Member)]);
     // Grown once, it shrinks to two where that is asked for.
-    change(&mut state, Change::Leave { node: NodeId(1) }).unwrap();
+    change(&mut state, gone(Part::Leave { node: NodeId(1) })).unwrap();
     assert_eq!(states(&state)[0], (1, Leaving));
     finish(&mut state);
     assert_eq!((states(&state)[0], owners(&state)), ((1, Removed), [2, 3].into()));
-    change(&mut state, Change::Leave { node: NodeId(2) }).unwrap();
+    change(&mut state, gone(Part::Leave { node: NodeId(2) })).unwrap();
     finish(&mut state);
     assert_eq!(owners(&state), [3].into());
     let last = NodeId(3);
-    assert_eq!(change(&mut state, Change::Leave { node: last }), Err(Refused::LastNode(last)));
-    assert_eq!(change(&mut state, Change::Remove { node: last, accept_loss: true }), Err(Refused::LastNode(last)));
+    assert_eq!(change(&mut state, gone(Part::Leave { node: last })), Err(Refused::LastNode(last)));
+    assert_eq!(change(&mut state, gone(Part::Remove { node: last, accept_loss: true })), Err(Refused::LastNode(last)));
     let weight = Change::Alter { node: last, zone: None, weight: Some(0) };
     assert_eq!(change(&mut state, weight), Err(Refused::LastNode(last)));
 }
@@ -133,7 +140,7 @@ fn with_manual_commits_everything_waits_for_the_operator() {
     change(&mut state, Change::CommitPlan { version, accept_loss: BTreeSet::new() }).unwrap();
     finish(&mut state);
     assert_eq!(owners(&state), [1, 2, 3].into());
-    change(&mut state, Change::Leave { node: NodeId(2) }).unwrap();
+    change(&mut state, gone(Part::Leave { node: NodeId(2) })).unwrap();
     assert_eq!((states(&state)[1], owners(&state).len()), ((2, Leaving), 3));
     change(&mut state, Change::ClearPlan).unwrap();
     assert_eq!(states(&state)[1], (2, Member));
@@ -145,7 +152,7 @@ fn a_removal_says_what_would_be_lost_and_goes_on_only_where_that_is_accepted() {
     let mut state = begun();
     join(&mut state);
     let node = NodeId(1);
-    let remove = |accept_loss| Change::Remove { node, accept_loss };
+    let remove = |accept_loss| gone(Part::Remove { node, accept_loss });
     let before = state.clone();
     assert_eq!(change(&mut state, remove(false)), Err(Refused::WouldLose { node, partitions: 256 }));
     assert!(state == before);
@@ -164,7 +171,7 @@ fn who_died_in_the_middle_of_a_join_is_removed_and_the_join_ends() {
     let mut state = grown();
     let fourth = join(&mut state);
     assert!(!state.layout.is_at_rest());
-    assert_eq!(change(&mut state, Change::Remove { node: NodeId(2), accept_loss: false }), Ok(Applied::Removed));
+    assert_eq!(change(&mut state, gone(Part::Remove { node: NodeId(2), accept_loss: false })), Ok(Applied::Removed));
     finish(&mut state);
     assert!(state.layout.is_at_rest());
     assert_eq!(owners(&state), [1, 3, fourth.0].into());
@@ -174,14 +181,14 @@ fn who_died_in_the_middle_of_a_join_is_removed_and_the_join_ends() {
 fn where_all_old_and_all_new_owners_are_gone_another_takes_over() {
     let mut state = begun();
     let (old, new) = (NodeId(1), join(&mut state));
-    change(&mut state, Change::Replace { old, new }).unwrap();
+    change(&mut state, gone(Part::Replace { old, new })).unwrap();
     let synced = state.layout.slots().map(|(p, slot)| (p, slot.target().since)).collect();
     let adopted = state.layout.version;
     change(&mut state, Change::Report { node: new, adopted, synced }).unwrap();
     assert!(state.layout.slots().all(|(_, slot)| slot.next.as_ref().is_some_and(|next| next.reads.is_some())));
     let third = join(&mut state);
     for node in [old, new] {
-        change(&mut state, Change::Remove { node, accept_loss: true }).unwrap();
+        change(&mut state, gone(Part::Remove { node, accept_loss: true })).unwrap();
     }
     finish(&mut state);
     assert_eq!((owners(&state), state.layout.is_at_rest()), ([third.0].into(), true));
@@ -194,10 +201,10 @@ fn a_replacement_takes_the_same_places() {
     // Or the newcomer would own some of it as soon as it is in, and be no replacement.
     let mut joined = state.clone();
     let (old, new) = (NodeId(2), join(&mut joined));
-    assert_eq!(change(&mut joined, Change::Replace { old, new }), Err(Refused::Unfit { old, new }));
+    assert_eq!(change(&mut joined, gone(Part::Replace { old, new })), Err(Refused::Unfit { old, new }));
     change(&mut state, Change::SetLayoutCommit(LayoutCommit::Manual)).unwrap();
     assert_eq!(join(&mut state), new);
-    change(&mut state, Change::Replace { old, new }).unwrap();
+    change(&mut state, gone(Part::Replace { old, new })).unwrap();
     let version = state.staged.as_ref().as_ref().unwrap().version;
     change(&mut state, Change::CommitPlan { version, accept_loss: BTreeSet::new() }).unwrap();
     finish(&mut state);
@@ -205,6 +212,86 @@ fn a_replacement_takes_the_same_places() {
     let after: Vec<Vec<NodeId>> = before.iter().map(|list| list.iter().map(put).collect()).collect();
     assert!(state.layout.slots().zip(after).all(|((_, slot), list)| slot.now.owners == list));
     assert_eq!(states(&state)[1], (2, Removed));
+}
+
+/// A node that is let in with an invite for the place of another.
+fn join_in_place_of(state: &mut State, old: NodeId) -> NodeId {
+    let key = u8::try_from(state.next_node).unwrap();
+    change(state, Change::Invite { hash: [key; 32], made_ms: 0, expires_ms: 100, replaces: Some(old) }).unwrap();
+    match change(state, Change::Admit(Box::new(admission(key, key)))) {
+        Ok(Applied::Admitted(node)) => node,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_is_invited_in_anothers_place_takes_it_and_no_other() {
+    let mut state = grown();
+    let before: Vec<Vec<NodeId>> = state.layout.slots().map(|(_, slot)| slot.now.owners.clone()).collect();
+    let old = NodeId(2);
+    let new = join_in_place_of(&mut state, old);
+    assert_eq!((states(&state)[1].1, state.members[&new].replaces), (Leaving, None));
+    finish(&mut state);
+    let put = |node: &NodeId| if *node == old { new } else { *node };
+    let after: Vec<Vec<NodeId>> = before.iter().map(|list| list.iter().map(put).collect()).collect();
+    assert!(state.layout.slots().zip(after).all(|((_, slot), list)| slot.now.owners == list));
+    assert_eq!((states(&state)[1], states(&state)[3]), ((2, Removed), (new.0, Member)));
+}
+
+#[test]
+fn whose_place_was_given_up_before_another_came_leaves_it_to_the_others() {
+    let mut state = grown();
+    let old = NodeId(2);
+    change(&mut state, Change::Invite { hash: [9; 32], made_ms: 0, expires_ms: 100, replaces: Some(old) }).unwrap();
+    change(&mut state, gone(Part::Remove { node: old, accept_loss: false })).unwrap();
+    finish(&mut state);
+    let Ok(Applied::Admitted(new)) = change(&mut state, Change::Admit(Box::new(admission(9, 9)))) else { panic!() };
+    finish(&mut state);
+    assert_eq!(owners(&state), [1, 3, new.0].into());
+    let unknown = Change::Invite { hash: [8; 32], made_ms: 0, expires_ms: 100, replaces: Some(old) };
+    assert!(matches!(change(&mut state, unknown), Err(Refused::NotFound { .. })));
+}
+
+#[test]
+fn a_replacement_that_comes_in_the_middle_of_a_change_waits_for_its_end() {
+    let mut state = grown();
+    let fourth = join(&mut state);
+    // Far enough that the lists which reads ask cannot be changed any more.
+    let synced = state.layout.slots().flat_map(|(p, slot)| slot.lists().map(move |list| (p, list.since))).collect();
+    let adopted = state.layout.version;
+    change(&mut state, Change::Report { node: fourth, adopted, synced }).unwrap();
+    assert!(!state.layout.is_at_rest());
+    let new = join_in_place_of(&mut state, NodeId(1));
+    finish(&mut state);
+    assert_eq!((owners(&state), state.members[&new].replaces), ([2, 3, fourth.0, new.0].into(), None));
+    assert_eq!(states(&state)[0], (1, Removed));
+}
+
+#[test]
+fn of_two_orders_to_go_at_once_the_second_is_judged_again() {
+    let mut state = grown();
+    let seen = Some(state.partings);
+    let leave = |node: u64| Part::Leave { node: NodeId(node) };
+    change(&mut state, Change::Parting { part: leave(2), seen }).unwrap();
+    assert_eq!(change(&mut state, Change::Parting { part: leave(3), seen }), Err(Refused::Outrun));
+    assert_eq!(states(&state)[2], (3, Member));
+    let seen = Some(state.partings);
+    assert_eq!(change(&mut state, Change::Parting { part: leave(3), seen }), Ok(Applied::Changed));
+}
+
+#[test]
+fn a_drain_is_noted_with_its_reason_and_ends() {
+    let mut state = grown();
+    let node = NodeId(2);
+    let drain = |reason: &str| Change::Drain { node, drain: Some(Drain { reason: reason.into(), until_ms: Some(7) }) };
+    assert_eq!(change(&mut state, drain("a new disk")), Ok(Applied::Changed));
+    assert_eq!(change(&mut state, drain("a new disk")), Ok(Applied::Unchanged));
+    assert_eq!(state.members[&node].drain.as_ref().map(|drain| drain.reason.as_str()), Some("a new disk"));
+    for bad in ["a\nb", &"x".repeat(201)] {
+        assert!(matches!(change(&mut state, drain(bad)), Err(Refused::BadName(_))));
+    }
+    assert_eq!(change(&mut state, Change::Drain { node, drain: None }), Ok(Applied::Changed));
+    assert_eq!((state.members[&node].drain.clone(), owners(&state).len()), (None, 3));
 }
 
 #[test]
@@ -245,7 +332,7 @@ fn the_lists_that_a_log_leads_to_are_the_same_for_ever() {
         join(&mut state);
         finish(&mut state);
     }
-    change(&mut state, Change::Leave { node: NodeId(3) }).unwrap();
+    change(&mut state, gone(Part::Leave { node: NodeId(3) })).unwrap();
     finish(&mut state);
     let lists: Vec<&Vec<NodeId>> = state.layout.slots().map(|(_, slot)| &slot.now.owners).collect();
     let digest = checksum::sha256_u64(&[&postcard::to_stdvec(&lists).unwrap()]);
@@ -285,7 +372,7 @@ impl World {
                 let owners: BTreeSet<_> = list.owners.iter().collect();
                 assert!(owners.len() == list.owners.len() && (1..=9).contains(&owners.len()), "{list:?}");
                 assert!(list.synced.is_sorted_by(|a, b| a < b) && list.synced.iter().all(|n| owners.contains(n)));
-                assert!(owners.iter().all(|node| super::is_listed(&state.layout, **node)), "{list:?}");
+                assert!(owners.iter().all(|node| state.layout.lists(**node)), "{list:?}");
             }
         }
         assert!(state.layout.nodes.keys().all(|node| state.members.contains_key(node)));
@@ -308,9 +395,9 @@ impl World {
         self.at_ms += u64::from(c);
         let change = match kind % 32 {
             0..4 => return self.join(a, b, c),
-            4 => Change::Leave { node },
-            5 => Change::Remove { node, accept_loss: b < 64 },
-            6 => Change::Replace { old: node, new: other },
+            4 => gone(Part::Leave { node }),
+            5 => gone(Part::Remove { node, accept_loss: b < 64 }),
+            6 => gone(Part::Replace { old: node, new: other }),
             7 => Change::StagePlan,
             8 => Change::ClearPlan,
             9 | 10 => {
@@ -349,7 +436,8 @@ impl World {
             return;
         }
         let made_ms = self.at_ms;
-        self.apply(Command::Cluster(Change::Invite { hash: [a; 32], made_ms, expires_ms: made_ms + 50 }));
+        let replaces = (b & 64 == 0).then(|| self.pick(c));
+        self.apply(Command::Cluster(Change::Invite { hash: [a; 32], made_ms, expires_ms: made_ms + 50, replaces }));
         let name = format!("n{}", self.state.next_node);
         let (zone, weight) = (format!("z{}", b % 4), u32::from(c % 5));
         let admission = Admission { name, zone, weight, at_ms: made_ms + u64::from(c % 64), ..admission(a, b) };
@@ -363,7 +451,7 @@ impl World {
             let removed: Vec<_> = self.state.members.iter().filter(|(_, member)| member.state == Removed).collect();
             let removed: Vec<NodeId> = removed.into_iter().map(|(node, _)| *node).collect();
             for node in removed {
-                self.apply(Command::Cluster(Change::Remove { node, accept_loss: true }));
+                self.apply(Command::Cluster(gone(Part::Remove { node, accept_loss: true })));
             }
             finish(&mut self.state);
             self.twin = self.state.clone();

@@ -18,6 +18,7 @@ use crate::proto::control::members::Announcement;
 use crate::proto::control::members::Change;
 use crate::proto::control::members::LayoutCommit;
 use crate::proto::control::members::MemberState;
+use crate::proto::control::part::Part;
 use crate::proto::ring::layout::Layout;
 
 pub(in crate::proto::control) fn begun() -> State {
@@ -51,7 +52,7 @@ fn change(state: &mut State, change: Change) -> Result<Applied, Refused> {
 }
 
 fn invite(state: &mut State, secret: u8, made_ms: u64) -> Result<Applied, Refused> {
-    change(state, Change::Invite { hash: [secret; 32], made_ms, expires_ms: made_ms + 100 })
+    change(state, Change::Invite { hash: [secret; 32], made_ms, expires_ms: made_ms + 100, replaces: None })
 }
 
 fn admit(state: &mut State, admission: Admission) -> Result<Applied, Refused> {
@@ -139,7 +140,7 @@ fn what_a_node_says_of_itself_is_checked() {
 #[test]
 fn invites_are_few_short_and_forgotten() {
     let mut state = begun();
-    let forever = Change::Invite { hash: [0; 32], made_ms: 0, expires_ms: u64::MAX };
+    let forever = Change::Invite { hash: [0; 32], made_ms: 0, expires_ms: u64::MAX, replaces: None };
     assert!(matches!(change(&mut state, forever), Err(Refused::OutOfRange(_))));
     for secret in 1..=u8::try_from(INVITES_MAX).unwrap() {
         invite(&mut state, secret, 0).unwrap();
@@ -161,8 +162,14 @@ fn a_removed_node_is_a_grave_and_its_id_is_not_given_again() {
         invite(&mut state, 1, round * 200).unwrap();
         let Ok(Applied::Admitted(node)) = admit(&mut state, admission.clone()) else { panic!("round {round}") };
         assert!(given.insert(node));
-        assert_eq!(change(&mut state, Change::Remove { node, accept_loss: false }), Ok(Applied::Removed));
-        assert_eq!(change(&mut state, Change::Remove { node, accept_loss: false }), Ok(Applied::Unchanged));
+        assert_eq!(
+            change(&mut state, Change::Parting { part: Part::Remove { node, accept_loss: false }, seen: None }),
+            Ok(Applied::Removed)
+        );
+        assert_eq!(
+            change(&mut state, Change::Parting { part: Part::Remove { node, accept_loss: false }, seen: None }),
+            Ok(Applied::Unchanged)
+        );
         assert_eq!(admit(&mut state, admission), Err(Refused::NotInvited), "gone for ever");
         let grave = &state.members[&node];
         assert!(grave.state == MemberState::Removed && grave.addresses.is_empty() && grave.url.is_none());
@@ -178,7 +185,7 @@ fn letting_in_is_audited_as_access_and_a_report_is_not_told() {
         let command = Command::Cluster(change);
         state.apply(Command::Ordered { by: by(), what: command.in_words(), command: Box::new(command) }).unwrap()
     };
-    order(Change::Invite { hash: [1; 32], made_ms: 0, expires_ms: 100 });
+    order(Change::Invite { hash: [1; 32], made_ms: 0, expires_ms: 100, replaces: None });
     order(Change::Admit(Box::new(admission(1, 4))));
     order(Change::Admit(Box::new(admission(1, 4))));
     order(Change::SetLayoutCommit(LayoutCommit::Manual));

@@ -1,0 +1,77 @@
+//! What a node says of itself to the cluster: where it is, what it is called, where it stands and how much it takes.
+
+use crate::base::limits::REPORT_AGAIN;
+use crate::control::consensus::Consensus as _;
+use crate::node::Node;
+use crate::node::error::DoorError;
+use crate::proto::control::Command;
+use crate::proto::control::members::Announcement;
+use crate::proto::control::members::Change;
+use crate::proto::control::members::LayoutCommit;
+
+/// What the configuration of a node says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Where other nodes reach it.
+    pub addresses: Vec<String>,
+    /// Where it stands; none: as the cluster knows it.
+    pub zone: Option<String>,
+    /// Its share; none: as the cluster knows it.
+    pub weight: Option<u32>,
+    /// Who commits plans, in the whole cluster: said once at each start, so that of nodes that differ the last one counts.
+    pub layout_commit: Option<LayoutCommit>,
+}
+
+impl Node {
+    /// Tells the cluster what it does not know, again whenever it knows otherwise, until the node stops.
+    pub async fn keep_said(self, said: Said) {
+        let (mut moved, mut said) = (self.moved(), said);
+        loop {
+            let told = self.say_it(&mut said).await;
+            if let Err(error) = &told {
+                tracing::debug!(%error, "what this node is could not be told yet");
+            }
+            let again = async {
+                match told {
+                    Ok(()) => moved.changed().await.is_ok(),
+                    Err(_) => {
+                        tokio::time::sleep(REPORT_AGAIN).await;
+                        true
+                    }
+                }
+            };
+            tokio::select! {
+                () = self.drained() => return,
+                goes_on = again => if !goes_on { return },
+            }
+        }
+    }
+
+    async fn say_it(&self, said: &mut Said) -> Result<(), DoorError> {
+        for change in self.untold(said) {
+            self.0.consensus.propose(Command::Cluster(change)).await?;
+        }
+        said.layout_commit = None;
+        Ok(())
+    }
+
+    /// Where the cluster knows otherwise.
+    fn untold(&self, said: &Said) -> Vec<Change> {
+        let (state, who) = (self.state(), self.who());
+        let node = who.node;
+        let Some(known) = state.member(node) else { return Vec::new() };
+        let Said { addresses, zone, weight, layout_commit } = said.clone();
+        let release = env!("CARGO_PKG_VERSION").to_owned();
+        let url = self.addresses().first().cloned().or_else(|| known.url.clone());
+        let name = (known.name != who.name).then(|| who.name.clone());
+        let as_known = known.addresses == addresses && known.release == release && known.url == url && name.is_none();
+        let announcement = Announcement { addresses, url, release, name };
+        let announce = (!as_known).then_some(Change::Announce { node, announcement });
+        let zone = zone.filter(|zone| known.zone != *zone);
+        let weight = weight.filter(|weight| known.weight != *weight);
+        let differs = zone.is_some() || weight.is_some();
+        let alter = differs.then_some(Change::Alter { node, zone, weight });
+        let commit = layout_commit.filter(|commit| state.layout_commit != *commit).map(Change::SetLayoutCommit);
+        announce.into_iter().chain(alter).chain(commit).collect()
+    }
+}
