@@ -24,14 +24,15 @@ use crate::control::consensus::Consensus as _;
 use crate::node::Node;
 use crate::node::cluster::View;
 use crate::node::error::DoorError;
+use crate::node::handoff::pull::Pulling;
 use crate::node::worker;
 use crate::proto::control::Command;
 use crate::proto::control::members::Change;
 use crate::proto::key::IndexKey;
 use crate::proto::ring::numbers::BucketNumbers;
-use crate::proto::ring::sources::Sources;
 use crate::store::partition::Decision;
 
+pub(super) mod give;
 pub(super) mod pull;
 pub(super) mod tell;
 
@@ -73,12 +74,6 @@ impl Pace {
         let done = u32::try_from(all.saturating_sub(self.left)).ok().filter(|done| *done > 0)?;
         Some(now.saturating_duration_since(since) / done * u32::try_from(self.left).ok()?)
     }
-}
-
-/// A slot on its way here.
-struct Pulling {
-    sources: Sources,
-    task: JoinHandle<()>,
 }
 
 /// What the task remembers from one look to the next.
@@ -179,22 +174,15 @@ impl Keeper {
             let wanted = slot.sources(me, &numbers).into_iter().find(|sources| sources.since > since);
             left += usize::from(wanted.is_some());
             let same = self.pulls.get(&partition).is_some_and(|pulling| Some(&pulling.sources) == wanted.as_ref());
-            let ended = self.pulls.get(&partition).is_some_and(|pulling| pulling.task.is_finished());
+            let ended = self.pulls.get(&partition).is_some_and(Pulling::has_ended);
             if same && !ended {
                 continue;
             }
-            if let Some(old) = self.pulls.remove(&partition) {
-                old.task.abort();
+            let before = self.pulls.remove(&partition);
+            if let Some(sources) = wanted {
+                let pulling = Pulling::begin(node, view, partition, sources, Arc::clone(&self.turns), before);
+                self.pulls.insert(partition, pulling);
             }
-            let Some(sources) = wanted else { continue };
-            let pull = pull::run(node.clone(), Arc::clone(view), partition, sources.clone());
-            let turns = Arc::clone(&self.turns);
-            let task = worker::spawn("merging a partition", async move {
-                // Never closed.
-                let _turn = turns.acquire_owned().await;
-                pull.await;
-            });
-            self.pulls.insert(partition, Pulling { sources, task });
         }
         node.0.cluster.pace().left(left, time::mono());
     }

@@ -22,8 +22,10 @@ use crate::base::id::BucketId;
 use crate::base::id::Incarnation;
 use crate::base::id::PartitionId;
 use crate::base::limits::KEY_BYTES_MAX;
+use crate::base::limits::MERGED_BYTES_MAX;
 use crate::base::limits::OVERLAY_BYTES_MAX;
 use crate::base::limits::PARTITIONS;
+use crate::base::limits::RECORD_BYTES_MAX;
 use crate::base::rng;
 use crate::proto::bucket::Kind;
 use crate::proto::causal::Actor;
@@ -258,6 +260,15 @@ impl<D: Disk, I: Index> Store<D, I> {
         place: &IndexKey,
         decide: impl FnOnce(Option<&Object>, u64) -> Decision<T>,
     ) -> Result<(Option<Pending>, T), StoreError> {
+        self.update_within(RECORD_BYTES_MAX, place, decide)
+    }
+
+    fn update_within<T>(
+        &self,
+        record_bytes_max: usize,
+        place: &IndexKey,
+        decide: impl FnOnce(Option<&Object>, u64) -> Decision<T>,
+    ) -> Result<(Option<Pending>, T), StoreError> {
         if self.overlay_bytes() > OVERLAY_BYTES_MAX {
             return Err(StoreError::Busy);
         }
@@ -276,6 +287,9 @@ impl<D: Disk, I: Index> Store<D, I> {
             .as_ref()
             .map_or_else(|| record::encode_removal(place), |object| record::encode(place, &object.encode(place)));
         let bytes = record.len();
+        if bytes > record_bytes_max {
+            return Err(StoreError::TooLarge { len: bytes });
+        }
         let (ack, acked) = oneshot::channel();
         let sequence = self.journal.submit(record, ack)?;
         partition.minted += 1;
@@ -296,12 +310,12 @@ impl<D: Disk, I: Index> Store<D, I> {
     }
 
     /// Merges what another node holds into what is here. Returns what to wait for until the result is durable, unless it
-    /// is already.
+    /// is already. It may be larger than what a write may leave: both were acked somewhere.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was stored.
     pub fn merge(&self, place: &IndexKey, object: &Object, kind: Kind) -> Result<Option<Pending>, StoreError> {
-        let merged = self.update(place, |held, _| match held {
+        let merged = self.update_within(MERGED_BYTES_MAX, place, |held, _| match held {
             None => Decision::Store(Arc::new(object.clone()), ()),
             Some(held) => match merge::merge(held, object, kind) {
                 merged if merged == *held => Decision::Confirm(()),
