@@ -42,7 +42,7 @@ struct Cluster {
 }
 
 /// A port with some free ones behind it.
-fn free_ports(count: u16) -> u16 {
+pub fn free_ports(count: u16) -> u16 {
     let fits = |base: &u16| (*base..base + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
     // Below those that the system gives to clients: theirs stay taken for a while.
     let first = 10_000 + u16::try_from(std::process::id() % 10_000).unwrap();
