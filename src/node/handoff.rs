@@ -25,9 +25,11 @@ use crate::node::Node;
 use crate::node::cluster::View;
 use crate::node::error::DoorError;
 use crate::node::handoff::pull::Pulling;
+use crate::node::handoff::pull::Slot;
 use crate::node::worker;
 use crate::proto::control::Command;
 use crate::proto::control::members::Change;
+use crate::proto::handoff::Here;
 use crate::proto::key::IndexKey;
 use crate::proto::ring::numbers::BucketNumbers;
 use crate::store::partition::Decision;
@@ -79,6 +81,9 @@ impl Pace {
 /// What the task remembers from one look to the next.
 struct Keeper {
     pulls: BTreeMap<PartitionId, Pulling>,
+    /// Slots that this node was seen to hold: of another list of theirs it needs what differs, even where the others made
+    /// that the present one before it said a word.
+    had: BTreeSet<PartitionId>,
     /// To merge: few at a time.
     turns: Arc<Semaphore>,
     telling: BTreeMap<NodeId, JoinHandle<()>>,
@@ -126,6 +131,7 @@ impl Keeper {
     fn new() -> Self {
         Self {
             pulls: BTreeMap::new(),
+            had: BTreeSet::new(),
             turns: Arc::new(Semaphore::new(HANDOFFS_AT_ONCE)),
             telling: BTreeMap::new(),
             report: None,
@@ -171,6 +177,9 @@ impl Keeper {
         let mut left = 0;
         for (partition, slot) in view.state.layout.slots() {
             let since = done.get(&partition).copied().unwrap_or(0);
+            if slot.now.is_synced(me) || since > 0 {
+                self.had.insert(partition);
+            }
             let wanted = slot.sources(me, &numbers).into_iter().find(|sources| sources.since > since);
             left += usize::from(wanted.is_some());
             let same = self.pulls.get(&partition).is_some_and(|pulling| Some(&pulling.sources) == wanted.as_ref());
@@ -186,7 +195,9 @@ impl Keeper {
                 continue;
             };
             let before = self.pulls.remove(&partition);
-            let pulling = Pulling::begin(node, view, partition, sources, Arc::clone(&self.turns), before);
+            let here = if self.had.contains(&partition) { Here::Some } else { Here::Nothing };
+            let slot = Slot::new(node, view, partition);
+            let pulling = Pulling::begin(slot, sources, Arc::clone(&self.turns), here, before);
             self.pulls.insert(partition, pulling);
         }
         node.0.cluster.pace().left(left, time::mono());

@@ -20,7 +20,7 @@ pub const PAGE_MS: u64 = 2_000;
 pub enum Here {
     /// Nothing worth asking about.
     Nothing,
-    /// What an earlier pull brought.
+    /// What an earlier pull brought, or what it held as an owner of before.
     Some,
     /// All: it is a source itself, has its own data merged, and needs only what differs elsewhere.
     All,

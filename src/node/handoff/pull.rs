@@ -41,24 +41,17 @@ pub(super) struct Pulling {
 
 impl Pulling {
     /// Begins to merge a slot, once it is its turn; behind the pull before it, whose last page is on its way still.
-    pub(super) fn begin(
-        node: &Node,
-        view: &Arc<View>,
-        partition: PartitionId,
-        sources: Sources,
-        turns: Arc<Semaphore>,
-        before: Option<Self>,
-    ) -> Self {
+    pub(super) fn begin(slot: Slot, sources: Sources, turns: Arc<Semaphore>, here: Here, before: Option<Self>) -> Self {
         let (goes_on, until) = watch::channel(());
-        let (slot, wanted) = (Slot { node: node.clone(), view: Arc::clone(view), partition, until }, sources.clone());
-        let before = before.map(|before| before.task);
+        let (wanted, before) = (sources.clone(), before.map(|before| before.task));
         let task = worker::spawn("merging a partition", async move {
-            let here = match before {
-                // One that failed brought nothing that is known of.
+            // One that failed brought nothing that is known of.
+            let brought = match before {
                 Some(before) => before.await.unwrap_or(Here::Nothing),
                 None => Here::Nothing,
             };
-            slot.merge_in_turn(wanted, &turns, here).await
+            let here = if brought == Here::Nothing { here } else { brought };
+            slot.merge_in_turn(wanted, &turns, here, until).await
         });
         Self { sources, task, _goes_on: goes_on }
     }
@@ -69,19 +62,27 @@ impl Pulling {
     }
 }
 
-struct Slot {
+/// The slot, as this view sees it.
+pub(super) struct Slot {
     node: Node,
     view: Arc<View>,
     partition: PartitionId,
-    /// Ends with its sender.
-    until: watch::Receiver<()>,
 }
 
 impl Slot {
+    pub(super) fn new(node: &Node, view: &Arc<View>, partition: PartitionId) -> Self {
+        Self { node: node.clone(), view: Arc::clone(view), partition }
+    }
+
     /// Merges the slot from enough of its owners, then notes that it is synced. Begun anew when the slot changes: what was
-    /// brought then is not brought again.
-    async fn merge_in_turn(mut self, sources: Sources, turns: &Semaphore, here: Here) -> Here {
-        let mut until = self.until.clone();
+    /// brought then is not brought again. Ends early with the sender of `until`.
+    async fn merge_in_turn(
+        mut self,
+        sources: Sources,
+        turns: &Semaphore,
+        here: Here,
+        mut until: watch::Receiver<()>,
+    ) -> Here {
         let _turn = tokio::select! {
             // Never closed.
             turn = turns.acquire() => turn,
@@ -91,7 +92,7 @@ impl Slot {
         let is_source = self.view.slot(self.partition).now.is_synced(me);
         let mut pull = Pull::new(me, from, if is_source { Here::All } else { here });
         while !sources.enough(pull.merged()) {
-            if self.is_over() {
+            if until.has_changed().is_err() {
                 return pull.here();
             }
             match pull.poll_effect() {
@@ -114,12 +115,6 @@ impl Slot {
         Here::Some
     }
 
-    fn is_over(&self) -> bool {
-        self.until.has_changed().is_err()
-    }
-}
-
-impl Slot {
     async fn perform(&mut self, pull: &mut Pull<IndexKey>, effect: Effect<IndexKey>) {
         let partition = self.partition;
         let behind = |after: Option<IndexKey>| after.as_ref().map(Place::from);
