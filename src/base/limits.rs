@@ -380,8 +380,13 @@ pub const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
 /// Bytes of one commit group: several largest values, a small part of a segment.
 pub const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Bytes of one journal record: a largest value for each sibling would not fit, which `proto::object` refuses first.
+/// Bytes of the record of an object that a write leaves: two largest values beside each other and what is remembered of
+/// them. A key with more has to be read and merged by its writers.
 pub const RECORD_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// Bytes of one journal record: what the owners of a key took each for itself while they did not hear of each other must
+/// fit together, or they would never agree again. Within a segment.
+pub const MERGED_BYTES_MAX: usize = REPLICAS_MAX as usize * RECORD_BYTES_MAX;
 
 /// Bytes waiting for the journal's writer before new writes are refused with 503.
 pub const JOURNAL_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -542,9 +547,11 @@ pub const HANDOFF_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
 
 /// Bytes of a frame between nodes before it is known who sends it: a request to join with a certificate's worth of text.
 pub const GUEST_FRAME_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a frame between admitted nodes: a largest value with its siblings' contexts around it; also what one piece of a
-/// handoff must fit.
+/// Bytes of a frame between admitted nodes: a largest value with its siblings' contexts around it, which is nearly all that
+/// is ever said at once.
 pub const PEER_FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of what is said in several frames: the largest object there can be, and words around it.
+pub const PEER_MESSAGE_BYTES_MAX: usize = MERGED_BYTES_MAX + 1024 * 1024;
 /// Bytes of a frame's body that are made room for at once; more only as they arrive, so that a claimed length costs nothing.
 pub const FRAME_STEP_BYTES: usize = 64 * 1024;
 /// Bytes read from a peer's connection at a time: one TLS record.
@@ -566,7 +573,8 @@ pub const PEERS_MAX: usize = 64;
 pub const PEER_ADDRESSES_MAX: usize = 16;
 /// Frames that wait for a peer on one lane: all that the door lets in, several times.
 pub const PEER_QUEUE_FRAMES_MAX: usize = 8192;
-/// Bytes that wait for a peer on one lane: a second of a slow disk, or eight of the largest frames.
+/// Bytes that wait for a peer on one lane: a second of a slow disk, or eight of the largest frames. What is longer is taken
+/// where nothing else waits.
 pub const PEER_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that wait on the lane of gossip, whose frames are small and soon worthless.
 pub const GOSSIP_QUEUE_BYTES_MAX: usize = 256 * 1024;

@@ -110,8 +110,8 @@ pub enum NotSent {
     /// There is no connection, and the last attempt to get one failed.
     #[error("the node cannot be reached")]
     Down,
-    /// Longer than a frame.
-    #[error("it is longer than a frame")]
+    /// Longer than anything that is said.
+    #[error("it is longer than a message may be")]
     TooLarge,
     /// This node stops, or the other one was forgotten.
     #[error("the connections to the node are closed")]

@@ -9,11 +9,15 @@
 //!  …  u32  CRC32C of everything before and behind it
 //!  …       body
 //! ```
+//! What is longer than a frame is several, one directly behind the other: its beginning in frames of kind Part, and what is
+//! left in one of its own kind.
+//!
 //! The checksum finds what TLS cannot: a frame that was spoilt before it was sealed. This layout stays as it is for Hello
 //! and Refusal for ever, so that releases of all ages can tell each other why they do not understand each other.
 
 use crate::base::checksum;
 use crate::base::limits::PEER_FRAME_BYTES_MAX;
+use crate::base::limits::PEER_MESSAGE_BYTES_MAX;
 
 pub mod decode;
 pub mod hello;
@@ -29,7 +33,7 @@ const LENGTH_BYTES: usize = 4;
 const SHORT_HEAD: usize = 10;
 /// With the number of a question.
 const LONG_HEAD: usize = 18;
-/// The longest body of every kind.
+/// The longest body of one frame, of every kind.
 pub const BODY_BYTES_MAX: usize = PEER_FRAME_BYTES_MAX + LENGTH_BYTES - LONG_HEAD;
 
 /// Which of a node's connections to another: what may be slow does not stand in the way of what must not.
@@ -80,10 +84,12 @@ pub enum Kind {
     Ping,
     /// Yes.
     Pong,
+    /// The beginning of the message, question or answer that follows.
+    Part,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Hello,
         Self::Refusal,
         Self::Message,
@@ -92,6 +98,7 @@ impl Kind {
         Self::Unanswered,
         Self::Ping,
         Self::Pong,
+        Self::Part,
     ];
 
     fn code(self) -> u8 {
@@ -104,6 +111,7 @@ impl Kind {
             Self::Unanswered => 6,
             Self::Ping => 7,
             Self::Pong => 8,
+            Self::Part => 9,
         }
     }
 
@@ -113,6 +121,11 @@ impl Kind {
 
     fn is_numbered(self) -> bool {
         matches!(self, Self::Question | Self::Answer | Self::Unanswered)
+    }
+
+    /// Whether it may be longer than a frame.
+    fn may_be_long(self) -> bool {
+        matches!(self, Self::Message | Self::Question | Self::Answer)
     }
 
     /// Bytes before the body.
@@ -147,7 +160,7 @@ impl Silence {
     }
 }
 
-/// A frame that was read.
+/// A frame that was read, or several that are one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// What it is.
@@ -195,40 +208,67 @@ pub enum FrameError {
     Hello,
 }
 
-/// The head of a frame with this body, and how much of the array it is; `None` where the body is longer than
-/// [`BODY_BYTES_MAX`].
-fn head(kind: Kind, id: u64, body: &[u8]) -> Option<([u8; LONG_HEAD], usize)> {
-    let len = kind.head();
-    if body.len() > BODY_BYTES_MAX {
-        return None;
-    }
-    let length = u32::try_from(len - LENGTH_BYTES + body.len()).ok()?;
-    let mut head = [0; LONG_HEAD];
-    let (before, checksum) = head.get_mut(..len)?.split_last_chunk_mut::<4>()?;
-    let numbers = length.to_le_bytes().into_iter().chain([LAYOUT, kind.code()]).chain(id.to_le_bytes());
-    before.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
-    *checksum = checksum::crc32c(&[before, body]).to_le_bytes();
-    Some((head, len))
-}
-
-/// A frame that is ready to be appended to what waits: its head was made without a lock, its body is copied once.
-pub struct Ready<'a> {
+/// One frame: its head and how much of the array that is, and its body.
+struct Piece<'a> {
     head: [u8; LONG_HEAD],
     head_len: usize,
     body: &'a [u8],
 }
 
-impl<'a> Ready<'a> {
-    /// `None` where the body is too long.
-    #[must_use]
-    pub fn new(kind: Kind, id: u64, body: &'a [u8]) -> Option<Self> {
-        head(kind, id, body).map(|(head, head_len)| Self { head, head_len, body })
+impl<'a> Piece<'a> {
+    /// `None` where the body is longer than [`BODY_BYTES_MAX`].
+    fn new(kind: Kind, id: u64, body: &'a [u8]) -> Option<Self> {
+        let head_len = kind.head();
+        if body.len() > BODY_BYTES_MAX {
+            return None;
+        }
+        let length = u32::try_from(head_len - LENGTH_BYTES + body.len()).ok()?;
+        let mut head = [0; LONG_HEAD];
+        let (before, checksum) = head.get_mut(..head_len)?.split_last_chunk_mut::<4>()?;
+        let numbers = length.to_le_bytes().into_iter().chain([LAYOUT, kind.code()]).chain(id.to_le_bytes());
+        before.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
+        *checksum = checksum::crc32c(&[before, body]).to_le_bytes();
+        Some(Self { head, head_len, body })
     }
 
-    /// Bytes of the whole frame.
+    fn len(&self) -> usize {
+        self.head_len + self.body.len()
+    }
+
+    fn append(&self, to: &mut Vec<u8>) {
+        to.extend_from_slice(self.head.get(..self.head_len).unwrap_or_default());
+        to.extend_from_slice(self.body);
+    }
+}
+
+/// What is ready to be appended to what waits, in one frame or as many as it takes: heads were made without a lock, its
+/// body is copied once.
+pub struct Ready<'a> {
+    /// The beginning of what is longer than a frame.
+    parts: Vec<Piece<'a>>,
+    last: Piece<'a>,
+}
+
+impl<'a> Ready<'a> {
+    /// `None` where the body is longer than one of this kind may be.
+    #[must_use]
+    pub fn new(kind: Kind, id: u64, mut body: &'a [u8]) -> Option<Self> {
+        let mut parts = Vec::new();
+        if body.len() > PEER_MESSAGE_BYTES_MAX {
+            return None;
+        }
+        while body.len() > BODY_BYTES_MAX && kind.may_be_long() {
+            let (part, rest) = body.split_at_checked(BODY_BYTES_MAX)?;
+            parts.push(Piece::new(Kind::Part, 0, part)?);
+            body = rest;
+        }
+        Some(Self { parts, last: Piece::new(kind, id, body)? })
+    }
+
+    /// Bytes of all of its frames.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.head_len + self.body.len()
+        self.parts.iter().map(Piece::len).sum::<usize>() + self.last.len()
     }
 
     /// Never.
@@ -237,14 +277,19 @@ impl<'a> Ready<'a> {
         false
     }
 
+    /// Whether it is more than one frame.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
     /// Writes it behind `to`.
     pub fn append(&self, to: &mut Vec<u8>) {
-        to.extend_from_slice(self.head.get(..self.head_len).unwrap_or_default());
-        to.extend_from_slice(self.body);
+        self.parts.iter().chain([&self.last]).for_each(|piece| piece.append(to));
     }
 }
 
-/// A frame alone; `None` where the body is too long.
+/// Its bytes alone; `None` where the body is too long.
 #[must_use]
 pub fn encode(kind: Kind, id: u64, body: &[u8]) -> Option<Vec<u8>> {
     let ready = Ready::new(kind, id, body)?;

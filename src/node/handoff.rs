@@ -24,14 +24,17 @@ use crate::control::consensus::Consensus as _;
 use crate::node::Node;
 use crate::node::cluster::View;
 use crate::node::error::DoorError;
+use crate::node::handoff::pull::Pulling;
+use crate::node::handoff::pull::Slot;
 use crate::node::worker;
 use crate::proto::control::Command;
 use crate::proto::control::members::Change;
+use crate::proto::handoff::Here;
 use crate::proto::key::IndexKey;
 use crate::proto::ring::numbers::BucketNumbers;
-use crate::proto::ring::sources::Sources;
 use crate::store::partition::Decision;
 
+pub(super) mod give;
 pub(super) mod pull;
 pub(super) mod tell;
 
@@ -75,15 +78,12 @@ impl Pace {
     }
 }
 
-/// A slot on its way here.
-struct Pulling {
-    sources: Sources,
-    task: JoinHandle<()>,
-}
-
 /// What the task remembers from one look to the next.
 struct Keeper {
     pulls: BTreeMap<PartitionId, Pulling>,
+    /// Slots that this node was seen to hold: of another list of theirs it needs what differs, even where the others made
+    /// that the present one before it said a word.
+    had: BTreeSet<PartitionId>,
     /// To merge: few at a time.
     turns: Arc<Semaphore>,
     telling: BTreeMap<NodeId, JoinHandle<()>>,
@@ -136,6 +136,7 @@ impl Keeper {
     fn new() -> Self {
         Self {
             pulls: BTreeMap::new(),
+            had: BTreeSet::new(),
             turns: Arc::new(Semaphore::new(HANDOFFS_AT_ONCE)),
             telling: BTreeMap::new(),
             report: None,
@@ -181,25 +182,28 @@ impl Keeper {
         let mut left = 0;
         for (partition, slot) in view.state.layout.slots() {
             let since = done.get(&partition).copied().unwrap_or(0);
+            if slot.now.is_synced(me) || since > 0 {
+                self.had.insert(partition);
+            }
             let wanted = slot.sources(me, &numbers).into_iter().find(|sources| sources.since > since);
             left += usize::from(wanted.is_some());
             let same = self.pulls.get(&partition).is_some_and(|pulling| Some(&pulling.sources) == wanted.as_ref());
-            let ended = self.pulls.get(&partition).is_some_and(|pulling| pulling.task.is_finished());
+            let ended = self.pulls.get(&partition).is_some_and(Pulling::has_ended);
             if same && !ended {
                 continue;
             }
-            if let Some(old) = self.pulls.remove(&partition) {
-                old.task.abort();
-            }
-            let Some(sources) = wanted else { continue };
-            let pull = pull::run(node.clone(), Arc::clone(view), partition, sources.clone());
-            let turns = Arc::clone(&self.turns);
-            let task = worker::spawn("merging a partition", async move {
-                // Never closed.
-                let _turn = turns.acquire_owned().await;
-                pull.await;
-            });
-            self.pulls.insert(partition, Pulling { sources, task });
+            let Some(sources) = wanted else {
+                // What was merged for a list that another plan replaces is here, though it does not count.
+                if slot.next.is_none() || !ended {
+                    self.pulls.remove(&partition);
+                }
+                continue;
+            };
+            let before = self.pulls.remove(&partition);
+            let here = if self.had.contains(&partition) { Here::Some } else { Here::Nothing };
+            let slot = Slot::new(node, view, partition);
+            let pulling = Pulling::begin(slot, sources, Arc::clone(&self.turns), here, before);
+            self.pulls.insert(partition, pulling);
         }
         node.0.cluster.pace().left(left, time::mono());
     }

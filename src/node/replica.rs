@@ -1,12 +1,8 @@
 //! This node as an owner that is asked: it merges, answers from what is durable, and refuses what is of an older epoch.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::id::NodeId;
-use crate::base::id::PartitionId;
-use crate::base::limits::HANDOFF_PAGE_BYTES;
-use crate::base::limits::HANDOFF_PAGE_OBJECTS;
 use crate::base::limits::KEYED_OP_TTL;
 use crate::base::limits::OPERATION_BUDGET;
 use crate::base::pulse;
@@ -91,8 +87,8 @@ impl Node {
                 Err(why) => Tell::Refused(why),
             },
             Ask::Forward(forwarded) => self.take_forward(from, &view, *forwarded, until_ms),
-            Ask::PageOfObjects { partition, after } => self.page(&view, partition, after, true).await,
-            Ask::PageOfDigests { partition, after } => self.page(&view, partition, after, false).await,
+            Ask::PageOfObjects { partition, after } => self.page(&view, from, partition, after, true).await,
+            Ask::PageOfDigests { partition, after } => self.page(&view, from, partition, after, false).await,
             Ask::These { partition, places } => self.these(&view, partition, &places),
             Ask::Where { place } => self.show(&view, &place),
             Ask::Rows(wish) => self.rows(&view, question.epoch, *wish).await,
@@ -110,7 +106,7 @@ impl Node {
     }
 
     /// What is durable at a place.
-    fn held(&self, place: &Place) -> Result<(IndexKey, Option<Arc<Object>>), Why> {
+    pub(super) fn held(&self, place: &Place) -> Result<(IndexKey, Option<Arc<Object>>), Why> {
         let place = place.get().ok_or(Why::NotYet)?;
         // What is damaged here is not served; others have it.
         let object = self.0.store.read(&place).map_err(|_damaged| Why::NotYet)?;
@@ -155,85 +151,9 @@ impl Node {
         Tell::Received
     }
 
-    /// Whether this node may be a source of a slot: it is synced itself, and its adoption is durable.
-    fn may_give(&self, view: &View, partition: PartitionId) -> bool {
-        let slot = view.slot(partition);
-        let adopted = self.0.cluster.marks.read(|marks| marks.adopted);
-        adopted >= slot.epoch && slot.now.is_synced(self.who().node)
-    }
-
-    async fn page(&self, view: &View, partition: PartitionId, after: Option<Place>, whole: bool) -> Tell {
-        if !self.may_give(view, partition) {
-            return Tell::Refused(Why::NotYet);
-        }
-        let node = self.clone();
-        let page = worker::block("reading a page of a partition", move || {
-            node.wait_for_all_of_it()?;
-            let after = match after.as_ref().map(Place::get) {
-                Some(None) => return Ok(Tell::Refused(Why::NotYet)),
-                Some(Some(after)) => Some(after),
-                None => None,
-            };
-            Ok(if whole {
-                node.objects_behind(partition, after.as_ref())?
-            } else {
-                node.digests_behind(partition, after.as_ref())?
-            })
-        });
-        page.await.unwrap_or(Tell::Refused(Why::NotYet))
-    }
-
     pub(super) fn wait_for_all_of_it(&self) -> Result<(), DoorError> {
         let store = &self.0.store;
         let caught_up = store.progress().wait_for(store.journal().durable(), time::mono() + OPERATION_BUDGET);
         caught_up.map_err(|_stalled| DoorError::TooSlow { budget: OPERATION_BUDGET })
-    }
-
-    fn objects_behind(&self, partition: PartitionId, after: Option<&IndexKey>) -> Result<Tell, DoorError> {
-        let (mut objects, mut bytes, mut more) = (Vec::new(), 0, false);
-        self.0.store.scan_partition(partition, after, &mut |place, object| {
-            let sealed = Sealed::of(place, &object);
-            let full = objects.len() >= HANDOFF_PAGE_OBJECTS || bytes + sealed.len() > HANDOFF_PAGE_BYTES;
-            if full && !objects.is_empty() {
-                more = true;
-                return ControlFlow::Break(());
-            }
-            bytes += sealed.len() + place.as_bytes().len();
-            objects.push((Place::from(place), sealed));
-            ControlFlow::Continue(())
-        })?;
-        Ok(Tell::Objects { objects, more })
-    }
-
-    fn digests_behind(&self, partition: PartitionId, after: Option<&IndexKey>) -> Result<Tell, DoorError> {
-        let (mut digests, mut more) = (Vec::new(), false);
-        self.0.store.scan_partition(partition, after, &mut |place, object| {
-            if digests.len() >= HANDOFF_PAGE_OBJECTS {
-                more = true;
-                return ControlFlow::Break(());
-            }
-            digests.push((Place::from(place), object.fingerprint()));
-            ControlFlow::Continue(())
-        })?;
-        Ok(Tell::Digests { digests, more })
-    }
-
-    fn these(&self, view: &View, partition: PartitionId, places: &[Place]) -> Tell {
-        if !self.may_give(view, partition) || places.len() > HANDOFF_PAGE_OBJECTS {
-            return Tell::Refused(Why::NotYet);
-        }
-        let (mut objects, mut bytes, mut more) = (Vec::new(), 0, false);
-        for place in places {
-            let Ok((key, object)) = self.held(place) else { return Tell::Refused(Why::NotYet) };
-            let Some(object) = object else { continue };
-            let sealed = Sealed::of(&key, &object);
-            if !objects.is_empty() && bytes + sealed.len() > HANDOFF_PAGE_BYTES {
-                more = true;
-                break;
-            }
-            bytes += sealed.len();
-            objects.push((place.clone(), sealed));
-        }
-        Tell::Objects { objects, more }
     }
 }

@@ -2,7 +2,8 @@
 //! `ring`; how fast, and where the data lies, is the driver's business.
 //!
 //! The first source gives all of its objects. Of the others only digests are asked for, and then what differs, so that a
-//! slot crosses the line once. Whatever arrives is merged, never put in place of something: writes go on meanwhile.
+//! slot crosses the line once; also where the first one fails in the middle, or the slot's phase passes on meanwhile and
+//! another pull has to begin. Whatever arrives is merged, never put in place of something: writes go on meanwhile.
 //! A source counts as merged when all that came from it is durable here; a node that dies before begins again.
 
 use std::collections::BTreeSet;
@@ -13,6 +14,17 @@ use crate::base::id::NodeId;
 pub const RETRY_MS: u64 = 500;
 /// How long a source may take for one page.
 pub const PAGE_MS: u64 = 2_000;
+
+/// What a node has of a slot before it pulls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Here {
+    /// Nothing worth asking about.
+    Nothing,
+    /// What an earlier pull brought, or what it held as an owner of before.
+    Some,
+    /// All: it is a source itself, has its own data merged, and needs only what differs elsewhere.
+    All,
+}
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +93,8 @@ struct Copying<P> {
 pub struct Pull<P> {
     sources: Vec<NodeId>,
     merged: BTreeSet<NodeId>,
+    /// Much of the slot is here: digests say what is not.
+    some: bool,
     /// The next of `sources` to try.
     turn: usize,
     copying: Option<Copying<P>>,
@@ -91,13 +105,18 @@ pub struct Pull<P> {
 }
 
 impl<P: Clone> Pull<P> {
-    /// From these sources, the best first. `holds` tells that this node is a source itself: it has its own data merged,
-    /// and needs only what differs elsewhere.
+    /// From these sources, the best first.
     #[must_use]
-    pub fn new(me: NodeId, sources: Vec<NodeId>, holds: bool) -> Self {
-        let merged = if holds { BTreeSet::from([me]) } else { BTreeSet::new() };
-        let sources = sources.into_iter().filter(|source| *source != me).collect();
-        Self { sources, merged, turn: 0, copying: None, rest_until_ms: 0, question: 0, todo: None }
+    pub fn new(me: NodeId, sources: Vec<NodeId>, here: Here) -> Self {
+        let merged = if here == Here::All { BTreeSet::from([me]) } else { BTreeSet::new() };
+        let (some, sources) = (here != Here::Nothing, sources.into_iter().filter(|source| *source != me).collect());
+        Self { sources, merged, some, turn: 0, copying: None, rest_until_ms: 0, question: 0, todo: None }
+    }
+
+    /// What the next pull of the slot begins with, where this one ends early.
+    #[must_use]
+    pub fn here(&self) -> Here {
+        if self.some { Here::Some } else { Here::Nothing }
     }
 
     /// The sources merged so far.
@@ -116,7 +135,7 @@ impl<P: Clone> Pull<P> {
             let source = self.sources.get(self.turn % count).copied();
             self.turn += 1;
             if let Some(from) = source.filter(|source| !self.merged.contains(source)) {
-                let step = if self.merged.is_empty() { Step::Objects } else { Step::Digests };
+                let step = if self.some { Step::Digests } else { Step::Objects };
                 self.copying = Some(Copying { from, step, after: None, at_end: false, until_ms: None, storing: 0 });
                 self.ask(now_ms);
                 return;
@@ -152,6 +171,7 @@ impl<P: Clone> Pull<P> {
             Step::Digests => return,
         }
         copying.storing += count;
+        self.some |= count > 0;
         copying.until_ms = None;
         self.step_on(now_ms);
     }
@@ -201,6 +221,7 @@ impl<P: Clone> Pull<P> {
         }
         let from = copying.from;
         self.merged.insert(from);
+        self.some = true;
         self.copying = None;
         self.todo = Some(Effect::Merged { from });
     }
@@ -252,6 +273,7 @@ impl<P: Clone> Pull<P> {
 #[cfg(test)]
 mod tests {
     use super::Effect;
+    use super::Here;
     use super::PAGE_MS;
     use super::Pull;
     use super::RETRY_MS;
@@ -263,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_first_source_gives_everything_and_the_second_what_differs() {
-        let mut pull = Pull::<u8>::new(ME, vec![A, B], false);
+        let mut pull = Pull::<u8>::new(ME, vec![A, B], Here::Nothing);
         pull.go_on(0);
         assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: A, question: 1, after: None }));
         pull.objects(1, 2, Some(7), true, 1);
@@ -288,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_source_that_refuses_or_is_silent_makes_way_and_is_asked_again_after_a_rest() {
-        let mut pull = Pull::<u8>::new(ME, vec![A, B], false);
+        let mut pull = Pull::<u8>::new(ME, vec![A, B], Here::Nothing);
         pull.go_on(0);
         let _asked = pull.poll_effect();
         pull.refused(1, 1);
@@ -304,23 +326,36 @@ mod tests {
 
     #[test]
     fn what_is_stored_of_one_source_is_not_counted_for_another() {
-        let mut pull = Pull::<u8>::new(ME, vec![A, B], false);
+        let mut pull = Pull::<u8>::new(ME, vec![A, B], Here::Nothing);
         pull.go_on(0);
         let _asked = pull.poll_effect();
         pull.objects(1, 1, Some(1), true, 1);
         pull.refused(1, 2);
-        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: B, question: 3, after: None }));
-        pull.objects(3, 1, Some(1), false, 3);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: B, question: 3, after: None }));
+        pull.digests(3, vec![2], None, false, 3);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskThese { from: B, question: 4, places: vec![2] }));
+        pull.objects(4, 1, None, false, 3);
         pull.stored(1, 4);
         assert_eq!(pull.poll_effect(), None, "that was the first source's");
-        pull.objects(3, 0, None, false, 4);
-        pull.stored(3, 5);
+        pull.stored(4, 5);
         assert_eq!(pull.poll_effect(), Some(Effect::Merged { from: B }));
     }
 
     #[test]
+    fn what_an_earlier_pull_brought_is_not_brought_again() {
+        let mut pull = Pull::<u8>::new(ME, vec![A, B], Here::Nothing);
+        pull.go_on(0);
+        assert_eq!(pull.here(), Here::Nothing);
+        pull.objects(1, 2, Some(7), true, 1);
+        let mut next = Pull::<u8>::new(ME, vec![A, B], pull.here());
+        next.go_on(2);
+        assert_eq!(next.poll_effect(), Some(Effect::AskDigests { from: A, question: 1, after: None }));
+        assert!(next.merged().is_empty(), "nothing of it counts");
+    }
+
+    #[test]
     fn a_node_that_holds_the_slot_asks_for_differences_only() {
-        let mut pull = Pull::<u8>::new(A, vec![A, B], true);
+        let mut pull = Pull::<u8>::new(A, vec![A, B], Here::All);
         pull.go_on(0);
         assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: B, question: 1, after: None }));
     }

@@ -23,8 +23,10 @@ use crate::base::id::BucketId;
 use crate::base::id::Incarnation;
 use crate::base::id::PartitionId;
 use crate::base::limits::KEY_BYTES_MAX;
+use crate::base::limits::MERGED_BYTES_MAX;
 use crate::base::limits::OVERLAY_BYTES_MAX;
 use crate::base::limits::PARTITIONS;
+use crate::base::limits::RECORD_BYTES_MAX;
 use crate::base::rng;
 use crate::proto::bucket::Kind;
 use crate::proto::causal::Actor;
@@ -126,6 +128,23 @@ fn committed(outcome: Result<(), NotCommitted>) -> Result<(), StoreError> {
         NotCommitted::NoSpace => StoreError::NoSpace,
         NotCommitted::Unknown => StoreError::Unknown,
     })
+}
+
+/// Where a change was minted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Here,
+    Elsewhere,
+}
+
+impl Origin {
+    /// What each owner took for itself is not too large together.
+    fn record_bytes_max(self) -> usize {
+        match self {
+            Self::Here => RECORD_BYTES_MAX,
+            Self::Elsewhere => MERGED_BYTES_MAX,
+        }
+    }
 }
 
 /// What a read-modify-write decides.
@@ -269,13 +288,13 @@ impl<D: Disk, I: Index> Store<D, I> {
         place: &IndexKey,
         decide: impl FnOnce(Option<&Object>, u64) -> Decision<T>,
     ) -> Result<(Option<Pending>, T), StoreError> {
-        self.change(place, true, decide)
+        self.change(Origin::Here, place, decide)
     }
 
     fn change<T>(
         &self,
+        origin: Origin,
         place: &IndexKey,
-        mints: bool,
         decide: impl FnOnce(Option<&Object>, u64) -> Decision<T>,
     ) -> Result<(Option<Pending>, T), StoreError> {
         if self.overlay_bytes() > OVERLAY_BYTES_MAX {
@@ -290,7 +309,7 @@ impl<D: Disk, I: Index> Store<D, I> {
             Decision::Leave(answer) => return Ok((None, answer)),
             Decision::Confirm(answer) => return Ok((self.confirm(&partition, place)?, answer)),
             // Looked at under the partition's lock: it is set before what was refused is forgotten.
-            Decision::Store(..) if mints && self.is_burnt() => return Err(StoreError::NoSpace),
+            Decision::Store(..) if origin == Origin::Here && self.is_burnt() => return Err(StoreError::NoSpace),
             Decision::Store(object, answer) => (Some(object), answer),
             Decision::Remove(answer) => (None, answer),
         };
@@ -298,6 +317,9 @@ impl<D: Disk, I: Index> Store<D, I> {
             .as_ref()
             .map_or_else(|| record::encode_removal(place), |object| record::encode(place, &object.encode(place)));
         let bytes = record.len();
+        if bytes > origin.record_bytes_max() {
+            return Err(StoreError::TooLarge { len: bytes });
+        }
         let (ack, acked) = oneshot::channel();
         let sequence = self.journal.submit(record, ack)?;
         partition.minted += 1;
@@ -318,12 +340,12 @@ impl<D: Disk, I: Index> Store<D, I> {
     }
 
     /// Merges what another node holds into what is here. Returns what to wait for until the result is durable, unless it
-    /// is already.
+    /// is already. It may be larger than what a write may leave: both were acked somewhere.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was stored.
     pub fn merge(&self, place: &IndexKey, object: &Object, kind: Kind) -> Result<Option<Pending>, StoreError> {
-        let merged = self.change(place, false, |held, _| match held {
+        let merged = self.change(Origin::Elsewhere, place, |held, _| match held {
             None => Decision::Store(Arc::new(object.clone()), ()),
             Some(held) => match merge::merge(held, object, kind) {
                 merged if merged == *held => Decision::Confirm(()),

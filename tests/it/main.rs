@@ -25,6 +25,7 @@ mod corpus;
 mod crash;
 mod damage;
 mod full_disk;
+mod handoff;
 mod lists;
 mod load;
 mod million;

@@ -192,7 +192,7 @@ async fn introduce(
             shared.counters.add(Count::RefusedByPeer);
             return Err(DialError::Refused(Refusal::decode(&frame.body).map_err(Ended::Frame)?));
         }
-        Kind::Message | Kind::Question | Kind::Answer | Kind::Unanswered | Kind::Ping | Kind::Pong => {
+        Kind::Message | Kind::Question | Kind::Answer | Kind::Unanswered | Kind::Ping | Kind::Pong | Kind::Part => {
             return Err(DialError::Ended(Ended::Frame(FrameError::Unexpected)));
         }
     }
@@ -253,7 +253,7 @@ fn take(shared: &Shared, out: &OutLane, frame: Frame) -> Result<(), FrameError> 
             Silence::Failed => CallError::Failed,
         }),
         Kind::Pong => return Ok(()),
-        Kind::Hello | Kind::Refusal | Kind::Message | Kind::Question | Kind::Ping => {
+        Kind::Hello | Kind::Refusal | Kind::Message | Kind::Question | Kind::Ping | Kind::Part => {
             return Err(FrameError::Unexpected);
         }
     };

@@ -170,6 +170,8 @@ async fn converse<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     }
     match frame.kind {
         Kind::Refusal | Kind::Answer | Kind::Unanswered => Ok((frame.kind, frame.body)),
-        Kind::Hello | Kind::Message | Kind::Question | Kind::Ping | Kind::Pong => Err(FrameError::Unexpected.into()),
+        Kind::Hello | Kind::Message | Kind::Question | Kind::Ping | Kind::Pong | Kind::Part => {
+            Err(FrameError::Unexpected.into())
+        }
     }
 }

@@ -102,7 +102,7 @@ impl Connection {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// False where it is longer than a frame, or too much waits to be read by the peer.
+    /// False where it is too long, or too much waits to be read by the peer.
     fn say(&self, kind: Kind, id: u64, body: &[u8]) -> bool {
         let Some(frame) = Ready::new(kind, id, body) else { return false };
         let mut waiting = self.waiting();
@@ -261,7 +261,7 @@ fn take(
             // As above: an unread queue is a dead connection.
             let _full = connection.say(Kind::Pong, 0, b"");
         }
-        Kind::Hello | Kind::Refusal | Kind::Answer | Kind::Unanswered | Kind::Pong => {
+        Kind::Hello | Kind::Refusal | Kind::Answer | Kind::Unanswered | Kind::Pong | Kind::Part => {
             return Err(FrameError::Unexpected);
         }
     }

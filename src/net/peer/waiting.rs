@@ -43,10 +43,14 @@ impl Waiting {
         Self { bytes: Vec::new(), start: 0, frames: 0, bytes_max, drops_oldest, pushed: 0, taken: 0 }
     }
 
-    /// Puts a frame behind the others. Says where in all bytes ever put in it begins, and how many older ones were dropped
+    /// Puts a frame behind the others, or several that are one thing. Says where in all bytes ever put in it begins, and how many older ones were dropped
     /// for it.
     pub(super) fn push(&mut self, frame: &Ready<'_>) -> Result<(u64, usize), Full> {
         let mut dropped = 0;
+        // What goes in parts is dropped whole or not at all.
+        if self.drops_oldest && frame.is_long() {
+            return Err(Full);
+        }
         while self.is_full_for(frame.len()) {
             let oldest = self.bytes.get(self.start..).and_then(wire::first_len);
             let Some(oldest) = oldest.filter(|_| self.drops_oldest) else { return Err(Full) };

@@ -1,10 +1,12 @@
-//! From bytes as they arrive to frames. A length is judged as soon as it is known, and room for a body is made as the body
-//! arrives: a claimed length costs no memory. Pure.
+//! From bytes as they arrive to frames, and from several frames to what was said in them. A length is judged as soon as it is
+//! known, also that of all parts together, and room for a body is made as the body arrives: a claimed length costs no
+//! memory. Who is not known says nothing in parts. Pure.
 
 use crate::base::checksum;
 use crate::base::limits::FRAME_STEP_BYTES;
 use crate::base::limits::GUEST_FRAME_BYTES_MAX;
 use crate::base::limits::PEER_FRAME_BYTES_MAX;
+use crate::base::limits::PEER_MESSAGE_BYTES_MAX;
 use crate::net::wire::Frame;
 use crate::net::wire::FrameError;
 use crate::net::wire::Kind;
@@ -17,6 +19,8 @@ use crate::net::wire::SHORT_HEAD;
 #[derive(Debug)]
 pub struct Decoder {
     max: usize,
+    /// What came in parts so far; empty where nothing is to be gone on with.
+    begun: Vec<u8>,
     head: [u8; LONG_HEAD],
     head_len: usize,
     /// Once the head is whole.
@@ -27,22 +31,25 @@ pub struct Decoder {
 struct Body {
     kind: Kind,
     missing: usize,
+    /// Behind what came before it in parts.
     bytes: Vec<u8>,
+    /// Where its own begin.
+    from: usize,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { max: GUEST_FRAME_BYTES_MAX, head: [0; LONG_HEAD], head_len: 0, body: None }
+        Self { max: GUEST_FRAME_BYTES_MAX, begun: Vec::new(), head: [0; LONG_HEAD], head_len: 0, body: None }
     }
 }
 
 impl Decoder {
-    /// It is known who sends: longer frames are taken.
+    /// It is known who sends: longer frames are taken, and parts.
     pub fn trust(&mut self) {
         self.max = PEER_FRAME_BYTES_MAX;
     }
 
-    /// Takes from `input` up to the end of the next frame; `None` where it goes on behind it.
+    /// Takes from `input` up to the end of the next frame that is no part; `None` where it goes on behind it.
     ///
     /// # Errors
     /// [`FrameError`]; what follows means nothing any more.
@@ -53,7 +60,12 @@ impl Decoder {
                 if body.missing > 0 {
                     return Ok(None);
                 }
-                return self.finish().map(Some);
+                let frame = self.finish()?;
+                if frame.kind == Kind::Part {
+                    self.begun = frame.body;
+                    continue;
+                }
+                return Ok(Some(frame));
             }
             if !self.fill_head(input)? {
                 return Ok(None);
@@ -64,15 +76,16 @@ impl Decoder {
     /// The connection ended.
     ///
     /// # Errors
-    /// Where it did so within a frame.
+    /// Where it did so within a frame, or behind a part.
     pub fn end(&self) -> Result<(), FrameError> {
-        if self.head_len == 0 && self.body.is_none() { Ok(()) } else { Err(FrameError::Truncated) }
+        let is_between = self.head_len == 0 && self.body.is_none() && self.begun.is_empty();
+        if is_between { Ok(()) } else { Err(FrameError::Truncated) }
     }
 
-    /// Bytes of memory held for a frame that is not whole.
+    /// Bytes of memory held for what is not whole.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.body.as_ref().map_or(0, |body| body.bytes.capacity())
+        self.begun.capacity() + self.body.as_ref().map_or(0, |body| body.bytes.capacity())
     }
 
     /// Takes up to the next thing to be judged. True once the head is whole.
@@ -117,10 +130,23 @@ impl Decoder {
         }
         let Some(code) = known.get(5) else { return Ok(LENGTH_BYTES + 2) };
         let kind = Kind::from_code(*code).ok_or(FrameError::UnknownKind(*code))?;
-        if bytes + LENGTH_BYTES < kind.head() {
+        let head = kind.head();
+        let Some(body) = (bytes + LENGTH_BYTES).checked_sub(head) else { return Err(FrameError::TooShort) };
+        self.judge_parts(kind, body, length)?;
+        Ok(head)
+    }
+
+    /// A part comes from who is known, has something in it, and is followed by what it is the beginning of.
+    fn judge_parts(&self, kind: Kind, body: usize, length: u32) -> Result<(), FrameError> {
+        let is_part = kind == Kind::Part;
+        if is_part && self.max < PEER_FRAME_BYTES_MAX || !self.begun.is_empty() && !is_part && !kind.may_be_long() {
+            return Err(FrameError::Unexpected);
+        }
+        if is_part && body == 0 {
             return Err(FrameError::TooShort);
         }
-        Ok(kind.head())
+        let max = PEER_MESSAGE_BYTES_MAX.saturating_sub(self.begun.len());
+        if body > max { Err(FrameError::TooLong { length, max }) } else { Ok(()) }
     }
 
     /// The head is whole.
@@ -129,7 +155,10 @@ impl Decoder {
         let length = self.head.first_chunk::<LENGTH_BYTES>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         let bytes = usize::try_from(length).unwrap_or(usize::MAX);
         let missing = (bytes + LENGTH_BYTES).checked_sub(kind.head()).ok_or(FrameError::TooShort)?;
-        self.body = Some(Body { kind, missing, bytes: Vec::with_capacity(missing.min(FRAME_STEP_BYTES)) });
+        let mut bytes = core::mem::take(&mut self.begun);
+        let from = bytes.len();
+        bytes.reserve(missing.min(FRAME_STEP_BYTES));
+        self.body = Some(Body { kind, missing, bytes, from });
         Ok(())
     }
 
@@ -138,7 +167,7 @@ impl Decoder {
         self.head_len = 0;
         let head = self.head.get(..body.kind.head()).ok_or(FrameError::TooShort)?;
         let (before, crc) = head.split_last_chunk::<4>().ok_or(FrameError::TooShort)?;
-        if checksum::crc32c(&[before, &body.bytes]) != u32::from_le_bytes(*crc) {
+        if checksum::crc32c(&[before, body.bytes.get(body.from..).unwrap_or_default()]) != u32::from_le_bytes(*crc) {
             return Err(FrameError::Checksum);
         }
         let id =

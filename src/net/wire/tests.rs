@@ -6,11 +6,14 @@ use proptest::proptest;
 use crate::base::limits::FRAME_STEP_BYTES;
 use crate::base::limits::GUEST_FRAME_BYTES_MAX;
 use crate::base::limits::PEER_FRAME_BYTES_MAX;
+use crate::base::limits::PEER_MESSAGE_BYTES_MAX;
 use crate::net::wire::BODY_BYTES_MAX;
 use crate::net::wire::Frame;
 use crate::net::wire::FrameError;
 use crate::net::wire::Kind;
 use crate::net::wire::Lane;
+use crate::net::wire::Piece;
+use crate::net::wire::SHORT_HEAD;
 use crate::net::wire::Silence;
 use crate::net::wire::decode::Decoder;
 use crate::net::wire::encode;
@@ -21,9 +24,20 @@ use crate::net::wire::hello::Reason;
 use crate::net::wire::hello::Refusal;
 use crate::net::wire::hello::Versions;
 
-/// What a decoder says of bytes that come at once.
+/// What a decoder says of bytes that come at once from somebody.
 fn read(bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
-    let (mut decoder, mut rest, mut frames) = (Decoder::default(), bytes, Vec::new());
+    read_by(Decoder::default(), bytes)
+}
+
+/// Of a sender who is known.
+fn trusting() -> Decoder {
+    let mut decoder = Decoder::default();
+    decoder.trust();
+    decoder
+}
+
+fn read_by(mut decoder: Decoder, bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+    let (mut rest, mut frames) = (bytes, Vec::new());
     while let Some(frame) = decoder.next(&mut rest)? {
         frames.push(frame);
     }
@@ -47,13 +61,15 @@ fn frames_are_these_bytes() {
 
 #[test]
 fn every_kind_comes_out_as_it_went_in() {
-    let kinds = Kind::ALL.map(|kind| (kind, if kind.is_numbered() { u64::MAX - 1 } else { 0 }));
+    let whole = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Part);
+    let kinds: Vec<_> = whole.map(|kind| (kind, if kind.is_numbered() { u64::MAX - 1 } else { 0 })).collect();
     let mut bytes = Vec::new();
-    for (kind, id) in kinds {
+    for &(kind, id) in &kinds {
         bytes.extend(encode(kind, id, b"body").unwrap());
     }
     let frames = read(&bytes).unwrap();
-    assert_eq!(frames, kinds.map(|(kind, id)| Frame { kind, id, body: b"body".to_vec() }));
+    let all: Vec<_> = kinds.iter().map(|&(kind, id)| Frame { kind, id, body: b"body".to_vec() }).collect();
+    assert_eq!(frames, all);
     assert_eq!(first_len(&bytes), Some(encode(kinds[0].0, 0, b"body").unwrap().len()));
     assert_eq!(first_len(b"123"), None);
     assert_eq!((Silence::decode(&Silence::Busy.encode()), Silence::decode(b"")), (Silence::Busy, Silence::Failed));
@@ -92,17 +108,54 @@ fn a_length_is_within_the_limit_of_who_sends() {
     assert!(matches!(read(&longer), Err(FrameError::TooLong { .. })));
     let longest = encode(Kind::Question, 1, &vec![1; BODY_BYTES_MAX]).unwrap();
     assert_eq!(longest.len(), PEER_FRAME_BYTES_MAX + 4);
-    assert_eq!(encode(Kind::Message, 1, &vec![1; BODY_BYTES_MAX + 1]), None);
-    let mut decoder = Decoder::default();
-    decoder.trust();
+    assert_eq!(encode(Kind::Ping, 1, &vec![1; BODY_BYTES_MAX + 1]), None);
     let mut rest = longest.as_slice();
-    assert_eq!(decoder.next(&mut rest).unwrap().unwrap().body.len(), BODY_BYTES_MAX);
+    assert_eq!(trusting().next(&mut rest).unwrap().unwrap().body.len(), BODY_BYTES_MAX);
+}
+
+#[test]
+fn what_is_longer_than_a_frame_comes_out_as_it_went_in() {
+    let body: Vec<u8> = (0..=250).cycle().take(2 * BODY_BYTES_MAX + 5).collect();
+    for kind in [Kind::Message, Kind::Question, Kind::Answer] {
+        let bytes = encode(kind, 0, &body).unwrap();
+        let frames = read_by(trusting(), &bytes).unwrap();
+        assert!(frames == [Frame { kind, id: 0, body: body.clone() }], "{kind:?}");
+        let one_frame = first_len(&bytes).unwrap();
+        assert!(one_frame <= PEER_FRAME_BYTES_MAX + 4);
+        assert_eq!(read_by(trusting(), &bytes[..one_frame]), Err(FrameError::Truncated), "it goes on");
+    }
+    assert_eq!(encode(Kind::Answer, 0, &vec![1; PEER_MESSAGE_BYTES_MAX + 1]), None);
+}
+
+#[test]
+fn parts_are_judged_before_their_bytes_are_taken() {
+    let part = |len: usize| Piece::new(Kind::Part, 0, &vec![7; len]).map(|piece| bytes_of(&piece)).unwrap();
+    let head = SHORT_HEAD;
+    assert_eq!(read(&part(9)[..head]), Err(FrameError::Unexpected), "of somebody who is not known");
+    assert_eq!(read_by(trusting(), &part(0)), Err(FrameError::TooShort));
+    for kind in [Kind::Hello, Kind::Refusal, Kind::Unanswered, Kind::Ping, Kind::Pong] {
+        let bytes = [part(9), encode(kind, 0, b"body").unwrap()].concat();
+        assert_eq!(read_by(trusting(), &bytes), Err(FrameError::Unexpected), "{kind:?}");
+    }
+    let (mut decoder, full) = (trusting(), part(BODY_BYTES_MAX));
+    let fit = PEER_MESSAGE_BYTES_MAX / BODY_BYTES_MAX;
+    for _ in 0..fit {
+        assert_eq!(decoder.next(&mut full.as_slice()), Ok(None));
+    }
+    assert!(decoder.held() <= 2 * PEER_MESSAGE_BYTES_MAX, "{}", decoder.held());
+    let too_long = decoder.next(&mut &full[..head]);
+    assert!(matches!(too_long, Err(FrameError::TooLong { .. })), "{too_long:?}");
+}
+
+fn bytes_of(piece: &Piece<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    piece.append(&mut bytes);
+    bytes
 }
 
 #[test]
 fn a_claimed_length_costs_no_memory() {
-    let mut decoder = Decoder::default();
-    decoder.trust();
+    let mut decoder = trusting();
     let mut head: &[u8] = &[0, 0, 0x20, 0, 1, 3, 0, 0, 0, 0];
     assert_eq!(decoder.next(&mut head), Ok(None));
     assert!(decoder.held() <= FRAME_STEP_BYTES, "{}", decoder.held());
@@ -150,14 +203,14 @@ fn versions_agree_on_the_highest_in_common_or_name_both() {
 proptest! {
     #[test]
     fn pieces_of_any_size_read_as_the_whole(
-        bodies in proptest::collection::vec((0..8_usize, any::<u64>(), proptest::collection::vec(any::<u8>(), 0..300)), 0..6),
+        bodies in proptest::collection::vec((0..9_usize, any::<u64>(), proptest::collection::vec(any::<u8>(), 0..300)), 0..6),
         cuts in proptest::collection::vec(1..50_usize, 1..10),
         noise in proptest::collection::vec(any::<u8>(), 0..12),
     ) {
         let mut bytes: Vec<u8> = bodies.iter().flat_map(|(kind, id, body)| encode(Kind::ALL[*kind], *id, body).unwrap()).collect();
         bytes.extend(&noise);
-        let whole = read(&bytes);
-        let (mut decoder, mut rest, mut cuts) = (Decoder::default(), bytes.as_slice(), cuts.iter().cycle());
+        let whole = read_by(trusting(), &bytes);
+        let (mut decoder, mut rest, mut cuts) = (trusting(), bytes.as_slice(), cuts.iter().cycle());
         let mut frames = Vec::new();
         let mut pieces = || -> Result<Vec<Frame>, FrameError> {
             while !rest.is_empty() {

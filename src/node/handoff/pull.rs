@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
 use crate::base::limits::HANDOFF_BYTES_PER_SECOND;
@@ -12,7 +16,9 @@ use crate::node::Node;
 use crate::node::cluster::Lane;
 use crate::node::cluster::View;
 use crate::node::cluster::now_ms;
+use crate::node::worker;
 use crate::proto::handoff::Effect;
+use crate::proto::handoff::Here;
 use crate::proto::handoff::PAGE_MS;
 use crate::proto::handoff::Pull;
 use crate::proto::key::IndexKey;
@@ -24,38 +30,91 @@ use crate::proto::message::Tell;
 use crate::proto::object::Object;
 use crate::proto::ring::sources::Sources;
 
-/// Merges a slot from enough of its owners, then notes that it is synced. Begun anew when the slot changes.
-pub(super) async fn run(node: Node, view: Arc<View>, partition: PartitionId, sources: Sources) {
-    let from = node.nearest(sources.from());
-    let holds = view.slot(partition).now.is_synced(node.who().node);
-    let mut pull = Pull::new(node.who().node, from, holds);
-    let mut slot = Slot { node, view, partition };
-    while !sources.enough(pull.merged()) {
-        match pull.poll_effect() {
-            Some(effect) => slot.perform(&mut pull, effect).await,
-            None => {
-                let rest = pull.poll_timeout().saturating_sub(now_ms()).min(PAGE_MS);
-                tokio::time::sleep(Duration::from_millis(rest)).await;
-                pull.handle_timeout(now_ms());
-            }
-        }
+/// A slot on its way here.
+pub(super) struct Pulling {
+    /// From whom, and for which lists.
+    pub(super) sources: Sources,
+    task: JoinHandle<Here>,
+    /// Dropped, it ends the pull behind the page that is on its way.
+    _goes_on: watch::Sender<()>,
+}
+
+impl Pulling {
+    /// Begins to merge a slot, once it is its turn; behind the pull before it, whose last page is on its way still.
+    pub(super) fn begin(slot: Slot, sources: Sources, turns: Arc<Semaphore>, here: Here, before: Option<Self>) -> Self {
+        let (goes_on, until) = watch::channel(());
+        let (wanted, before) = (sources.clone(), before.map(|before| before.task));
+        let task = worker::spawn("merging a partition", async move {
+            // One that failed brought nothing that is known of.
+            let brought = match before {
+                Some(before) => before.await.unwrap_or(Here::Nothing),
+                None => Here::Nothing,
+            };
+            let here = if brought == Here::Nothing { here } else { brought };
+            slot.merge_in_turn(wanted, &turns, here, until).await
+        });
+        Self { sources, task, _goes_on: goes_on }
     }
-    let since = sources.since;
-    let noted = slot.node.change_marks(move |marks| {
-        marks.synced.insert(partition, since);
-    });
-    if let Err(error) = noted.await {
-        tracing::warn!(%partition, %error, "a merged partition could not be noted; it is merged again");
+
+    /// Whether it goes on no more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.task.is_finished()
     }
 }
 
-struct Slot {
+/// The slot, as this view sees it.
+pub(super) struct Slot {
     node: Node,
     view: Arc<View>,
     partition: PartitionId,
 }
 
 impl Slot {
+    pub(super) fn new(node: &Node, view: &Arc<View>, partition: PartitionId) -> Self {
+        Self { node: node.clone(), view: Arc::clone(view), partition }
+    }
+
+    /// Merges the slot from enough of its owners, then notes that it is synced. Begun anew when the slot changes: what was
+    /// brought then is not brought again. Ends early with the sender of `until`.
+    async fn merge_in_turn(
+        mut self,
+        sources: Sources,
+        turns: &Semaphore,
+        here: Here,
+        mut until: watch::Receiver<()>,
+    ) -> Here {
+        let _turn = tokio::select! {
+            // Never closed.
+            turn = turns.acquire() => turn,
+            _ended = until.changed() => return here,
+        };
+        let (me, from) = (self.node.who().node, self.node.nearest(sources.from()));
+        let is_source = self.view.slot(self.partition).now.is_synced(me);
+        let mut pull = Pull::new(me, from, if is_source { Here::All } else { here });
+        while !sources.enough(pull.merged()) {
+            if until.has_changed().is_err() {
+                return pull.here();
+            }
+            match pull.poll_effect() {
+                Some(effect) => self.perform(&mut pull, effect).await,
+                None => {
+                    let rest = pull.poll_timeout().saturating_sub(now_ms()).min(PAGE_MS);
+                    // Whichever comes first.
+                    let _over = tokio::time::timeout(Duration::from_millis(rest), until.changed()).await;
+                    pull.handle_timeout(now_ms());
+                }
+            }
+        }
+        let (partition, since) = (self.partition, sources.since);
+        let noted = self.node.change_marks(move |marks| {
+            marks.synced.insert(partition, since);
+        });
+        if let Err(error) = noted.await {
+            tracing::warn!(%partition, %error, "a merged partition could not be noted; it is merged again");
+        }
+        Here::Some
+    }
+
     async fn perform(&mut self, pull: &mut Pull<IndexKey>, effect: Effect<IndexKey>) {
         let partition = self.partition;
         let behind = |after: Option<IndexKey>| after.as_ref().map(Place::from);

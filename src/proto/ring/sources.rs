@@ -83,6 +83,13 @@ impl Slot {
         self.sources_with(list, needs.collect())
     }
 
+    /// Whether a source gives a node what it holds of a bucket: the node is to own it in either list, and the source is one
+    /// of those that count for it. What a node does not get so, it needs a transition to own, and then merges it anew.
+    #[must_use]
+    pub fn gives(&self, source: NodeId, to: NodeId, numbers: BucketNumbers) -> bool {
+        self.now.rule(numbers).owners.contains(&source) && self.is_owner(to, numbers)
+    }
+
     fn sources_for(&self, list: &List, node: NodeId, numbers: &[BucketNumbers]) -> Sources {
         let joins = list.since != self.now.since;
         let concerned = numbers.iter().copied().filter(|&numbers| list.rule(numbers).owners.contains(&node));

@@ -13,6 +13,7 @@
 
 use crate::base::checksum;
 use crate::base::limits::GROUP_BYTES_MAX;
+use crate::base::limits::MERGED_BYTES_MAX;
 use crate::store::journal::Position;
 
 /// Bytes of a segment's header.
@@ -126,10 +127,10 @@ pub fn encode_group<'a>(
 }
 
 fn to_u32(len: usize) -> u32 {
-    // The writer never gathers more than GROUP_BYTES_MAX; a break of that must not reach the disk.
+    // The writer never gathers more than GROUP_BYTES_MAX, or one record; a break of that must not reach the disk.
     u32::try_from(len)
         .ok()
-        .filter(|len| *len as usize <= 2 * GROUP_BYTES_MAX)
+        .filter(|len| *len as usize <= GROUP_BYTES_MAX + MERGED_BYTES_MAX)
         .unwrap_or_else(|| unreachable!("a group of {len} bytes was gathered, more than GROUP_BYTES_MAX"))
 }
 

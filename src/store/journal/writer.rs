@@ -26,7 +26,7 @@ use crate::base::limits::GROUP_BYTES_MAX;
 use crate::base::limits::GROUP_GATHER_MAX;
 use crate::base::limits::JOURNAL_MARK_IDLE;
 use crate::base::limits::JOURNAL_QUEUE_BYTES_MAX;
-use crate::base::limits::RECORD_BYTES_MAX;
+use crate::base::limits::MERGED_BYTES_MAX;
 use crate::base::time;
 use crate::store::disk::Disk;
 use crate::store::journal::JournalError;
@@ -163,7 +163,7 @@ impl<D: Disk> Journal<D> {
             durable: AtomicU64::new(0),
             stats: Stats::default(),
         });
-        let record_bytes_max = log.record_bytes_max().min(RECORD_BYTES_MAX);
+        let record_bytes_max = log.record_bytes_max().min(MERGED_BYTES_MAX);
         let (ask, asked) = mpsc::sync_channel(1);
         let preparer = Arc::clone(&shared);
         thread::Builder::new()

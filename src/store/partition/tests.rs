@@ -12,9 +12,13 @@ use std::sync::atomic::Ordering;
 use crate::base::codec::Blob;
 use crate::base::id::BucketId;
 use crate::base::id::ClusterId;
+use crate::base::id::Incarnation;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::base::limits::RECORD_BYTES_MAX;
+use crate::base::limits::REPLICAS_MAX;
 use crate::proto::bucket::Kind;
+use crate::proto::causal::Actor;
 use crate::proto::causal::Dot;
 use crate::proto::key::IndexKey;
 use crate::proto::key::Key;
@@ -22,6 +26,7 @@ use crate::proto::object::Content;
 use crate::proto::object::Object;
 use crate::proto::object::Sibling;
 use crate::proto::object::Stamp;
+use crate::proto::object::merge;
 use crate::store::disk::Disk;
 use crate::store::disk::DiskFile;
 use crate::store::disk::FsDisk;
@@ -36,6 +41,7 @@ use crate::store::partition::Store;
 use crate::store::partition::StoreError;
 use crate::store::partition::open;
 use crate::store::partition::open::Owner;
+use crate::store::partition::open::SIZES;
 
 /// Open at first; closed, every sync waits; full, no new file finds room.
 #[derive(Default)]
@@ -112,8 +118,11 @@ impl Rig {
     }
 
     fn open(&self, index: MemoryIndex, newborn: bool) -> Store<GatedDisk, MemoryIndex> {
+        self.open_sized(index, newborn, Sizes { first_segment: 64 * 1024, segment: 64 * 1024 })
+    }
+
+    fn open_sized(&self, index: MemoryIndex, newborn: bool, sizes: Sizes) -> Store<GatedDisk, MemoryIndex> {
         let disk = Arc::new(GatedDisk(FsDisk::new(self.dir.path().to_owned()), Arc::clone(&self.gate)));
-        let sizes = Sizes { first_segment: 64 * 1024, segment: 64 * 1024 };
         let owner = Owner { cluster: ClusterId(1), node: NodeId(1), newborn };
         let on_poison = Box::new(|error: &_| panic!("{error}"));
         open::open(disk, sizes, index, Unreadable::default(), owner, on_poison).unwrap().0
@@ -209,6 +218,41 @@ fn a_place_that_was_given_up_is_empty_before_and_after_a_start() {
     drop(store);
     let store = rig.open(MemoryIndex::default(), false);
     assert_eq!((read(&store, "a"), read(&store, "b").as_deref()), (None, Some("new")));
+    store.close();
+}
+
+/// An object of an owner's own, with values that together have so many bytes.
+fn large(owner: u64, bytes: usize) -> Object {
+    let mut object = Object::default();
+    for counter in 1..=3 {
+        let dot = Dot { actor: Actor { node: NodeId(owner), incarnation: Incarnation(1) }, counter };
+        let content = Content::Value { content_type: String::new(), body: Blob(vec![7; bytes / 3].into()) };
+        object.context.add_run(dot);
+        object.siblings.push(Sibling { dot, stamp: Stamp(0), expires_ms: None, content });
+    }
+    object
+}
+
+#[test]
+fn what_each_owner_took_for_itself_is_merged_where_a_write_would_be_too_large() {
+    let (rig, largest) = (Rig::new(), RECORD_BYTES_MAX - 1024);
+    let open = |newborn| rig.open_sized(MemoryIndex::default(), newborn, SIZES);
+    let (store, key, owners) = (open(true), place("a"), u64::from(REPLICAS_MAX));
+    let put = |object: Object| store.update(&key, |_, _| Decision::Store(Arc::new(object), ()));
+    put(large(1, largest)).unwrap().0.unwrap().durable_blocking().unwrap();
+    let theirs = (2..=owners).map(|owner| large(owner, largest));
+    let theirs = theirs.reduce(|one, other| merge::merge(&one, &other, Kind::Siblings)).unwrap();
+    store.merge(&key, &theirs, Kind::Siblings).unwrap().unwrap().durable_blocking().unwrap();
+    let merged = store.read(&key).unwrap().unwrap();
+    assert_eq!(merged.siblings.len(), 3 * usize::from(REPLICAS_MAX));
+    let refused = put(merged.as_ref().clone());
+    assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{:?}", refused.err());
+    put(large(1, largest)).unwrap().0.unwrap().durable_blocking().unwrap();
+    store.merge(&key, &merged, Kind::Siblings).unwrap().unwrap().durable_blocking().unwrap();
+    store.journal().close();
+    drop(store);
+    let store = open(false);
+    assert_eq!(store.read(&key).unwrap().unwrap().siblings, merged.siblings);
     store.close();
 }
 

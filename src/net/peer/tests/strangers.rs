@@ -333,8 +333,14 @@ async fn spoilt_frames_end_the_connection_before_and_after_the_first_words() {
         heard(&mut stream).await;
         unharmed(&one, &two, Count::FrameTruncated, before + 1).await;
     }
+    // Parts, of somebody who has not said who it is, or who is no node.
+    let part = [&[9, 0, 0, 0, 1, 9], [0; 7].as_slice()].concat();
+    say(&one, None, &part).await;
+    say(&one, Some(&third), &part).await;
+    say(&one, None, &[hello(Purpose::Join), part].concat()).await;
+    unharmed(&one, &two, Count::FrameUnexpected, 3).await;
     // Whole frames that have no business on a lane.
-    for (times, kind) in (1..).zip([Kind::Hello, Kind::Refusal, Kind::Answer, Kind::Unanswered, Kind::Pong]) {
+    for (times, kind) in (4..).zip([Kind::Hello, Kind::Refusal, Kind::Answer, Kind::Unanswered, Kind::Pong]) {
         say(&one, Some(&third), &[after.as_slice(), &frame(kind, b"ab")].concat()).await;
         unharmed(&one, &two, Count::FrameUnexpected, times).await;
     }

@@ -10,6 +10,7 @@ use super::eventually;
 use super::pair;
 use crate::base::id::NodeId;
 use crate::base::limits::PEER_CALLS_MAX;
+use crate::base::limits::PEER_MESSAGE_BYTES_MAX;
 use crate::base::limits::PEER_QUESTIONS_MAX;
 use crate::net::peer::CallError;
 use crate::net::peer::NotSent;
@@ -56,11 +57,14 @@ async fn each_of_ten_thousand_answers_finds_its_question() {
 #[tokio::test]
 async fn the_largest_body_goes_through_and_a_larger_one_is_refused_at_once() {
     let (one, two) = pair().await;
-    let mut body = vec![7; BODY_BYTES_MAX];
-    body[0] = 1;
-    let answer = one.ask(&two, Lane::Bulk, &body).await;
-    assert_eq!((answer.len(), answer.last()), (BODY_BYTES_MAX, Some(&1)));
-    body.push(7);
+    for len in [BODY_BYTES_MAX, BODY_BYTES_MAX + 1, PEER_MESSAGE_BYTES_MAX] {
+        let mut body = vec![7; len];
+        body[0] = 1;
+        let answer = one.ask(&two, Lane::Bulk, &body).await;
+        assert_eq!((answer.len(), answer.last()), (len, Some(&1)));
+    }
+    assert_eq!(one.peers.send(two.id, Lane::Gossip, &vec![7; BODY_BYTES_MAX + 1]), Err(NotSent::Full));
+    let body = vec![7; PEER_MESSAGE_BYTES_MAX + 1];
     assert_eq!(one.peers.send(two.id, Lane::Bulk, &body), Err(NotSent::TooLarge));
 }
 

@@ -239,9 +239,11 @@ impl World {
             && self.takes(others[at], knows)
         {
             let (other, data) = (others[at], self.nodes[&others[at]].data.clone());
+            let giver = self.log[self.nodes[&other].knows].clone();
+            let gives = |bucket: usize| giver.slot().gives(other, node, giver.buckets[bucket]);
             let node = self.nodes.get_mut(&node).unwrap();
             node.merged.entry((sources.since, sources.from_list)).or_default().insert(other);
-            for (bucket, writes) in data {
+            for (bucket, writes) in data.into_iter().filter(|(bucket, _)| gives(*bucket)) {
                 node.data.entry(bucket).or_default().extend(writes);
             }
         }

@@ -12,6 +12,7 @@ use crate::node::Node;
 use crate::node::Then;
 use crate::node::coordinate::Work;
 use crate::proto::handoff::Effect;
+use crate::proto::handoff::Here;
 use crate::proto::handoff::Pull;
 use crate::proto::mutant::Mutant;
 use crate::proto::object::Object;
@@ -49,7 +50,12 @@ impl Node {
                 continue;
             }
             let from = self.nearest(io, sources.from());
-            let pull = Pull::new(self.id, from, slot.now.is_synced(self.id));
+            let here = match self.pulls.get(&partition) {
+                _ if slot.now.is_synced(self.id) => Here::All,
+                Some(before) => before.pull.here(),
+                None => Here::Nothing,
+            };
+            let pull = Pull::new(self.id, from, here);
             self.pulls.insert(partition, Pulling { sources, pull });
             if !self.see_whether_enough(io, partition) {
                 self.pull_on(io, partition, |pull, now_ms| pull.go_on(now_ms));

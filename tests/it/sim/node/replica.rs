@@ -113,12 +113,14 @@ impl Node {
         if !self.may_give(io, partition) {
             return self.tell(io, to, job, Tell::Refused(Why::NotYet));
         }
-        let mut found = Vec::new();
+        let view = self.view(io);
+        let (slot, mut found) = (Self::slot(&view, partition), Vec::new());
         for (number, object) in self.disk.durable.objects.iter().enumerate() {
             let place = Place::try_from(number).unwrap_or(Place::MAX);
             if let Some(object) = object
                 && io.partition_of[number] == partition
                 && after.is_none_or(|after| place > after)
+                && slot.gives(self.id, to, view.buckets[io.bucket_of[number]].numbers)
             {
                 found.push((place, Arc::clone(object)));
             }
