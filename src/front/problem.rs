@@ -141,6 +141,9 @@ impl From<DoorError> for Problem {
             DoorError::NoControl { .. } => {
                 new(StatusCode::SERVICE_UNAVAILABLE, "no_control").outcome("failed").retry_after(1)
             }
+            DoorError::NoContact { .. } => {
+                new(StatusCode::SERVICE_UNAVAILABLE, "no_contact").outcome("failed").retry_after(1)
+            }
             DoorError::FewVoters(_) => new(StatusCode::CONFLICT, "too_few_voters"),
             DoorError::NoQuorum { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed"),
             DoorError::DiskFull { .. } => {

@@ -91,6 +91,14 @@ pub trait Inbox: Send + Sync + 'static {
 
     /// Another process with this cluster's authority says that it is this node.
     fn twin(&self, from: SocketAddr);
+
+    /// Why a node that is not known here is let in never again, in words for it; none where it may be some day.
+    fn removed(&self, _node: NodeId) -> Option<String> {
+        None
+    }
+
+    /// A node says that this one was removed from the cluster, and in these words why.
+    fn is_removed(&self, _by: NodeId, _why: &str) {}
 }
 
 /// Why something was not sent: nobody else has it.

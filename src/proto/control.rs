@@ -39,6 +39,7 @@ pub mod bytes;
 pub mod layout;
 pub mod members;
 mod people;
+pub mod recovery;
 mod words;
 
 #[cfg(test)]

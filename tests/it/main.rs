@@ -16,6 +16,7 @@ mod bad_input;
 mod browser;
 mod buckets;
 mod cluster;
+mod cluster_control;
 mod cluster_faces;
 mod cluster_lists;
 mod commands;

@@ -227,6 +227,7 @@ impl Arrival {
             (Some(node), Purpose::Lane(lane)) => match shared.peer(node) {
                 Some(peer) if peer.out.of(lane).is_cut() => Err((Count::NotAdmitted, Reason::Busy, "cut".to_owned())),
                 Some(peer) => Ok(Found::Peer(peer, lane)),
+                None if let Some(why) = shared.inbox.removed(node) => Err((Count::NotAdmitted, Reason::Removed, why)),
                 None => {
                     let text = format!("node {node} is not known as a member here");
                     Err((Count::NotAdmitted, Reason::NotAdmitted, text))

@@ -37,6 +37,7 @@ use crate::net::wire::Lane;
 use crate::net::wire::Silence;
 use crate::net::wire::hello::Hello;
 use crate::net::wire::hello::Purpose;
+use crate::net::wire::hello::Reason;
 use crate::net::wire::hello::Refusal;
 
 /// Why a peer could not be reached.
@@ -187,7 +188,11 @@ async fn introduce(
         Kind::Hello => {}
         Kind::Refusal => {
             shared.counters.add(Count::RefusedByPeer);
-            return Err(DialError::Refused(Refusal::decode(&frame.body).map_err(Ended::Frame)?));
+            let refusal = Refusal::decode(&frame.body).map_err(Ended::Frame)?;
+            if refusal.reason == Reason::Removed {
+                shared.inbox.is_removed(peer.node, &refusal.text);
+            }
+            return Err(DialError::Refused(refusal));
         }
         Kind::Message | Kind::Question | Kind::Answer | Kind::Unanswered | Kind::Ping | Kind::Pong => {
             return Err(DialError::Ended(Ended::Frame(FrameError::Unexpected)));
