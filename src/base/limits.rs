@@ -485,7 +485,7 @@ pub const CONTROL_CHANGE_WAIT: Duration = Duration::from_secs(5);
 pub const CONTROL_CAUGHT_UP: u64 = 16;
 /// How long `ringfort recover control` asks for other nodes before it takes those that did not answer for lost: several
 /// attempts at a connection on a slow line.
-pub const RECOVERY_ASK: Duration = Duration::from_secs(5);
+pub const RECOVERY_ASK: Duration = Duration::from_secs(3);
 /// Between two of these attempts.
 pub const RECOVERY_ASK_AGAIN: Duration = Duration::from_millis(200);
 /// Between two looks at the file that cuts lanes in a drill (`RINGFORT_TEST_CUT_FILE`): short beside a lease.

@@ -1,11 +1,18 @@
 //! The two planes of a cluster of real processes kept apart: control lanes that are cut, gossip that is cut, all nodes
 //! killed at once. The data plane goes on without the control plane, and that comes back with one history.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use hyper::Method;
 use ringfort::cli::client::Client;
 use ringfort::cli::client::Target;
+use ringfort::cli::client::full;
 use rustix::process::Signal;
 use serde_json::Value;
 use serde_json::json;
@@ -27,13 +34,26 @@ impl Cluster {
         Client::new(Target::Socket(self.data(node).join("ctl.sock")), None)
     }
 
-    /// Waits until every node tells the same audit up to its last entry, which is the whole history of the control state.
-    pub async fn has_one_history(&self, nodes: &[usize]) -> Value {
+    /// The whole audit as a node has it: the history of the control state, as far as somebody gave it.
+    async fn audit(&self, node: usize) -> Option<Vec<Value>> {
+        let mut entries: Vec<Value> = Vec::new();
+        loop {
+            let after = entries.last().map_or(0, |entry| entry["seq"].as_u64().unwrap());
+            let page = call(&self.owner(node), "GET", &format!("/v1/audit?after={after}"), &[], "").await;
+            let more = (page.status == 200).then(|| page.json())?["entries"].as_array()?.clone();
+            if more.is_empty() {
+                return Some(entries);
+            }
+            entries.extend(more);
+        }
+    }
+
+    /// Waits until every node tells the same audit up to its last entry. Each carries a hash of all before it.
+    pub async fn has_one_history(&self, nodes: &[usize]) -> Vec<Value> {
         eventually("one history", async || {
             let mut told = Vec::new();
             for node in nodes {
-                let reply = call(&self.owner(*node), "GET", "/v1/audit?limit=1000", &[], "").await;
-                told.push((reply.status == 200).then(|| reply.json())?);
+                told.push(self.audit(*node).await?);
             }
             told.windows(2).all(|pair| pair[0] == pair[1]).then(|| told.remove(0))
         })
@@ -117,6 +137,7 @@ async fn without_the_control_lane_values_go_on_and_changes_are_refused_with_the_
     let cluster = Cluster::start(3).await;
     let all = [0, 1, 2];
     cluster.bucket("t", json!({ "n": 3 })).await;
+    cluster.bucket("d", json!({ "kind": "lww" })).await;
     let device = cluster.document["device_token"].as_str().unwrap();
     let token = json!({ "name": "support", "scopes": ["support"] });
     let made = call(&cluster.client(0), "POST", "/v1/tokens", &[], token.to_string()).await;
@@ -132,7 +153,7 @@ async fn without_the_control_lane_values_go_on_and_changes_are_refused_with_the_
     for node in all {
         // Devices are told how old the word is by which they are let in.
         let device = client(&cluster.urls()[node], Some(device));
-        let path = format!("/v1/kv/t/d{node}");
+        let path = format!("/v1/kv/d/d{node}");
         eventually("a node that knows that it is cut off", async || {
             let put = call(&device, "PUT", &path, &[], "value").await;
             assert_eq!(put.status, 200, "{put:?}");
@@ -173,8 +194,9 @@ async fn without_the_control_lane_values_go_on_and_changes_are_refused_with_the_
     println!("control lanes cut: the longest refusal took {longest:?}");
     cluster.cut("");
     cluster.takes_changes(&all, "healed").await;
-    let history = cluster.has_one_history(&all).await.to_string();
-    assert!(!history.contains("new-"), "what was refused took effect: {history}");
+    let history = cluster.has_one_history(&all).await;
+    let took_effect = |entry: &Value| entry["what"].as_str().unwrap().contains("new");
+    assert!(!history.iter().any(took_effect), "what was refused took effect: {history:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,8 +227,7 @@ async fn control_lanes_that_were_cut_for_several_elections_come_back_with_one_le
         assert!(terms <= 5, "{terms} terms later");
         cluster.takes_changes(&all, &format!("after-{round}")).await;
         let after = cluster.has_one_history(&all).await;
-        let (before, after) = (before["entries"].as_array().unwrap(), after["entries"].as_array().unwrap());
-        assert!(after.starts_with(before) && after.len() >= before.len() + 3, "{before:?} {after:?}");
+        assert!(after.starts_with(&before) && after.len() >= before.len() + 3, "{before:?} {after:?}");
     }
 }
 
@@ -273,8 +294,108 @@ async fn nodes_that_are_all_killed_at_once_come_back_with_all_that_was_acked() {
         cluster.all_up(&all).await;
         cluster.data_goes_on(&all, &format!("after-{round}")).await;
         let after = cluster.has_one_history(&all).await;
-        let (before, after) = (before["entries"].as_array().unwrap(), after["entries"].as_array().unwrap());
-        assert!(after.starts_with(before), "{before:?} {after:?}");
+        assert!(after.starts_with(&before), "{before:?} {after:?}");
         cluster.one_leader(&all).await;
+    }
+}
+
+/// Makes one change after the other through one node; returns those that were acked, and counts them.
+async fn change_on(admin: Client, number: usize, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) -> Vec<u64> {
+    let mut acked = Vec::new();
+    for ttl in 1..=86_000 {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let path = format!("/v1/buckets/w{number}");
+        let definition = json!({ "ttl": format!("{ttl}s") }).to_string();
+        // A node that was killed or stands still does not answer; the change may take effect.
+        let asked = admin.send(Method::PUT, &path, &[], full(definition));
+        let answer = tokio::time::timeout(PATIENCE_OF_A_WRITER, asked).await;
+        let status = answer.ok().and_then(Result::ok).map(|answer| answer.head.status.as_u16());
+        if status.is_some_and(|status| [200, 201].contains(&status)) {
+            acked.push(ttl);
+            done.fetch_add(1, Ordering::Relaxed);
+        } else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    acked
+}
+
+/// Longer than a refusal takes, shorter than a frost.
+const PATIENCE_OF_A_WRITER: Duration = Duration::from_secs(3);
+
+/// The times to live that the history tells of one bucket, in its order.
+fn told_of(history: &[Value], number: usize) -> Vec<u64> {
+    let begin = format!("sets bucket `w{number}`:");
+    let of = history.iter().filter_map(|entry| entry["what"].as_str()).filter(|what| what.starts_with(&begin));
+    let ttl = |what: &str| what.split("ttl ").nth(1)?.split(" ms").next()?.parse::<u64>().ok();
+    of.map(|what| ttl(what).unwrap_or_else(|| panic!("{what}")) / 1000).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn voters_that_are_frozen_killed_and_cut_off_under_changes_end_with_one_history_of_all_that_was_acked() {
+    let mut cluster = Cluster::start(3).await;
+    let all = [0, 1, 2];
+    let (stop, done) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
+    let writer =
+        |node: usize| tokio::spawn(change_on(cluster.client(node), node, Arc::clone(&stop), Arc::clone(&done)));
+    let writers: Vec<_> = all.into_iter().map(writer).collect();
+    let more = async |count: u64| {
+        let begun = done.load(Ordering::Relaxed);
+        eventually("changes", async || (done.load(Ordering::Relaxed) >= begun + count).then_some(())).await;
+    };
+    let mut longest = Duration::ZERO;
+    for round in 0..crate::cluster::rounds() {
+        let leads =
+            async |node: usize| Some(usize::try_from(cluster.control(node).await["leader"].as_u64()?).unwrap() - 1);
+        // The leader each time, which costs most; in later rounds others too.
+        let victim = eventually("a leader", async || leads(round % 3).await).await;
+        more(10).await;
+        cluster.signal(victim, Signal::STOP);
+        let frozen = Instant::now();
+        more(10).await;
+        longest = longest.max(frozen.elapsed());
+        cluster.signal(victim, Signal::CONT);
+        more(10).await;
+        let victim = (victim + 1 + round % 2) % 3;
+        cluster.signal(victim, Signal::KILL);
+        let killed = Instant::now();
+        more(10).await;
+        longest = longest.max(killed.elapsed());
+        cluster.start_again(victim, victim);
+        cluster.ready(victim).await;
+        more(10).await;
+        if crate::cluster::rounds() == 1 {
+            continue;
+        }
+        cluster.cut("control");
+        for node in all {
+            eventually("no contact", async || {
+                (cluster.control(node).await["contact_ms"].as_u64()? > 2000).then_some(())
+            })
+            .await;
+        }
+        cluster.cut("");
+        more(10).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut acked = Vec::new();
+    for writer in writers {
+        acked.push(writer.await.unwrap());
+    }
+    cluster.one_leader(&all).await;
+    let history = cluster.has_one_history(&all).await;
+    println!("{} changes acked, {} entries, ten more took {longest:?} at most", acked.concat().len(), history.len());
+    for (number, acked) in acked.iter().enumerate() {
+        let told = told_of(&history, number);
+        assert!(
+            acked.iter().all(|ttl| told.contains(ttl)),
+            "of w{number} {acked:?} were acked, and there are {told:?}"
+        );
+        assert_eq!(told.iter().collect::<BTreeSet<_>>().len(), told.len(), "something took effect twice: {told:?}");
+        // What was acked before another began is before it.
+        let places: Vec<_> = acked.iter().map(|ttl| told.iter().position(|it| it == ttl)).collect();
+        assert!(places.is_sorted(), "{told:?}");
     }
 }

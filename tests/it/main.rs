@@ -19,6 +19,7 @@ mod cluster;
 mod cluster_control;
 mod cluster_faces;
 mod cluster_lists;
+mod cluster_recovery;
 mod commands;
 mod console;
 mod console_data;
