@@ -34,6 +34,7 @@ use crate::cli::place;
 use crate::cli::place::ConfigCommand;
 use crate::cli::place::RunArguments;
 use crate::cli::plan;
+use crate::cli::recover;
 use crate::cli::status;
 use crate::cli::transfer;
 use crate::config::Config;
@@ -107,6 +108,7 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Drain(options) => cluster::drain(&client()?, options, as_json).await,
         Command::Undrain(options) => cluster::undrain(&client()?, options, as_json).await,
         Command::Plan(command) => plan::plan(&client()?, command, as_json).await,
+        Command::Recover(command) => recover::recover(command, as_json).await,
         Command::Bucket(command) => bucket::bucket(&client()?, command, as_json).await,
         Command::Kv(command) => kv::kv(&client()?, command, as_json).await,
         Command::Import(options) => transfer::import(&client()?, options, as_json).await,

@@ -24,6 +24,7 @@ pub mod output;
 pub mod place;
 pub mod plan;
 pub mod prompt;
+pub mod recover;
 pub mod secret;
 pub mod status;
 pub mod transfer;
@@ -117,6 +118,9 @@ pub enum Command {
     /// Staged changes of who owns what
     #[command(subcommand)]
     Plan(plan::PlanCommand),
+    /// Go on from a survivor
+    #[command(subcommand)]
+    Recover(recover::RecoverCommand),
     /// Make, show and remove buckets
     #[command(subcommand)]
     Bucket(bucket::BucketCommand),

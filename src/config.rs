@@ -191,7 +191,7 @@ const INSTALLED_SOCKET: &str = "/run/ringfort/ctl.sock";
 /// Before the name of every variable.
 const ENVIRONMENT_PREFIX: &str = "RINGFORT_";
 /// Variables of ours that are not configuration of a node.
-const OTHER_VARIABLES: [&str; 7] = [
+const OTHER_VARIABLES: [&str; 8] = [
     "RINGFORT_URL",
     "RINGFORT_TOKEN",
     "RINGFORT_CA",
@@ -199,6 +199,7 @@ const OTHER_VARIABLES: [&str; 7] = [
     "RINGFORT_DIE_WITH",
     "RINGFORT_COMMIT",
     "RINGFORT_CONFIG",
+    "RINGFORT_TEST_CUT_FILE",
 ];
 
 /// One key with its value.

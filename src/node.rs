@@ -28,9 +28,11 @@ pub mod birth;
 pub mod buckets;
 pub mod certificate;
 pub mod cluster;
+mod contact;
 mod coordinator;
 pub mod debug;
 pub mod doctor;
+mod drill;
 pub mod error;
 pub mod export;
 pub mod handoff;
@@ -43,6 +45,7 @@ pub mod members;
 pub mod peers;
 pub mod places;
 pub mod plan;
+pub mod recover;
 pub mod refusals;
 mod replica;
 pub mod ring;
@@ -93,6 +96,8 @@ struct Inner {
     addresses: OnceLock<Vec<String>>,
     draining: watch::Sender<bool>,
     closed: watch::Sender<bool>,
+    /// Set where another node says that this one was removed from the cluster.
+    cast_out: OnceLock<String>,
     doorman: session::Doorman,
     refusals: refusals::Refusals,
     started: Instant,

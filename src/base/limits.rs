@@ -474,6 +474,12 @@ pub const CONTROL_COMMIT_WAIT: Duration = Duration::from_secs(3);
 /// Between two questions of a node to the leader how far it is: what operators may do needs an answer at most two seconds
 /// old, so three may get lost.
 pub const CONTROL_CONTACT_EVERY: Duration = Duration::from_millis(500);
+/// What only operators and admins may do is refused by a node that was without contact with the control plane for longer:
+/// a token that was removed opens nothing there for longer than this.
+pub const CONTROL_CONTACT_MAX: Duration = Duration::from_secs(2);
+/// How long such a request waits for contact before it is refused: about as long as an election takes, so that one does
+/// not refuse operators. With it a refusal comes within two seconds.
+pub const CONTROL_CONTACT_PATIENCE: Duration = Duration::from_millis(1500);
 /// How often a node looks whether something of the control group is due.
 pub const CONTROL_TICK: Duration = Duration::from_millis(50);
 /// The same for a node that is alone: for it only snapshots are ever due.
@@ -484,6 +490,15 @@ pub const CONTROL_PIECE_WAIT: Duration = Duration::from_secs(10);
 pub const CONTROL_CHANGE_WAIT: Duration = Duration::from_secs(5);
 /// Entries that a learner may lack and still become a voter: what is under way at any moment.
 pub const CONTROL_CAUGHT_UP: u64 = 16;
+/// How long `ringfort recover control` asks for other nodes before it takes those that did not answer for lost: several
+/// attempts at a connection on a slow line.
+pub const RECOVERY_ASK: Duration = Duration::from_secs(3);
+/// Between two of these attempts.
+pub const RECOVERY_ASK_AGAIN: Duration = Duration::from_millis(200);
+/// Between two looks at the file that cuts lanes in a drill (`RINGFORT_TEST_CUT_FILE`): short beside a lease.
+pub const CUT_FILE_EVERY: Duration = Duration::from_millis(100);
+/// Longest such file: the names of four lanes.
+pub const CUT_FILE_BYTES_MAX: u64 = 1024;
 /// Between two tries to write an entry for which the disk has no room.
 pub const CONTROL_SPACE_RETRY: Duration = Duration::from_millis(500);
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::Entry;
 use openraft::EntryPayload;
@@ -15,6 +16,8 @@ use openraft::EntryPayload;
 use crate::base::codec::DecodeError;
 use crate::base::id::NodeId;
 use crate::base::rng;
+use crate::control::lane::LaneError;
+use crate::control::lane::RaftLane;
 use crate::control::log::SIZES;
 use crate::control::log::kept::Kept;
 use crate::control::log::record::Record;
@@ -26,8 +29,14 @@ use crate::control::types::Id;
 use crate::control::types::Members;
 use crate::control::types::Seated;
 use crate::control::types::Types;
+use crate::control::words::Answer;
+use crate::control::words::Ask;
+use crate::control::words::Question;
+use crate::control::words::Reply;
+use crate::control::words::Status;
 use crate::proto::control::Command;
 use crate::proto::control::State;
+use crate::proto::control::recovery::Recovery;
 use crate::store::disk::FsDisk;
 use crate::store::journal::JournalError;
 use crate::store::journal::Report;
@@ -91,33 +100,75 @@ pub fn examine(dir: &Path) -> Result<(State, Report), JournalError> {
     Ok((found.state(), found.report))
 }
 
-/// What a survivor knows, for whoever judges whether another one knows more: its last entry and its generation.
+/// What a survivor knows, for whoever judges whether another one knows more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its last entry.
+    pub last: Option<Id>,
+    /// The last one that it knows to be committed; those behind it may be or not.
+    pub committed: Option<Id>,
+    /// Who is in the group.
+    pub members: Members,
+    /// After the last entry.
+    pub state: State,
+}
+
+/// What the group's journal in `dir` knows.
 ///
 /// # Errors
 /// As [`examine`].
-pub fn known(dir: &Path) -> Result<(Option<Id>, u64), JournalError> {
+pub fn known(dir: &Path) -> Result<Known, JournalError> {
     let mut found = look(dir)?;
-    Ok((found.last(), found.state().generation))
+    let members = found.kept.members().unwrap_or(&found.snapshot.seated.members).clone();
+    let committed = found.kept.committed.max(found.snapshot.last);
+    Ok(Known { last: found.last(), committed, members, state: found.state() })
+}
+
+/// What a node says that is asked by one that does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// How it is.
+    Status(Box<Status>),
+    /// It is of a later generation than the one that asks.
+    Later,
+}
+
+/// Asks a node how it is, for one that does not run.
+///
+/// # Errors
+/// [`LaneError`]; an answer that is none is no answer.
+pub async fn ask(lane: &dyn RaftLane, to: NodeId, generation: u64, within: Duration) -> Result<Heard, LaneError> {
+    let question = Question { generation, ask: Ask::Status }.seal();
+    let reply = Reply::unseal(&lane.call(to, question, within).await?).ok_or(LaneError::NoAnswer)?;
+    match reply.answer {
+        Answer::Over => Ok(Heard::Later),
+        _ if reply.generation > generation => Ok(Heard::Later),
+        Answer::Status(status) => Ok(Heard::Status(status)),
+        Answer::Vote { .. }
+        | Answer::Appended(_)
+        | Answer::Piece(_)
+        | Answer::PieceFromStart
+        | Answer::Proposed(_)
+        | Answer::HearNone(_)
+        | Answer::ReadIndex(_)
+        | Answer::Contact { .. }
+        | Answer::Heard
+        | Answer::Unable(_) => Err(LaneError::NoAnswer),
+    }
 }
 
 /// Makes this node the only voter of its group, with all that it knows, after the majority of the voters is lost for
-/// ever. The generation rises to this one, which must be higher than the one before. The old directory is moved to `aside`.
+/// ever. The old directory is moved to `aside`.
 ///
-/// Whether a voter that can still be reached knows more is for the caller to find out first.
+/// Whether a voter that can still be reached knows more is for the caller to find out first, and to end what an earlier
+/// attempt began ([`finish_earlier`]).
 ///
 /// # Errors
 /// [`JournalError`]; before the last step nothing was changed.
-pub fn recover(dir: &Path, aside: &Path, me: NodeId, generation: u64) -> Result<(), JournalError> {
-    if finish_earlier(dir)? {
-        return Ok(());
-    }
+pub fn recover(dir: &Path, aside: &Path, me: NodeId, recovery: Recovery) -> Result<(), JournalError> {
     let mut found = look(dir)?;
     let mut state = found.state();
-    if generation <= state.generation {
-        let source = std::io::Error::other(format!("generation {} has begun already", state.generation));
-        return Err(JournalError::Io { doing: "recovering the control plane", source });
-    }
-    if let Err(refused) = state.apply(Command::Recovered { generation }) {
+    if let Err(refused) = state.recover(recovery) {
         return Err(JournalError::Io { doing: "recovering the control plane", source: std::io::Error::other(refused) });
     }
     let tag = rng::nonzero_u64().map_err(JournalError::io("asking for randomness"))?;
@@ -191,8 +242,11 @@ fn io() -> impl FnOnce(std::io::Error) -> JournalError {
     JournalError::io("setting the old control journal aside")
 }
 
-/// Where an earlier attempt ended between its two renames, ends it.
-fn finish_earlier(dir: &Path) -> Result<bool, JournalError> {
+/// Where an earlier attempt ended between its two renames, ends it; says whether there was one.
+///
+/// # Errors
+/// [`JournalError`].
+pub fn finish_earlier(dir: &Path) -> Result<bool, JournalError> {
     let fresh = fresh(dir);
     let between = fresh.join(snapshot::NAME).exists() && !dir.join(superblock::NAME).exists();
     if between {

@@ -36,6 +36,9 @@ use crate::node::telemetry::Operation;
 use crate::proto::audit::Via;
 use crate::proto::scope::Need;
 
+/// Milliseconds since the node had contact with the control plane, at least; there where that is longer than it should be.
+const CONTROL_AGE: HeaderName = HeaderName::from_static("ringfort-control-age-ms");
+
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -98,7 +101,7 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
         return not_so(&gate, matched.as_str(), &request);
     };
     let route = row.route;
-    let mut response = match admit(&gate.node, &mut request, &route) {
+    let mut response = match admit(&gate.node, &mut request, &route).await {
         Ok(Entrance::Free) => next.run(request).await,
         // Asked here too, while there is a request to say no to.
         Ok(Entrance::Counted) if gate.node.is_full() => {
@@ -119,6 +122,9 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
         // Where the caller's connection ends it asks whoever balances, or its list of nodes, for the next one.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    if route.need != Need::Nothing {
+        tell_age(&gate.node, &mut response);
+    }
     gate.node.telemetry().answered(route.operation, response.status().as_u16(), started.elapsed());
     response
 }
@@ -130,17 +136,27 @@ enum Entrance {
 }
 
 /// Lets a caller in who may. Probes need no place: a node that is busy is not dead.
-fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Entrance, Problem> {
+async fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Entrance, Problem> {
     let peer = request.extensions().get::<Peer>().copied();
     let on_loopback = peer.is_some_and(Peer::is_loopback);
     let need = if route.need == Need::Metrics && on_loopback { Need::Nothing } else { route.need };
     let caller = identify(node, request, peer, need)?;
-    let enough = if caller.may(need) { Ok(()) } else { Err(not_enough(node, &caller, route)) };
+    let enough = match caller.may(need) {
+        true => node.check_contact(&caller, need).await.map_err(Problem::from),
+        false => Err(not_enough(node, &caller, route)),
+    };
     request.extensions_mut().insert(caller);
     enough?;
     // The owner is let in also when everyone else has to wait.
     let free = route.need == Need::Nothing || peer == Some(Peer::Local);
     Ok(if free { Entrance::Free } else { Entrance::Counted })
+}
+
+/// What a cut-off node knows of tokens and users is old: whoever is let in is told how old.
+fn tell_age(node: &Node, response: &mut Response) {
+    if let Some(age) = node.control_age() {
+        response.headers_mut().insert(CONTROL_AGE, HeaderValue::from(time::millis(age)));
+    }
 }
 
 /// Who is calling.

@@ -142,6 +142,9 @@ impl From<DoorError> for Problem {
                 new(StatusCode::SERVICE_UNAVAILABLE, "no_control").outcome("failed").retry_after(1)
             }
             DoorError::StillUp(_) => new(StatusCode::CONFLICT, "still_up"),
+            DoorError::NoContact { .. } => {
+                new(StatusCode::SERVICE_UNAVAILABLE, "no_contact").outcome("failed").retry_after(1)
+            }
             DoorError::FewVoters(_) => new(StatusCode::CONFLICT, "too_few_voters"),
             DoorError::NoQuorum { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed"),
             DoorError::DiskFull { .. } => {

@@ -111,7 +111,13 @@ fn refusals(need: Need) -> Vec<(u16, &'static str, Content)> {
     if need != Need::Nothing {
         refusals.push((401, "A token is needed, or this one is not valid", Content::Problem));
         refusals.push((403, "The token's scopes are not enough", Content::Problem));
-        refusals.push((503, "Too much is under way, or the node is stopping; nothing was changed", Content::Problem));
+        let unavailable = if matches!(need, Need::Operate | Need::Admin) {
+            "Too much is under way, the node is stopping, or it has no contact with the control plane and cannot tell \
+             whether the caller still may (`no_contact`); nothing was changed"
+        } else {
+            "Too much is under way, or the node is stopping; nothing was changed"
+        };
+        refusals.push((503, unavailable, Content::Problem));
     }
     refusals
 }

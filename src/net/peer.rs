@@ -96,6 +96,14 @@ pub trait Inbox: Send + Sync + 'static {
 
     /// Another process with this cluster's authority says that it is this node.
     fn twin(&self, from: SocketAddr);
+
+    /// Why a node that is not known here is let in never again, in words for it; none where it may be some day.
+    fn removed(&self, _node: NodeId) -> Option<String> {
+        None
+    }
+
+    /// A node says that this one was removed from the cluster, and in these words why.
+    fn is_removed(&self, _by: NodeId, _why: &str) {}
 }
 
 /// Why something was not sent: nobody else has it.
@@ -164,8 +172,6 @@ pub struct LaneView {
     pub inbound: bool,
     /// Why there was no connection last, where there is none now.
     pub why: Option<String>,
-    /// The peer says that this node is no member.
-    pub is_barred: bool,
 }
 
 /// A peer, for people.
@@ -453,7 +459,7 @@ impl Peer {
             let seen = self.out.of(lane).seen();
             let inbound = self.inbound.of(lane).is_connected();
             let (state, since) = (seen.link, seen.since);
-            LaneView { lane, state, since, address: seen.address, inbound, why: seen.why, is_barred: seen.is_barred }
+            LaneView { lane, state, since, address: seen.address, inbound, why: seen.why }
         });
         let heard = Lane::ALL.map(|lane| self.out.of(lane).heard.last().max(self.inbound.of(lane).heard.last()));
         LinkView {

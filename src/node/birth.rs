@@ -34,6 +34,7 @@ use crate::node::Node;
 use crate::node::Who;
 use crate::node::certificate::Authority;
 use crate::node::cluster::Cluster;
+use crate::node::drill;
 use crate::node::error::DoorError;
 use crate::node::health::Health;
 use crate::node::joining;
@@ -221,6 +222,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     way.post.group_is(group.clone());
     if let Some(peers) = &way.peers {
         know(peers, neighbours, &group.state());
+        drill::begin(peers);
     }
     tell("control", &report);
     let owner = Owner { cluster: identity.cluster, node: identity.node, newborn: !identity.born };
@@ -253,6 +255,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         addresses: OnceLock::new(),
         draining: watch::Sender::new(false),
         closed: watch::Sender::new(false),
+        cast_out: OnceLock::new(),
         doorman: Doorman::new().map_err(BirthError::Doorman)?,
         refusals: Refusals::default(),
         started: time::mono(),

@@ -216,6 +216,9 @@ impl Node {
     #[must_use]
     pub fn is_serving(&self) -> bool {
         let cluster = &self.0.cluster;
+        if self.0.cast_out.get().is_some() {
+            return false;
+        }
         if cluster.caught_up.load(Ordering::Acquire) {
             return true;
         }

@@ -94,10 +94,24 @@ pub enum DoorError {
         acked_by: Vec<NodeId>,
     },
     /// The control plane takes no changes.
-    #[error("the control plane takes no changes now: {reason}; nothing was changed; try again")]
+    #[error(
+        "the control plane takes no changes now: {reason}; nothing was changed, and values are read and written as \
+         before; try again when a majority of its voters reach each other (`ringfort members` shows who is there)"
+    )]
     NoControl {
         /// In words.
         reason: String,
+    },
+    /// What may have been taken from the caller meanwhile is not known here.
+    #[error(
+        "this node has had no contact with the control plane for {}, so it cannot tell whether the caller still \
+         may; nothing was changed, and values are read and written as before; ask another node, or use the control socket \
+         on this one's own machine (`ringfort members` shows who is there)",
+        age.map_or_else(|| "as long as it runs".to_owned(), |age| format!("{:.1} s", age.as_secs_f64()))
+    )]
+    NoContact {
+        /// How long ago it had; none: not since its start.
+        age: Option<Duration>,
     },
     /// The control plane could lose its majority by it.
     #[error("{0}")]

@@ -187,6 +187,13 @@ impl Node {
                 "Writes come faster than the index follows; some may be answered 503.".to_owned(),
             );
         }
+        if let Some(why) = self.0.cast_out.get() {
+            let text = format!(
+                "The cluster refuses this node for ever ({why}). Stop it, keep its directory aside, and let the machine join \
+                 again with an empty one and an invite of that cluster."
+            );
+            alarms.push(Alarm { code: "removed", severity: "critical", text });
+        }
         if let Some(text) = self.settings().certificate.as_ref().and_then(|view| view.warning(time::wall_ms())) {
             alarms.push(Alarm { code: "certificate_ends", severity: "warning", text });
         }

@@ -25,6 +25,7 @@ use crate::node::cluster::NotAnswered;
 use crate::node::cluster::Waiting;
 use crate::node::cluster::Wire;
 use crate::node::joining;
+use crate::proto::control::members::MemberState;
 
 /// What came by the lane for gossip.
 pub type Heard = (NodeId, Vec<u8>);
@@ -99,6 +100,24 @@ impl Inbox for Post {
             %from,
             "another machine shows this node's own certificate: this directory was copied; stop one of the two for ever"
         );
+    }
+
+    fn removed(&self, node: NodeId) -> Option<String> {
+        let state = self.group.get()?.state();
+        let grave = state.members.get(&node).filter(|member| member.state == MemberState::Removed)?;
+        Some(format!("node {node} is no member of this cluster any more: {}", grave.reason))
+    }
+
+    fn is_removed(&self, by: NodeId, why: &str) {
+        let first = self.node.get().is_some_and(|node| node.0.cast_out.set(format!("node {by} says: {why}")).is_ok());
+        if first {
+            tracing::error!(
+                %by,
+                why,
+                "the cluster refuses this node for ever; stop it, keep its directory aside, and let the machine join again \
+                 with an empty one and an invite of that cluster"
+            );
+        }
     }
 }
 

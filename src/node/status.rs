@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use crate::base::time;
+use crate::control::words;
 use crate::node::Node;
 use crate::node::handoff::Progress;
 use crate::node::health::Alarm;
@@ -55,6 +56,8 @@ pub struct Status {
     pub buckets: usize,
     /// Who owns what, in short.
     pub ring: RingCounts,
+    /// This node in the control group.
+    pub control: ControlView,
     /// What it survives.
     pub survives: Survives,
     /// What is wrong.
@@ -63,6 +66,21 @@ pub struct Status {
     pub disk: Disk,
     /// The journal since the start.
     pub journal: JournalCounts,
+}
+
+/// A node in the control group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ControlView {
+    /// Who orders changes, where this node hears somebody who does.
+    pub leader: Option<u64>,
+    /// The last one in which it voted.
+    pub term: u64,
+    /// So many entries of the history are in its copy.
+    pub applied: u64,
+    /// Rises when the control plane is recovered from a survivor.
+    pub generation: u64,
+    /// Milliseconds since it had contact with a leader that a majority stands by; none: not since its start.
+    pub contact_ms: Option<u64>,
 }
 
 /// The layout in short.
@@ -156,6 +174,11 @@ impl Node {
         }
     }
 
+    fn control_view(&self) -> ControlView {
+        let words::Status { leader, term, next, generation, contact_ms, .. } = self.0.consensus.status();
+        ControlView { leader, term, applied: next, generation, contact_ms }
+    }
+
     /// This node in one view.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -178,6 +201,7 @@ impl Node {
             partitions: self.owned_partitions(),
             buckets: self.state().buckets.len(),
             ring: self.ring_counts(),
+            control: self.control_view(),
             survives: self.survives(),
             alarms: self.alarms(),
             disk: Disk {

@@ -40,6 +40,7 @@ pub mod layout;
 pub mod members;
 pub mod part;
 mod people;
+pub mod recovery;
 mod words;
 
 #[cfg(test)]

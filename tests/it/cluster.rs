@@ -32,11 +32,14 @@ use crate::support::spawn_logged;
 /// After so long a device asks the next node.
 const OP_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Cuts lanes of all nodes: it names a file that lists them.
+const CUT_FILE: &str = "RINGFORT_TEST_CUT_FILE";
+
 /// `ringfort dev` with several nodes.
-struct Cluster {
-    dir: tempfile::TempDir,
+pub struct Cluster {
+    pub dir: tempfile::TempDir,
     dev: Child,
-    document: Value,
+    pub document: Value,
     /// Nodes that were started again, outside of `dev`.
     again: Vec<Child>,
 }
@@ -51,11 +54,13 @@ pub fn free_ports(count: u16) -> u16 {
 }
 
 impl Cluster {
-    async fn start(nodes: u16) -> Self {
+    pub async fn start(nodes: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        // Cuts nothing as long as it is not there.
+        let cuts = dir.path().join("cuts");
         let mut command = Command::new(support::BINARY);
         command.args(["dev", "--nodes", &nodes.to_string(), "--port", &free_ports(2 * nodes).to_string(), "--data"]);
-        command.arg(dir.path().join("d")).current_dir(dir.path());
+        command.arg(dir.path().join("d")).current_dir(dir.path()).env(CUT_FILE, cuts);
         let mut dev = spawn_logged(command, &dir.path().join("log"));
         let file = dir.path().join("d/dev.json");
         let log = dir.path().join("log");
@@ -68,51 +73,58 @@ impl Cluster {
         Self { dir, dev, document, again: Vec::new() }
     }
 
-    fn urls(&self) -> Vec<String> {
+    pub fn urls(&self) -> Vec<String> {
         self.document["endpoints"].as_array().unwrap().iter().map(|url| url.as_str().unwrap().to_owned()).collect()
     }
 
-    fn token(&self) -> &str {
+    /// Cuts these lanes between all nodes; none: heals them.
+    pub fn cut(&self, lanes: &str) {
+        let (file, next) = (self.dir.path().join("cuts"), self.dir.path().join("cuts.next"));
+        std::fs::write(&next, lanes).unwrap();
+        std::fs::rename(next, file).unwrap();
+    }
+
+    pub fn token(&self) -> &str {
         self.document["admin_token"].as_str().unwrap()
     }
 
-    fn client(&self, node: usize) -> Client {
+    pub fn client(&self, node: usize) -> Client {
         client(&self.urls()[node], Some(self.token()))
     }
 
-    fn pid(&self, node: usize) -> Pid {
+    pub fn pid(&self, node: usize) -> Pid {
         let pid = self.document["nodes"][node]["pid"].as_i64().unwrap();
         Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
     }
 
-    fn data(&self, node: usize) -> PathBuf {
+    pub fn data(&self, node: usize) -> PathBuf {
         PathBuf::from(self.document["nodes"][node]["data"].as_str().unwrap())
     }
 
-    fn signal(&self, node: usize, signal: Signal) {
+    pub fn signal(&self, node: usize, signal: Signal) {
         kill_process_group(self.pid(node), signal).unwrap();
     }
 
     /// Starts a node again with what its directory remembers.
-    fn start_again(&mut self, node: usize, peer_port_of: usize) {
+    pub fn start_again(&mut self, node: usize, peer_port_of: usize) {
         let url = self.urls()[node].clone();
         let port: u16 = self.urls()[0].rsplit(':').next().unwrap().parse().unwrap();
         let peers = usize::from(port) + self.urls().len() + peer_port_of;
         let mut command = Command::new(support::BINARY);
         command.args(["run", "--listen", &url, "--peer-listen", &format!("127.0.0.1:{peers}"), "--data"]);
-        command.arg(self.data(node));
+        command.arg(self.data(node)).env(CUT_FILE, self.dir.path().join("cuts"));
         let child = spawn_logged(command, &self.dir.path().join("log"));
         self.document["nodes"][node]["pid"] = json!(child.id());
         self.again.push(child);
     }
 
-    async fn bucket(&self, name: &str, definition: Value) {
+    pub async fn bucket(&self, name: &str, definition: Value) {
         let path = format!("/v1/buckets/{name}");
         let made = call(&self.client(0), "PUT", &path, &[], definition.to_string()).await;
         assert_eq!(made.status, 201, "{made:?}");
     }
 
-    async fn ready(&self, node: usize) {
+    pub async fn ready(&self, node: usize) {
         let client = self.client(node);
         eventually("a node that is ready", async || {
             let answer = client.send(Method::GET, "/readyz", &[], full("")).await.ok()?;

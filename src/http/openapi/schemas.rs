@@ -290,6 +290,17 @@ fn node() -> Vec<(&'static str, Value)> {
         ],
         [],
     );
+    let maybe = || json!({ "type": ["integer", "null"], "minimum": 0 });
+    let control = object(
+        [
+            ("leader", maybe()),
+            ("term", count()),
+            ("applied", count()),
+            ("generation", count()),
+            ("contact_ms", maybe()),
+        ],
+        [],
+    );
     let status = object(
         [
             ("node", count()),
@@ -304,6 +315,7 @@ fn node() -> Vec<(&'static str, Value)> {
             ("partitions", count()),
             ("buckets", count()),
             ("ring", ring),
+            ("control", control),
             ("survives", object([("machines", count()), ("reason", text())], [])),
             ("alarms", list_of(alarm)),
             ("disk", disk),

@@ -247,6 +247,7 @@ impl Arrival {
                 }
                 Some(peer) if peer.out.of(lane).is_cut() => Err((Count::NotAdmitted, Reason::Busy, "cut".to_owned())),
                 Some(peer) => Ok(Found::Peer(peer, lane)),
+                None if let Some(why) = shared.inbox.removed(node) => Err((Count::NotAdmitted, Reason::Removed, why)),
                 None if lane == Lane::Control && shared.inbox.may_speak(node) => match shared.meet(node) {
                     Some(peer) => Ok(Found::Peer(peer, lane)),
                     None => Err((Count::NotAdmitted, Reason::Busy, "no room for another node".to_owned())),

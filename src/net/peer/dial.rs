@@ -104,8 +104,6 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
             Err(error) => {
                 tracing::debug!(node = %peer.node, lane = lane.name(), %error, "a peer cannot be reached");
                 out.lost(LaneState::Down, error.to_string());
-                let is_barred = matches!(&error, DialError::Refused(refusal) if refusal.reason == Reason::NotAdmitted);
-                out.bar(is_barred);
                 shared.changed();
             }
         }
@@ -190,7 +188,11 @@ async fn introduce(
         Kind::Hello => {}
         Kind::Refusal => {
             shared.counters.add(Count::RefusedByPeer);
-            return Err(DialError::Refused(Refusal::decode(&frame.body).map_err(Ended::Frame)?));
+            let refusal = Refusal::decode(&frame.body).map_err(Ended::Frame)?;
+            if refusal.reason == Reason::Removed {
+                shared.inbox.is_removed(peer.node, &refusal.text);
+            }
+            return Err(DialError::Refused(refusal));
         }
         Kind::Message | Kind::Question | Kind::Answer | Kind::Unanswered | Kind::Ping | Kind::Pong | Kind::Part => {
             return Err(DialError::Ended(Ended::Frame(FrameError::Unexpected)));

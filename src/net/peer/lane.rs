@@ -81,8 +81,6 @@ struct State {
     since: Instant,
     address: Option<SocketAddr>,
     why: Option<String>,
-    /// The last attempt was refused: this node is no member there.
-    is_barred: bool,
     /// Nothing more is taken.
     done: bool,
 }
@@ -100,7 +98,6 @@ pub(super) struct Seen {
     pub(super) since: Instant,
     pub(super) address: Option<SocketAddr>,
     pub(super) why: Option<String>,
-    pub(super) is_barred: bool,
 }
 
 impl OutLane {
@@ -112,7 +109,6 @@ impl OutLane {
             since: time::mono(),
             address: None,
             why: None,
-            is_barred: false,
             done: false,
         };
         Self {
@@ -196,11 +192,6 @@ impl OutLane {
         state.drop_all(NotSent::Down);
     }
 
-    /// Whether the last attempt was refused because this node is no member there.
-    pub(super) fn bar(&self, is_barred: bool) {
-        self.state().is_barred = is_barred;
-    }
-
     /// There will be none any more. What waits may still be written.
     pub(super) fn finish(&self) {
         self.state().done = true;
@@ -217,13 +208,7 @@ impl OutLane {
 
     pub(super) fn seen(&self) -> Seen {
         let state = self.state();
-        Seen {
-            link: state.link,
-            since: state.since,
-            address: state.address,
-            why: state.why.clone(),
-            is_barred: state.is_barred,
-        }
+        Seen { link: state.link, since: state.since, address: state.address, why: state.why.clone() }
     }
 
     pub(super) fn is_cut(&self) -> bool {
@@ -244,7 +229,7 @@ impl State {
         if self.link != link {
             self.since = time::mono();
         }
-        (self.link, self.address, self.why, self.is_barred) = (link, address, why, false);
+        (self.link, self.address, self.why) = (link, address, why);
     }
 
     fn drop_all(&mut self, unsent: NotSent) {

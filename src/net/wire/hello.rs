@@ -59,6 +59,8 @@ pub enum Reason {
     Busy,
     /// The certificate does not go with the purpose.
     Purpose,
+    /// The node was a member, and is one never again.
+    Removed,
     /// A reason of a later release.
     Other,
 }
@@ -143,7 +145,8 @@ impl Hello {
 }
 
 impl Reason {
-    const ALL: [Self; 6] = [Self::Versions, Self::NotAdmitted, Self::SameNode, Self::Busy, Self::Purpose, Self::Other];
+    const ALL: [Self; 7] =
+        [Self::Versions, Self::NotAdmitted, Self::SameNode, Self::Busy, Self::Purpose, Self::Removed, Self::Other];
 
     fn code(self) -> u8 {
         match self {
@@ -152,6 +155,7 @@ impl Reason {
             Self::SameNode => 3,
             Self::Busy => 4,
             Self::Purpose => 5,
+            Self::Removed => 6,
             Self::Other => 255,
         }
     }

@@ -106,7 +106,7 @@ pub fn examine(data: &Path) -> Result<Examination, OfflineError> {
 }
 
 /// Takes the directory's lock; a directory without a node is not made into one.
-fn hold(data: &Path) -> Result<DataDir, OfflineError> {
+pub(in crate::node) fn hold(data: &Path) -> Result<DataDir, OfflineError> {
     if !data.join("identity").exists() {
         return Err(OfflineError::Failed(format!("there is no node in {}", data.display())));
     }
@@ -182,7 +182,7 @@ fn birth(identity: &Identity) -> Result<Birth, OfflineError> {
 }
 
 /// A name beside a directory that is not taken.
-fn free_name(dir: &Path) -> std::path::PathBuf {
+pub(in crate::node) fn free_name(dir: &Path) -> std::path::PathBuf {
     let name = |n: u32| dir.with_extension(format!("lost-{n}"));
     (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0))
 }

@@ -29,7 +29,7 @@ use crate::proto::ring::plan::Plan;
 use crate::proto::ring::plan::Preview;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// So many owners before a cluster of one grows by itself: two survive nothing for writes (HOUSE decision 18).
 const GROWN: usize = 3;

@@ -181,6 +181,16 @@ impl Layout {
         }
     }
 
+    /// Leaves a history behind of which the end is not known: every version in it is below this one, and every epoch, so
+    /// that nobody who goes by that history is heard by anybody who goes by this one, nor the other way round.
+    pub fn outrun(&mut self, by: u64) {
+        self.version = self.version.saturating_add(by);
+        self.planned = self.version;
+        for (_, slot) in self.slots.iter_mut() {
+            slot.epoch = self.version;
+        }
+    }
+
     /// Goes on without nodes that are gone for ever (`--accept-loss`). They count for nothing any more; in slots that
     /// cannot go on so, they are struck from the present list, and the next one takes over what all the others hold. Where
     /// none of the present list is left, those of the next take their place. Returns these slots: acked writes may be

@@ -28,6 +28,7 @@ use crate::proto::control::Command;
 use crate::proto::control::Refused;
 use crate::proto::control::members::Announcement;
 use crate::proto::control::members::Change;
+use crate::proto::control::recovery::Recovery;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_directory_grows_to_three_and_every_node_takes_commands_before_and_after_a_restart_of_all() {
@@ -88,11 +89,16 @@ async fn a_sole_voter_stands_at_once_and_has_its_state_when_it_is_open() {
     cluster.kill(1).await;
     // Its vote of that life is not for a lead: it must stand, and does so at once.
     let aside = cluster.dirs[&1].path().join("aside");
-    refound::recover(&cluster.dir(1), &aside, NodeId(1), 1).unwrap();
+    refound::recover(&cluster.dir(1), &aside, NodeId(1), recovery(1, &[])).unwrap();
     let group = cluster.start(1, Birth::Known).await;
     assert!(group.status().term > term && group.status().role == Role::Leader);
     assert!(began.elapsed() < 2 * CONTROL_LEASE, "it waited for somebody: {:?}", began.elapsed());
     cluster.close();
+}
+
+fn recovery(generation: u64, lost: &[u64]) -> Recovery {
+    let by = By { name: "local owner".to_owned(), via: Via::Local, from: None, at_ms: 7 };
+    Recovery { generation, lost: lost.iter().copied().map(NodeId).collect(), by }
 }
 
 /// Enough for a snapshot, in a few commands of which nothing but their own bytes is left.
@@ -145,11 +151,13 @@ async fn after_two_of_three_voters_are_lost_a_survivor_goes_on_and_what_is_old_c
     }
     cluster.heal();
     let dir = cluster.dir(survivor);
-    let (last, generation) = refound::known(&dir).unwrap();
-    assert!(last < knows_more && generation == 0, "whoever asks can tell");
+    let known = refound::known(&dir).unwrap();
+    assert!(known.last < knows_more && known.state.generation == 0, "whoever asks can tell");
+    assert_eq!(known.members.voters, [[1, 2, 3].into()]);
+    assert!(known.committed <= known.last && known.committed.is_some());
     let aside = cluster.dirs[&survivor].path().join("aside");
-    assert!(refound::recover(&dir, &aside, NodeId(survivor), 0).is_err(), "that generation has begun");
-    refound::recover(&dir, &aside, NodeId(survivor), 7).unwrap();
+    assert!(refound::recover(&dir, &aside, NodeId(survivor), recovery(0, &[])).is_err(), "that generation has begun");
+    refound::recover(&dir, &aside, NodeId(survivor), recovery(7, &[])).unwrap();
     let group = cluster.start(survivor, Birth::Known).await;
     assert_eq!((group.voters(), group.state().generation), (vec![NodeId(survivor)], 7));
     assert_eq!(group.propose(put("after")).await, Ok(Applied::Made));

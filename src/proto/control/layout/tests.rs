@@ -62,7 +62,7 @@ fn finish(state: &mut State) {
 }
 
 /// Three nodes that own everything.
-fn grown() -> State {
+pub(in crate::proto::control) fn grown() -> State {
     let mut state = begun();
     for _ in 0..2 {
         join(&mut state);

@@ -1,0 +1,72 @@
+//! A drill: lanes of a running node that are cut as long as a file names them. Only where an environment variable says
+//! which file; for tests and for operators who want to see what a cluster does.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::base::limits::CUT_FILE_BYTES_MAX;
+use crate::base::limits::CUT_FILE_EVERY;
+use crate::net::peer::Peers;
+use crate::net::wire::Lane;
+use crate::node::worker;
+
+/// Names the file.
+pub const CUT_FILE: &str = "RINGFORT_TEST_CUT_FILE";
+
+/// Begins to look at the file, where one is named: what it lists (`control`, `gossip`, `requests`, `bulk`, between blanks)
+/// is cut for all other nodes; without the file nothing is.
+pub fn begin(peers: &Peers) {
+    let Some(path) = std::env::var_os(CUT_FILE).map(PathBuf::from) else { return };
+    tracing::error!(
+        path = %path.display(),
+        "{CUT_FILE} is set: lanes to other nodes are cut as this file says; unset it on a machine that is to serve"
+    );
+    worker::spawn("drill", follow(peers.clone(), path));
+}
+
+async fn follow(peers: Peers, path: PathBuf) {
+    let mut cut = BTreeSet::new();
+    loop {
+        let wanted = listed(&read(&path));
+        for lane in Lane::ALL {
+            let name = lane.name();
+            if wanted.contains(name) != cut.contains(name) {
+                tracing::warn!(lane = name, cut = wanted.contains(name), "a drill changed a lane");
+                peers.cut(Some(lane), None, wanted.contains(name));
+            }
+        }
+        cut = wanted;
+        tokio::time::sleep(CUT_FILE_EVERY).await;
+    }
+}
+
+/// Lanes that a text names; other words are passed over.
+fn listed(text: &str) -> BTreeSet<&'static str> {
+    let named = |lane: &Lane| text.split_whitespace().any(|word| word == lane.name());
+    Lane::ALL.into_iter().filter(named).map(Lane::name).collect()
+}
+
+fn read(path: &Path) -> String {
+    let mut text = Vec::new();
+    let file = std::fs::File::open(path);
+    // What cannot be read names nothing.
+    let _read = file.and_then(|file| file.take(CUT_FILE_BYTES_MAX).read_to_end(&mut text));
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::listed;
+    use super::read;
+
+    #[test]
+    fn only_lanes_that_are_named_are_cut() {
+        assert_eq!(listed(""), BTreeSet::new());
+        assert_eq!(listed("bulk\n control\tcontrols x\n"), BTreeSet::from(["bulk", "control"]));
+        assert_eq!(read(std::path::Path::new("/nothing/here")), "");
+    }
+}
