@@ -28,6 +28,7 @@ use crate::net::peer::Inbox;
 use crate::net::peer::Peers;
 use crate::net::peer::Settings;
 use crate::net::tls::PeerIdentity;
+use crate::net::wire::hello::Life;
 use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
@@ -208,7 +209,9 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let io = |doing| move |source| BirthError::Io { doing, source };
     let tag = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let birth = recovery::Birth { cluster: identity.cluster, node: identity.node, generation: 0, tag };
-    let way = way(&identity_dir, &identity, listener)?;
+    let marks = MarksFile::open(&dir.sub("journal"))?;
+    let life = Life { start: count_start(&marks), draw: rng::nonzero_u64().map_err(io("asking for randomness"))? };
+    let way = way(&identity_dir, &identity, listener, life)?;
     let lanes = Arc::new(Lanes(way.peers.clone()));
     let (group, report) = open_group(&dir, &identity, birth, &lanes, on_poison()).await?;
     way.post.group_is(group.clone());
@@ -225,7 +228,6 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         let what = if identity.joined { "this node is one of a cluster now" } else { "a new cluster of one begins" };
         tracing::info!(cluster = %identity.cluster, "{what}");
     }
-    let marks = MarksFile::open(&dir.sub("journal"))?;
     let (index, state) = group.view();
     let first_job = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let cluster = Cluster::new(marks, index, state, first_job);
@@ -330,14 +332,22 @@ fn advertised(options: &NodeOptions, listener: Option<&Settings>) -> Vec<String>
     if mine.is_empty() { vec![format!("127.0.0.1:{}", at.port())] } else { mine }
 }
 
-fn way(identity_dir: &Path, identity: &Identity, listener: Option<Settings>) -> Result<Way, BirthError> {
+/// Higher than at every start before.
+fn count_start(marks: &MarksFile) -> u64 {
+    if let Err(error) = marks.change(|marks| marks.starts = marks.starts.saturating_add(1)) {
+        tracing::warn!(%error, "this start could not be counted; others may take this node for the one before");
+    }
+    marks.read(|marks| marks.starts)
+}
+
+fn way(identity_dir: &Path, identity: &Identity, listener: Option<Settings>, life: Life) -> Result<Way, BirthError> {
     let (post, gossip) = Post::new();
     let post = Arc::new(post);
     let Some(listener) = listener else { return Ok(Way { peers: None, post, gossip }) };
     let PeerFiles { authority, certificate, key } = peer::read(identity_dir, identity)?;
     let proof = PeerIdentity { cluster: identity.cluster, node: identity.node, authority, certificate, key };
     let inbox = Arc::clone(&post) as Arc<dyn Inbox>;
-    let started = Peers::start(listener, &proof, inbox);
+    let started = Peers::start(Settings { life: Some(life), ..listener }, &proof, inbox);
     let peers = started.map_err(|source| BirthError::Io { doing: "listening to other nodes", source })?;
     Ok(Way { peers: Some(peers), post, gossip })
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -139,6 +140,8 @@ pub struct Cluster {
     pace: Mutex<Pace>,
     /// What is seen of the others.
     pub sight: watch::Sender<Arc<Sight>>,
+    /// Nodes of which there are two: when that was seen last, and where one of them is.
+    pub twins: Mutex<BTreeMap<NodeId, (Instant, SocketAddr)>>,
 }
 
 impl Cluster {
@@ -159,6 +162,7 @@ impl Cluster {
             handed_off: AtomicU64::new(0),
             pace: Mutex::default(),
             sight: watch::Sender::default(),
+            twins: Mutex::default(),
         }
     }
 

@@ -34,10 +34,10 @@ use crate::support::spawn_logged;
 const OP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// `ringfort dev` with several nodes.
-struct Cluster {
+pub struct Cluster {
     dir: tempfile::TempDir,
     dev: Child,
-    document: Value,
+    pub document: Value,
     /// Nodes that were started again, outside of `dev`.
     again: Vec<Child>,
 }
@@ -51,7 +51,7 @@ fn free_ports(count: u16) -> u16 {
 }
 
 impl Cluster {
-    async fn start(nodes: u16) -> Self {
+    pub async fn start(nodes: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(support::BINARY);
         command.args(["dev", "--nodes", &nodes.to_string(), "--port", &free_ports(2 * nodes).to_string(), "--data"]);
@@ -68,33 +68,33 @@ impl Cluster {
         Self { dir, dev, document, again: Vec::new() }
     }
 
-    fn urls(&self) -> Vec<String> {
+    pub fn urls(&self) -> Vec<String> {
         self.document["endpoints"].as_array().unwrap().iter().map(|url| url.as_str().unwrap().to_owned()).collect()
     }
 
-    fn token(&self) -> &str {
+    pub fn token(&self) -> &str {
         self.document["admin_token"].as_str().unwrap()
     }
 
-    fn client(&self, node: usize) -> Client {
+    pub fn client(&self, node: usize) -> Client {
         client(&self.urls()[node], Some(self.token()))
     }
 
-    fn pid(&self, node: usize) -> Pid {
+    pub fn pid(&self, node: usize) -> Pid {
         let pid = self.document["nodes"][node]["pid"].as_i64().unwrap();
         Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
     }
 
-    fn data(&self, node: usize) -> PathBuf {
+    pub fn data(&self, node: usize) -> PathBuf {
         PathBuf::from(self.document["nodes"][node]["data"].as_str().unwrap())
     }
 
-    fn signal(&self, node: usize, signal: Signal) {
+    pub fn signal(&self, node: usize, signal: Signal) {
         kill_process_group(self.pid(node), signal).unwrap();
     }
 
     /// Starts a node again with what its directory remembers.
-    fn start_again(&mut self, node: usize, peer_port_of: usize) {
+    pub fn start_again(&mut self, node: usize, peer_port_of: usize) {
         let url = self.urls()[node].clone();
         let port: u16 = self.urls()[0].rsplit(':').next().unwrap().parse().unwrap();
         let peers = usize::from(port) + self.urls().len() + peer_port_of;
@@ -106,13 +106,13 @@ impl Cluster {
         self.again.push(child);
     }
 
-    async fn bucket(&self, name: &str, definition: Value) {
+    pub async fn bucket(&self, name: &str, definition: Value) {
         let path = format!("/v1/buckets/{name}");
         let made = call(&self.client(0), "PUT", &path, &[], definition.to_string()).await;
         assert_eq!(made.status, 201, "{made:?}");
     }
 
-    async fn ready(&self, node: usize) {
+    pub async fn ready(&self, node: usize) {
         let client = self.client(node);
         eventually("a node that is ready", async || {
             let answer = client.send(Method::GET, "/readyz", &[], full("")).await.ok()?;
@@ -297,7 +297,7 @@ async fn what_is_put_on_one_node_is_read_on_each_other() {
 }
 
 /// Rounds of each fault; the bench behind a flag of `tests/run` has more.
-fn rounds() -> usize {
+pub fn rounds() -> usize {
     std::env::var("RINGFORT_FAULT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }
 

@@ -13,10 +13,13 @@
 mod alone;
 mod audit;
 mod bad_input;
+mod bad_peers;
 mod browser;
 mod buckets;
 mod cluster;
 mod cluster_faces;
+mod cluster_faults;
+mod cluster_limits;
 mod cluster_lists;
 mod commands;
 mod console;
