@@ -210,7 +210,11 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let tag = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let birth = recovery::Birth { cluster: identity.cluster, node: identity.node, generation: 0, tag };
     let marks = MarksFile::open(&dir.sub("journal"))?;
-    let life = Life { start: count_start(&marks), draw: rng::nonzero_u64().map_err(io("asking for randomness"))? };
+    let start = marks.read(|marks| marks.starts).saturating_add(1);
+    if identity.born {
+        note_start(&marks, start);
+    }
+    let life = Life { start, draw: rng::nonzero_u64().map_err(io("asking for randomness"))? };
     let way = way(&identity_dir, &identity, listener, life)?;
     let lanes = Arc::new(Lanes(way.peers.clone()));
     let (group, report) = open_group(&dir, &identity, birth, &lanes, on_poison()).await?;
@@ -222,6 +226,8 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let owner = Owner { cluster: identity.cluster, node: identity.node, newborn: !identity.born };
     let (store, report) = open::open_dir(&dir.sub("journal"), &dir.sub("index"), owner, on_poison())?;
     tell("store", &report);
+    // The first time the journal's directory has to be empty up to here.
+    note_start(&marks, start);
     let context_secret = begin(&group, &identity).await?.context_secret();
     if !identity.born {
         identity::confirm(&identity_dir, &identity)?;
@@ -332,12 +338,11 @@ fn advertised(options: &NodeOptions, listener: Option<&Settings>) -> Vec<String>
     if mine.is_empty() { vec![format!("127.0.0.1:{}", at.port())] } else { mine }
 }
 
-/// Higher than at every start before.
-fn count_start(marks: &MarksFile) -> u64 {
-    if let Err(error) = marks.change(|marks| marks.starts = marks.starts.saturating_add(1)) {
+/// Each start is higher than all before.
+fn note_start(marks: &MarksFile, start: u64) {
+    if let Err(error) = marks.change(|marks| marks.starts = start) {
         tracing::warn!(%error, "this start could not be counted; others may take this node for the one before");
     }
-    marks.read(|marks| marks.starts)
 }
 
 fn way(identity_dir: &Path, identity: &Identity, listener: Option<Settings>, life: Life) -> Result<Way, BirthError> {

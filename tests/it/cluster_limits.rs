@@ -254,7 +254,7 @@ impl Drop for Cap {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_node_is_not_taken_for_a_dead_one() {
-    let minutes: Option<u64> = std::env::var("RINGFORT_IDLE_MINUTES").ok().and_then(|minutes| minutes.parse().ok());
+    let minutes: Option<u64> = std::env::var("RINGFORT_SLOW_MINUTES").ok().and_then(|minutes| minutes.parse().ok());
     let span = minutes.map_or(Duration::from_secs(8), |minutes| Duration::from_secs(60 * minutes));
     let cap = Cap::twentieth();
     let cluster = Cluster::start(3).await;

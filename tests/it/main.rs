@@ -21,6 +21,7 @@ mod cluster_faces;
 mod cluster_faults;
 mod cluster_limits;
 mod cluster_lists;
+mod cluster_moves;
 mod commands;
 mod console;
 mod console_data;
