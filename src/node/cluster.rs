@@ -140,6 +140,8 @@ pub struct Cluster {
     pace: Mutex<Pace>,
     /// What is seen of the others.
     pub sight: watch::Sender<Arc<Sight>>,
+    /// Something is being told for another node.
+    pub announcing: AtomicBool,
     /// Nodes of which there are two: when that was seen last, and where one of them is.
     pub twins: Mutex<BTreeMap<NodeId, (Instant, SocketAddr)>>,
 }
@@ -162,6 +164,7 @@ impl Cluster {
             handed_off: AtomicU64::new(0),
             pace: Mutex::default(),
             sight: watch::Sender::default(),
+            announcing: AtomicBool::new(false),
             twins: Mutex::default(),
         }
     }
@@ -325,6 +328,7 @@ impl Node {
                     let _full_or_gone = waits.try_send((from, ended));
                 }
             }
+            Ok(Word::IAmHere(announcement)) => self.announce_for(from, *announcement),
             Err(error) => tracing::debug!(%from, %error, "a word of another node is not understood"),
         }
     }

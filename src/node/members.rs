@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -38,6 +39,7 @@ use crate::proto::member::view::Status;
 use crate::proto::member::words::Goodbye;
 use crate::proto::member::words::News;
 use crate::proto::member::words::Serving;
+use crate::proto::message::Word;
 use crate::proto::voters::Candidate;
 
 /// What this node sees of the others.
@@ -345,15 +347,38 @@ impl Node {
         let Some(known) = self.state().member(me).cloned() else { return };
         let release = env!("CARGO_PKG_VERSION").to_owned();
         let url = self.addresses().first().cloned().or_else(|| known.url.clone());
-        if known.addresses == addresses && known.release == release && known.url == url {
-            return;
-        }
         let name = (known.name != self.who().name).then(|| self.who().name.clone());
         let announcement = Announcement { addresses, url, release, name };
-        let command = Command::Cluster(Change::Announce { node: me, announcement });
+        if says_nothing_new(&known, &announcement) {
+            return;
+        }
+        let command = Command::Cluster(Change::Announce { node: me, announcement: announcement.clone() });
         if let Err(error) = self.0.consensus.propose(command).await {
             tracing::debug!(%error, "where this node is could not be told yet");
+            // Who leads may have moved too; whoever is where it was reaches it, or is reached by it.
+            let word = Word::IAmHere(Box::new(announcement));
+            self.state().members.keys().filter(|node| **node != me).for_each(|node| self.say(*node, &word));
             tokio::time::sleep(REPORT_AGAIN).await;
         }
     }
+
+    /// Tells it for a node that does not reach who leads; one at a time, for that node says it again.
+    pub(super) fn announce_for(&self, node: NodeId, announcement: Announcement) {
+        let is_new = self.state().member(node).is_some_and(|known| !says_nothing_new(known, &announcement));
+        if !is_new || self.0.cluster.announcing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let this = self.clone();
+        worker::spawn("announcing another node", async move {
+            let told = this.0.consensus.propose(Command::Cluster(Change::Announce { node, announcement })).await;
+            this.0.cluster.announcing.store(false, Ordering::Release);
+            if let Err(error) = told {
+                tracing::debug!(%node, %error, "where another node is could not be told");
+            }
+        });
+    }
+}
+
+fn says_nothing_new(known: &Member, said: &Announcement) -> bool {
+    known.addresses == said.addresses && known.release == said.release && known.url == said.url
 }
