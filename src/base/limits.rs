@@ -614,6 +614,11 @@ pub const PEER_UNACKED_MAX: Duration = Duration::from_secs(2);
 pub const PEER_PING_EVERY: Duration = Duration::from_millis(500);
 /// How long it may be silent before it is taken for dead: three signs of life late.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// How long the later of two machines with one node's number must be silent before the earlier is spoken with again: longer
+/// than any restart takes, so that the two do not take turns.
+pub const TWIN_REMEMBERED: Duration = Duration::from_secs(60);
+/// How long an alarm stands after the second of two machines with one number was last heard: it tries far more often.
+pub const TWIN_ALARM: Duration = Duration::from_secs(120);
 /// How long a stop waits for what is already queued for a peer.
 pub const PEER_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 

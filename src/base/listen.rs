@@ -2,6 +2,7 @@
 //! be readable on any other wire. The scheme is always written: whether a token travels in the clear is not guessed.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 
 /// One address for devices and programs.
@@ -51,6 +52,15 @@ fn no_scheme(url: &str) -> String {
         Ok(address) => format!("`{url}` does not say how it is spoken to; write https://{address}"),
         Err(_) => format!("`{url}` is not of the form https://0.0.0.0:7480 or http://127.0.0.1:7480"),
     }
+}
+
+/// `host:port` of what an operator wrote, which may be the host alone; an IPv6 address gets its brackets.
+#[must_use]
+pub fn with_port(word: &str, port: u16) -> String {
+    if word.parse::<Ipv6Addr>().is_ok() {
+        return format!("[{word}]:{port}");
+    }
+    if word.contains(':') { word.to_owned() } else { format!("{word}:{port}") }
 }
 
 #[cfg(test)]

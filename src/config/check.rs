@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::base::limits::NODE_WEIGHT_MAX;
+use crate::base::listen;
 use crate::base::listen::Listen;
 use crate::proto::control::members::is_address;
 
@@ -15,16 +16,8 @@ pub(super) fn check_peer_listen(value: &str) -> Result<(), String> {
     good.then_some(()).ok_or_else(|| format!("`{value}` is not ADDRESS:PORT, such as 0.0.0.0:7400, and not `none`"))
 }
 
-/// An address of which only the host was said.
-pub fn with_port(word: &str, port: u16) -> String {
-    if word.parse::<std::net::Ipv6Addr>().is_ok() {
-        return format!("[{word}]:{port}");
-    }
-    if word.contains(':') { word.to_owned() } else { format!("{word}:{port}") }
-}
-
 pub(super) fn check_advertise(value: &str) -> Result<(), String> {
-    let good = |word: &str| is_address(&with_port(word, 1));
+    let good = |word: &str| is_address(&listen::with_port(word, 1));
     let reason = || format!("`{value}` is not HOST or HOST:PORT, with [brackets] around an IPv6 address and its port");
     words(value).all(good).then_some(()).ok_or_else(reason)
 }

@@ -27,6 +27,7 @@ use crate::base::limits::ARRIVAL_TIMEOUT;
 use crate::base::limits::GUESTS_MAX;
 use crate::base::limits::PEER_ADDRESSES_MAX;
 use crate::base::limits::PEERS_MAX;
+use crate::base::limits::TWIN_REMEMBERED;
 use crate::net::peer::arrive::Arrivals;
 use crate::net::peer::call::Asked;
 use crate::net::peer::count::Count;
@@ -34,12 +35,14 @@ use crate::net::peer::count::Counters;
 use crate::net::peer::cut::Cuts;
 use crate::net::peer::lane::OutLane;
 use crate::net::peer::lane::PerLane;
+use crate::net::peer::lives::Lives;
 use crate::net::peer::serve::InLane;
 use crate::net::peer::stream::Ended;
 use crate::net::task::Tasks;
 use crate::net::tls::PeerIdentity;
 use crate::net::tls::PeerTls;
 use crate::net::wire::Lane;
+use crate::net::wire::hello::Life;
 use crate::net::wire::hello::VERSIONS;
 use crate::net::wire::hello::Versions;
 
@@ -50,6 +53,7 @@ mod cut;
 mod dial;
 pub mod guest;
 mod lane;
+mod lives;
 mod serve;
 mod stream;
 mod waiting;
@@ -66,6 +70,11 @@ pub struct Settings {
     pub versions: Versions,
     /// Time to say who one is; other than [`ARRIVAL_TIMEOUT`] in tests only.
     pub arrival_timeout: Duration,
+    /// How long a peer's later life must be silent before an earlier one is spoken with; other than [`TWIN_REMEMBERED`] in
+    /// tests only.
+    pub twin_remembered: Duration,
+    /// Which life of this node this is.
+    pub life: Option<Life>,
 }
 
 impl Settings {
@@ -75,7 +84,13 @@ impl Settings {
     /// Where the address is not this machine's or is taken.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
-        Ok(Self { listener, versions: VERSIONS, arrival_timeout: ARRIVAL_TIMEOUT })
+        Ok(Self {
+            listener,
+            versions: VERSIONS,
+            arrival_timeout: ARRIVAL_TIMEOUT,
+            twin_remembered: TWIN_REMEMBERED,
+            life: None,
+        })
     }
 }
 
@@ -94,8 +109,8 @@ pub trait Inbox: Send + Sync + 'static {
     /// it comes that way. Not one that is known to be gone.
     fn may_speak(&self, node: NodeId) -> bool;
 
-    /// Another process with this cluster's authority says that it is this node.
-    fn twin(&self, from: SocketAddr);
+    /// There are two of this node, which may be this one itself; the one there is not spoken with.
+    fn twin(&self, node: NodeId, there: SocketAddr);
 
     /// Why a node that is not known here is let in never again, in words for it; none where it may be some day.
     fn removed(&self, _node: NodeId) -> Option<String> {
@@ -195,6 +210,8 @@ struct Shared {
     node: NodeId,
     versions: Versions,
     arrival_timeout: Duration,
+    twin_remembered: Duration,
+    life: Option<Life>,
     tls: PeerTls,
     inbox: Arc<dyn Inbox>,
     counters: Counters,
@@ -215,6 +232,7 @@ struct Peer {
     out: PerLane<OutLane>,
     inbound: PerLane<InLane>,
     gone: watch::Sender<bool>,
+    lives: Lives,
 }
 
 impl Peers {
@@ -230,6 +248,8 @@ impl Peers {
             node: identity.node,
             versions: settings.versions,
             arrival_timeout: settings.arrival_timeout,
+            twin_remembered: settings.twin_remembered,
+            life: settings.life,
             tls,
             inbox,
             counters: Counters::default(),
@@ -397,6 +417,7 @@ impl Shared {
             out: PerLane::new(|lane| OutLane::new(lane, cuts.is_cut(lane, node))),
             inbound: PerLane::new(|_| InLane::default()),
             gone: watch::Sender::new(false),
+            lives: Lives::default(),
         });
         peers.insert(node, Arc::clone(&peer));
         for lane in Lane::ALL {
@@ -416,6 +437,16 @@ impl Shared {
             _ = gone.wait_for(|gone| *gone) => {}
             () = self.tasks.stopped() => {}
         }
+    }
+
+    /// Whether this life of a peer is the one to speak with; where not, there are two of it.
+    fn admits(&self, peer: &Peer, life: Option<Life>, there: SocketAddr) -> bool {
+        let is_silent = || peer.last_heard().is_none_or(|heard| heard.elapsed() >= self.twin_remembered);
+        let admitted = peer.lives.admit(life, is_silent);
+        if !admitted {
+            self.inbox.twin(peer.node, there);
+        }
+        admitted
     }
 
     fn changed(&self) {
@@ -438,7 +469,7 @@ impl Shared {
         match ended {
             Ended::Frame(error) => self.counters.add(Count::from(*error)),
             Ended::Silent => self.counters.add(Count::FellSilent),
-            Ended::Closed | Ended::Io(_) | Ended::Unneeded => {}
+            Ended::Closed | Ended::Io(_) | Ended::Replaced | Ended::Unneeded => {}
         }
     }
 }
@@ -454,6 +485,11 @@ impl Peer {
         others.filter(|out| out.seen().link == LaneState::Down).for_each(|out| out.redial.notify_one());
     }
 
+    fn last_heard(&self) -> Option<Instant> {
+        let heard = Lane::ALL.map(|lane| self.out.of(lane).heard.last().max(self.inbound.of(lane).heard.last()));
+        heard.into_iter().flatten().max()
+    }
+
     fn view(&self) -> LinkView {
         let lanes = Lane::ALL.map(|lane| {
             let seen = self.out.of(lane).seen();
@@ -461,12 +497,6 @@ impl Peer {
             let (state, since) = (seen.link, seen.since);
             LaneView { lane, state, since, address: seen.address, inbound, why: seen.why }
         });
-        let heard = Lane::ALL.map(|lane| self.out.of(lane).heard.last().max(self.inbound.of(lane).heard.last()));
-        LinkView {
-            node: self.node,
-            addresses: self.addresses(),
-            lanes: lanes.to_vec(),
-            last_heard: heard.into_iter().flatten().max(),
-        }
+        LinkView { node: self.node, addresses: self.addresses(), lanes: lanes.to_vec(), last_heard: self.last_heard() }
     }
 }

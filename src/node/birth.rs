@@ -14,9 +14,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::base::exit::Exit;
+use crate::base::id::ClusterId;
 use crate::base::limits::JOIN_STATE_REMINDER;
 use crate::base::limits::LOCK_PATIENCE;
+use crate::base::limits::NODE_ADDRESSES_MAX;
 use crate::base::limits::NODE_WEIGHT_DEFAULT;
+use crate::base::listen::with_port;
 use crate::base::rng;
 use crate::base::time;
 use crate::control::consensus::Consensus;
@@ -29,6 +32,7 @@ use crate::net::peer::Inbox;
 use crate::net::peer::Peers;
 use crate::net::peer::Settings;
 use crate::net::tls::PeerIdentity;
+use crate::net::wire::hello::Life;
 use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
@@ -114,6 +118,18 @@ pub enum BirthError {
     /// It was not let in.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// The token is of another cluster.
+    #[error(
+        "this directory is of cluster {0}, and the join token of another one; nothing was changed; start the machine with \
+         an empty --data to have it join, or without --join to go on"
+    )]
+    OtherCluster(ClusterId),
+    /// It is one of several and cannot be spoken with.
+    #[error(
+        "this node is one of a cluster and must be reached by the others, but {0}; nothing was started; choose another \
+         address with --peer-listen"
+    )]
+    Deaf(String),
     /// It cannot listen to others.
     #[error("{address}: {source}; nothing was started; choose another with --peer-listen")]
     PeerListen {
@@ -168,6 +184,7 @@ impl BirthError {
                 | OpenError::Foreign { .. }
                 | OpenError::Index(IndexError::Corrupt { .. }),
             ) => Exit::BadData,
+            Self::OtherCluster(_) | Self::Deaf(_) => Exit::Config,
             Self::Join(JoinError::Refused(_)) => Exit::Denied,
             Self::Join(_) => Exit::Unavailable,
             Self::DataDir(DataDirError::Io { .. })
@@ -216,9 +233,16 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let io = |doing| move |source| BirthError::Io { doing, source };
     let tag = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let birth = recovery::Birth { cluster: identity.cluster, node: identity.node, generation: 0, tag };
-    let way = way(&identity_dir, &identity, listener)?;
+    let marks = MarksFile::open(&dir.sub("journal"))?;
+    let start = marks.read(|marks| marks.starts).saturating_add(1);
+    if identity.born {
+        note_start(&marks, start);
+    }
+    let life = Life { start, draw: rng::nonzero_u64().map_err(io("asking for randomness"))? };
+    let way = way(&identity_dir, &identity, listener, life)?;
     let lanes = Arc::new(Lanes(way.peers.clone()));
     let (group, report) = open_group(&dir, &identity, birth, &lanes, on_poison()).await?;
+    refuse_to_be_deaf(&options, &way, &group.state())?;
     way.post.group_is(group.clone());
     if let Some(peers) = &way.peers {
         know(peers, neighbours, &group.state());
@@ -228,13 +252,10 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let owner = Owner { cluster: identity.cluster, node: identity.node, newborn: !identity.born };
     let (store, report) = open::open_dir(&dir.sub("journal"), &dir.sub("index"), owner, on_poison())?;
     tell("store", &report);
+    // The first time the journal's directory has to be empty up to here.
+    note_start(&marks, start);
     let context_secret = begin(&group, &identity).await?.context_secret();
-    if !identity.born {
-        identity::confirm(&identity_dir, &identity)?;
-        let what = if identity.joined { "this node is one of a cluster now" } else { "a new cluster of one begins" };
-        tracing::info!(cluster = %identity.cluster, "{what}");
-    }
-    let marks = MarksFile::open(&dir.sub("journal"))?;
+    confirm(&identity_dir, &identity)?;
     let (index, state) = group.view();
     let first_job = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let cluster = Cluster::new(marks, index, state, first_job);
@@ -286,9 +307,16 @@ async fn arrive(options: &NodeOptions, dir: &DataDir, identity_dir: &Path) -> Re
     let listener = listen(options, known.as_ref())?;
     let advertised = advertised(options, listener.as_ref());
     let (identity, neighbours) = match (known, &options.join) {
+        (Some(identity), Some(token)) if token.authority != Authority::read(identity_dir)?.sha256 => {
+            return Err(BirthError::OtherCluster(identity.cluster));
+        }
+        // It was let in, and ended before the cluster's state came: perhaps nobody reached it where it said that it is.
+        (Some(identity), Some(token)) if identity.joined && !identity.born => {
+            joining::join(identity_dir, token, &applicant(options, &advertised)).await?
+        }
         (Some(identity), join) => {
             if join.is_some() {
-                tracing::info!(cluster = %identity.cluster, "this node is in a cluster already; the join token is not used");
+                tracing::info!(cluster = %identity.cluster, "this node is in that cluster already; the join token is not used");
             }
             (identity, Vec::new())
         }
@@ -298,17 +326,20 @@ async fn arrive(options: &NodeOptions, dir: &DataDir, identity_dir: &Path) -> Re
         }
         (None, Some(token)) => {
             check_unused(dir)?;
-            let applicant = Applicant {
-                name: options.name.clone(),
-                zone: options.zone.clone().unwrap_or_else(|| ZONE_DEFAULT.to_owned()),
-                weight: options.weight.unwrap_or(NODE_WEIGHT_DEFAULT),
-                addresses: advertised.clone(),
-                url: None,
-            };
-            joining::join(identity_dir, token, &applicant).await?
+            joining::join(identity_dir, token, &applicant(options, &advertised)).await?
         }
     };
     Ok(Arrival { identity, neighbours, listener, advertised })
+}
+
+fn applicant(options: &NodeOptions, advertised: &[String]) -> Applicant {
+    Applicant {
+        name: options.name.clone(),
+        zone: options.zone.clone().unwrap_or_else(|| ZONE_DEFAULT.to_owned()),
+        weight: options.weight.unwrap_or(NODE_WEIGHT_DEFAULT),
+        addresses: advertised.to_vec(),
+        url: None,
+    }
 }
 
 /// A node that is alone does without others to listen to: another one on this machine may have taken the port.
@@ -325,35 +356,67 @@ fn listen(options: &NodeOptions, known: Option<&Identity>) -> Result<Option<Sett
     }
 }
 
-/// Where others reach this node: as the operator says, or where it listens; on all addresses, at the first of this machine.
+/// From now on it is no birth any more.
+fn confirm(identity_dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
+    if identity.born {
+        return Ok(());
+    }
+    identity::confirm(identity_dir, identity)?;
+    joining::forget_knock(identity_dir);
+    let what = if identity.joined { "this node is one of a cluster now" } else { "a new cluster of one begins" };
+    tracing::info!(cluster = %identity.cluster, "{what}");
+    Ok(())
+}
+
+/// One of several that nobody reaches would take part in nothing, and look well.
+fn refuse_to_be_deaf(options: &NodeOptions, way: &Way, state: &control::State) -> Result<(), BirthError> {
+    let others = state.members.keys().filter(|node| state.member(**node).is_some()).count() > 1;
+    if way.peers.is_some() || !others {
+        return Ok(());
+    }
+    Err(BirthError::Deaf(match options.peer_listen {
+        Some(address) => format!("{address} is taken, or not an address of this machine"),
+        None => "peer_listen is `none`".to_owned(),
+    }))
+}
+
 fn said(options: &NodeOptions, addresses: Vec<String>) -> Said {
     let commit = |waits| if waits { LayoutCommit::Manual } else { LayoutCommit::Auto };
     let layout_commit = options.plans_wait.map(commit);
     Said { addresses, zone: options.zone.clone(), weight: options.weight, layout_commit }
 }
 
+/// Where others reach this node: as the operator says, or where it listens; on all addresses, at those of this machine.
 fn advertised(options: &NodeOptions, listener: Option<&Settings>) -> Vec<String> {
     let Some(at) = listener.and_then(|settings| settings.listener.local_addr().ok()) else { return Vec::new() };
     if !options.advertise.is_empty() {
-        let with_port = |name: &String| if name.contains(':') { name.clone() } else { format!("{name}:{}", at.port()) };
-        return options.advertise.iter().map(with_port).collect();
+        return options.advertise.iter().map(|name| with_port(name, at.port())).collect();
     }
     if !at.ip().is_unspecified() {
         return vec![at.to_string()];
     }
     let mine = interfaces::addresses().into_iter().filter(|ip| !ip.is_loopback());
-    let mine: Vec<String> = mine.map(|ip| SocketAddr::new(ip, at.port()).to_string()).collect();
+    // A machine of many bridges has more than a cluster keeps; which ones others reach only the operator knows.
+    let mine: Vec<String> =
+        mine.map(|ip| SocketAddr::new(ip, at.port()).to_string()).take(NODE_ADDRESSES_MAX).collect();
     if mine.is_empty() { vec![format!("127.0.0.1:{}", at.port())] } else { mine }
 }
 
-fn way(identity_dir: &Path, identity: &Identity, listener: Option<Settings>) -> Result<Way, BirthError> {
+/// Each start is higher than all before.
+fn note_start(marks: &MarksFile, start: u64) {
+    if let Err(error) = marks.change(|marks| marks.starts = start) {
+        tracing::warn!(%error, "this start could not be counted; others may take this node for the one before");
+    }
+}
+
+fn way(identity_dir: &Path, identity: &Identity, listener: Option<Settings>, life: Life) -> Result<Way, BirthError> {
     let (post, gossip) = Post::new();
     let post = Arc::new(post);
     let Some(listener) = listener else { return Ok(Way { peers: None, post, gossip }) };
     let PeerFiles { authority, certificate, key } = peer::read(identity_dir, identity)?;
     let proof = PeerIdentity { cluster: identity.cluster, node: identity.node, authority, certificate, key };
     let inbox = Arc::clone(&post) as Arc<dyn Inbox>;
-    let started = Peers::start(listener, &proof, inbox);
+    let started = Peers::start(Settings { life: Some(life), ..listener }, &proof, inbox);
     let peers = started.map_err(|source| BirthError::Io { doing: "listening to other nodes", source })?;
     Ok(Way { peers: Some(peers), post, gossip })
 }

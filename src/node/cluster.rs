@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -139,6 +140,10 @@ pub struct Cluster {
     pace: Mutex<Pace>,
     /// What is seen of the others.
     pub sight: watch::Sender<Arc<Sight>>,
+    /// Something is being told for another node.
+    pub announcing: AtomicBool,
+    /// Nodes of which there are two: when that was seen last, and where one of them is.
+    pub twins: Mutex<BTreeMap<NodeId, (Instant, SocketAddr)>>,
 }
 
 impl Cluster {
@@ -159,6 +164,8 @@ impl Cluster {
             handed_off: AtomicU64::new(0),
             pace: Mutex::default(),
             sight: watch::Sender::default(),
+            announcing: AtomicBool::new(false),
+            twins: Mutex::default(),
         }
     }
 
@@ -324,6 +331,7 @@ impl Node {
                     let _full_or_gone = waits.try_send((from, ended));
                 }
             }
+            Ok(Word::IAmHere(announcement)) => self.announce_for(from, *announcement),
             Err(error) => tracing::debug!(%from, %error, "a word of another node is not understood"),
         }
     }

@@ -172,6 +172,13 @@ impl Node {
             };
             raise("index_failed", "critical", text);
         }
+        for (node, there) in self.twins() {
+            let text = format!(
+                "Two machines show the number of node {node}, one of them at {there}: a data directory was copied, or put \
+                 back from a copy. The one that was started later is spoken with. Stop the other for ever."
+            );
+            raise("twin", "critical", text);
+        }
         if health.index_slow {
             let busy = self.0.store.progress().busy_for();
             raise(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::base::checksum;
 use crate::base::codec;
 use crate::base::limits::JOIN_PATIENCE;
+use crate::base::limits::NODE_ADDRESSES_MAX;
 use crate::base::redact::Redacted;
 use crate::base::rng;
 use crate::base::time;
@@ -121,6 +122,15 @@ fn nonce(dir: &Path) -> Result<[u8; 32], IdentityError> {
     Ok(nonce)
 }
 
+/// It opens nothing more: whoever gets a copy of this directory is not taken for this node by it.
+pub fn forget_knock(dir: &Path) {
+    if let Err(error) = std::fs::remove_file(dir.join(NONCE_FILE))
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "what this machine knocked with could not be removed");
+    }
+}
+
 async fn knock_everywhere(token: &JoinToken, knock: &[u8]) -> Result<Admitted, JoinError> {
     let deadline = time::mono() + JOIN_PATIENCE;
     loop {
@@ -218,6 +228,12 @@ async fn admit(node: &Node, from: SocketAddr, knock: Knock) -> Welcome {
     }))
 }
 
+/// As many addresses as a token holds: of each node its first, then of each its second.
+fn spread(neighbours: &[Neighbour]) -> Vec<String> {
+    let nth = |at: usize| neighbours.iter().filter_map(move |neighbour| neighbour.addresses.get(at).cloned());
+    (0..NODE_ADDRESSES_MAX).flat_map(nth).take(NODE_ADDRESSES_MAX).collect()
+}
+
 /// An invite as it is shown, once.
 pub struct Invitation {
     /// The token to copy.
@@ -242,7 +258,7 @@ impl Node {
         let deadline = time::mono() + SEEDS_PATIENCE;
         let mut moved = self.moved();
         loop {
-            let seeds = self.neighbours().into_iter().flat_map(|neighbour| neighbour.addresses).collect::<Vec<_>>();
+            let seeds = spread(&self.neighbours());
             let left = deadline.saturating_duration_since(time::mono());
             if !seeds.is_empty() || left.is_zero() {
                 return seeds;
@@ -277,5 +293,25 @@ impl Node {
         let authority = self.authority().sha256;
         let token = JoinToken { seeds: seeds.clone(), authority, secret, expires_ms };
         Ok(Invitation { token: token.reveal(), expires_ms, seeds })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+    use crate::base::id::NodeId;
+    use crate::base::limits::NODE_ADDRESSES_MAX;
+    use crate::proto::join::Neighbour;
+
+    #[test]
+    fn a_token_names_some_address_of_each_node_before_it_names_more_of_one() {
+        let of = |node: u64, count: u64| Neighbour {
+            node: NodeId(node),
+            addresses: (0..count).map(|at| format!("n{node}-{at}:7400")).collect(),
+        };
+        let seeds = spread(&[of(1, 5), of(2, 0), of(3, 5), of(4, 1)]);
+        assert_eq!(seeds.len(), NODE_ADDRESSES_MAX);
+        assert_eq!(seeds[..5], ["n1-0:7400", "n3-0:7400", "n4-0:7400", "n1-1:7400", "n3-1:7400"]);
+        assert_eq!(spread(&[of(1, 2)]), ["n1-0:7400", "n1-1:7400"]);
     }
 }

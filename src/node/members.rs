@@ -87,7 +87,7 @@ impl Node {
     /// Keeps the membership until the node stops.
     pub async fn keep_members(self, way: Way) {
         let Way { peers: Some(peers), gossip, .. } = way else { return };
-        let start = self.count_start().await;
+        let start = self.0.cluster.marks.read(|marks| marks.starts);
         let setup =
             Setup { cluster: self.who().cluster, node: self.who().node, start, seed: crate::node::cluster::draw() };
         let keeper = Keeper {
@@ -100,15 +100,6 @@ impl Node {
             stopping: false,
         };
         keeper.run(gossip).await;
-    }
-
-    /// Higher than at every start before.
-    async fn count_start(&self) -> u64 {
-        let noted = self.change_marks(|marks| marks.starts = marks.starts.saturating_add(1)).await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, "this start could not be counted; others may take this node for the one before");
-        }
-        self.0.cluster.marks.read(|marks| marks.starts)
     }
 
     /// What this node sees of the others.

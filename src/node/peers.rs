@@ -4,12 +4,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::base::id::NodeId;
 use crate::base::limits::GOSSIP_QUEUE;
+use crate::base::limits::TWIN_ALARM;
+use crate::base::time;
 use crate::control::consensus::Consensus as _;
 use crate::control::group::Group;
 use crate::control::lane::Call;
@@ -95,11 +98,15 @@ impl Inbox for Post {
         self.group.get().is_some_and(|group| !group.state().is_gone(node))
     }
 
-    fn twin(&self, from: SocketAddr) {
-        tracing::error!(
-            %from,
-            "another machine shows this node's own certificate: this directory was copied; stop one of the two for ever"
-        );
+    fn twin(&self, node: NodeId, there: SocketAddr) {
+        // It tries again and again; what is known already is not said again.
+        if self.node.get().is_none_or(|this| this.note_twin(node, there)) {
+            tracing::error!(
+                %node,
+                %there,
+                "two machines show the number of one node: a data directory was copied or put back; stop one of them for ever"
+            );
+        }
     }
 
     fn removed(&self, node: NodeId) -> Option<String> {
@@ -118,6 +125,22 @@ impl Inbox for Post {
                  with an empty one and an invite of that cluster"
             );
         }
+    }
+}
+
+impl Node {
+    /// There are two of this node, one of them there. False where that is known.
+    fn note_twin(&self, node: NodeId, there: SocketAddr) -> bool {
+        let mut twins = self.0.cluster.twins.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = twins.insert(node, (time::mono(), there));
+        before.is_none_or(|(seen, _)| seen.elapsed() > TWIN_ALARM)
+    }
+
+    /// Nodes of which there are two, with where one of them is, as seen lately.
+    pub(super) fn twins(&self) -> Vec<(NodeId, SocketAddr)> {
+        let twins = self.0.cluster.twins.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = twins.iter().filter(|(_, (seen, _))| seen.elapsed() <= TWIN_ALARM);
+        lately.map(|(node, (_, there))| (*node, *there)).collect()
     }
 }
 

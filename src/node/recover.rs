@@ -227,7 +227,11 @@ impl Inbox for Ear {
         Box::pin(std::future::ready(Vec::new()))
     }
 
-    fn twin(&self, _from: SocketAddr) {}
+    fn may_speak(&self, _node: NodeId) -> bool {
+        false
+    }
+
+    fn twin(&self, _node: NodeId, _there: SocketAddr) {}
 
     fn is_removed(&self, by: NodeId, why: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(by, why.to_owned());

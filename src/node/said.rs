@@ -1,13 +1,19 @@
 //! What a node says of itself to the cluster: where it is, what it is called, where it stands and how much it takes.
 
+use std::sync::atomic::Ordering;
+
+use crate::base::id::NodeId;
 use crate::base::limits::REPORT_AGAIN;
 use crate::control::consensus::Consensus as _;
 use crate::node::Node;
 use crate::node::error::DoorError;
+use crate::node::worker;
 use crate::proto::control::Command;
 use crate::proto::control::members::Announcement;
 use crate::proto::control::members::Change;
 use crate::proto::control::members::LayoutCommit;
+use crate::proto::control::members::Member;
+use crate::proto::message::Word;
 
 /// What the configuration of a node says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +36,7 @@ impl Node {
             let told = self.say_it(&mut said).await;
             if let Err(error) = &told {
                 tracing::debug!(%error, "what this node is could not be told yet");
+                self.ask_others_to_tell(&said);
             }
             let again = async {
                 match told {
@@ -47,12 +54,49 @@ impl Node {
         }
     }
 
+    /// Each for itself: what is refused keeps nothing else from being said.
     async fn say_it(&self, said: &mut Said) -> Result<(), DoorError> {
+        let mut failed = Ok(());
         for change in self.untold(said) {
-            self.0.consensus.propose(Command::Cluster(change)).await?;
+            match self.0.consensus.propose(Command::Cluster(change)).await.map_err(DoorError::from) {
+                Ok(_) => {}
+                Err(error @ (DoorError::Control(_) | DoorError::NotFound { .. })) => {
+                    tracing::warn!(%error, "the cluster does not take what the configuration says of this node");
+                }
+                Err(error) => failed = Err(error),
+            }
         }
-        said.layout_commit = None;
-        Ok(())
+        if failed.is_ok() {
+            said.layout_commit = None;
+        }
+        failed
+    }
+
+    /// Who leads may have moved too; whoever is where it was reaches it, or is reached by it.
+    fn ask_others_to_tell(&self, said: &Said) {
+        let me = self.who().node;
+        for change in self.untold(said) {
+            if let Change::Announce { announcement, .. } = change {
+                let word = Word::IAmHere(Box::new(announcement));
+                self.state().members.keys().filter(|node| **node != me).for_each(|node| self.say(*node, &word));
+            }
+        }
+    }
+
+    /// Tells it for a node that does not reach who leads; one at a time, for that node says it again.
+    pub(super) fn announce_for(&self, node: NodeId, announcement: Announcement) {
+        let is_new = self.state().member(node).is_some_and(|known| !says_nothing_new(known, &announcement));
+        if !is_new || self.0.cluster.announcing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let this = self.clone();
+        worker::spawn("announcing another node", async move {
+            let told = this.0.consensus.propose(Command::Cluster(Change::Announce { node, announcement })).await;
+            this.0.cluster.announcing.store(false, Ordering::Release);
+            if let Err(error) = told {
+                tracing::debug!(%node, %error, "where another node is could not be told");
+            }
+        });
     }
 
     /// Where the cluster knows otherwise.
@@ -64,8 +108,8 @@ impl Node {
         let release = env!("CARGO_PKG_VERSION").to_owned();
         let url = self.addresses().first().cloned().or_else(|| known.url.clone());
         let name = (known.name != who.name).then(|| who.name.clone());
-        let as_known = known.addresses == addresses && known.release == release && known.url == url && name.is_none();
         let announcement = Announcement { addresses, url, release, name };
+        let as_known = says_nothing_new(known, &announcement);
         let announce = (!as_known).then_some(Change::Announce { node, announcement });
         let zone = zone.filter(|zone| known.zone != *zone);
         let weight = weight.filter(|weight| known.weight != *weight);
@@ -74,4 +118,9 @@ impl Node {
         let commit = layout_commit.filter(|commit| state.layout_commit != *commit).map(Change::SetLayoutCommit);
         announce.into_iter().chain(alter).chain(commit).collect()
     }
+}
+
+fn says_nothing_new(known: &Member, said: &Announcement) -> bool {
+    let same_name = said.name.as_ref().is_none_or(|name| *name == known.name);
+    known.addresses == said.addresses && known.release == said.release && known.url == said.url && same_name
 }

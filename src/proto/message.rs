@@ -16,6 +16,7 @@ use crate::base::id::OpId;
 use crate::base::id::PartitionId;
 use crate::proto::causal::Context;
 use crate::proto::causal::Dot;
+use crate::proto::control::members::Announcement;
 use crate::proto::key::IndexKey;
 use crate::proto::object::Action;
 use crate::proto::object::Basis;
@@ -309,7 +310,7 @@ pub enum Ended {
     },
 }
 
-/// What is said without an answer.
+/// What is said without an answer. Variants are appended, never reordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Word {
     /// A forward has ended.
@@ -319,6 +320,8 @@ pub enum Word {
         /// How.
         ended: Ended,
     },
+    /// Tell the cluster that I am here: I do not reach who leads, who may not know where I am.
+    IAmHere(Box<Announcement>),
 }
 
 macro_rules! travels {

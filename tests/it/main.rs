@@ -13,12 +13,16 @@
 mod alone;
 mod audit;
 mod bad_input;
+mod bad_peers;
 mod browser;
 mod buckets;
 mod cluster;
 mod cluster_control;
 mod cluster_faces;
+mod cluster_faults;
+mod cluster_limits;
 mod cluster_lists;
+mod cluster_moves;
 mod cluster_recovery;
 mod commands;
 mod console;

@@ -92,7 +92,7 @@ impl Node {
         Self::spawn_saying(data, in_front, environment, &["--listen", &format!("http://127.0.0.1:{port}")])
     }
 
-    fn spawn_saying(data: &Path, in_front: &[&str], environment: &[(&str, &str)], words: &[&str]) -> Self {
+    pub fn spawn_saying(data: &Path, in_front: &[&str], environment: &[(&str, &str)], words: &[&str]) -> Self {
         std::fs::create_dir_all(data).unwrap();
         let words: Vec<&str> = [in_front, &[BINARY, "run"], words, &["--data"]].concat();
         let mut command = Command::new(words[0]);

@@ -33,6 +33,7 @@ use crate::net::wire::FrameError;
 use crate::net::wire::Kind;
 use crate::net::wire::Lane;
 use crate::net::wire::hello::Hello;
+use crate::net::wire::hello::Life;
 use crate::net::wire::hello::Purpose;
 use crate::net::wire::hello::Reason;
 use crate::net::wire::hello::Refusal;
@@ -206,7 +207,9 @@ impl Arrival {
     async fn hear(&mut self) -> Result<Hello, (Count, Ended)> {
         let frame = self.stream.reader.next().await.map_err(|ended| match ended {
             Ended::Frame(error) => (Count::from(error), ended),
-            Ended::Closed | Ended::Io(_) | Ended::Silent | Ended::Unneeded => (Count::HandshakeFailed, ended),
+            Ended::Closed | Ended::Io(_) | Ended::Silent | Ended::Replaced | Ended::Unneeded => {
+                (Count::HandshakeFailed, ended)
+            }
         })?;
         if frame.kind != Kind::Hello {
             return Err((Count::BeforeHello, Ended::Frame(FrameError::Unexpected)));
@@ -218,7 +221,8 @@ impl Arrival {
     async fn judge(mut self, shared: &Arc<Shared>, hello: Hello) -> Option<Caller> {
         let (count, reason, text) = match self.find(shared, &hello) {
             Ok(found) => {
-                let answer = Hello { versions: shared.versions, purpose: hello.purpose };
+                let life = self.certified.and(shared.life);
+                let answer = Hello { versions: shared.versions, purpose: hello.purpose, life };
                 self.stream.greet(&answer).await.ok()?;
                 return Some(found.caller(shared, self));
             }
@@ -229,7 +233,7 @@ impl Arrival {
 
     fn find(&self, shared: &Arc<Shared>, hello: &Hello) -> Result<Found, (Count, Reason, String)> {
         if self.certified == Some(shared.node) {
-            shared.inbox.twin(self.from);
+            shared.inbox.twin(shared.node, self.from);
             return Err((Count::SameNode, Reason::SameNode, format!("this is node {} already", shared.node)));
         }
         if let Err(text) = shared.versions.agree(&hello.versions) {
@@ -246,10 +250,14 @@ impl Arrival {
                     Err((Count::NotAdmitted, Reason::NotAdmitted, not_known(node)))
                 }
                 Some(peer) if peer.out.of(lane).is_cut() => Err((Count::NotAdmitted, Reason::Busy, "cut".to_owned())),
-                Some(peer) => Ok(Found::Peer(peer, lane)),
+                Some(peer) if !shared.admits(&peer, hello.life, self.from) => {
+                    let text = format!("a later start of node {node} is here: its directory was copied, or put back");
+                    Err((Count::EarlierLife, Reason::SameNode, text))
+                }
+                Some(peer) => Ok(Found::Peer(peer, lane, hello.life)),
                 None if let Some(why) = shared.inbox.removed(node) => Err((Count::NotAdmitted, Reason::Removed, why)),
                 None if lane == Lane::Control && shared.inbox.may_speak(node) => match shared.meet(node) {
-                    Some(peer) => Ok(Found::Peer(peer, lane)),
+                    Some(peer) => Ok(Found::Peer(peer, lane, hello.life)),
                     None => Err((Count::NotAdmitted, Reason::Busy, "no room for another node".to_owned())),
                 },
                 None => Err((Count::NotAdmitted, Reason::NotAdmitted, not_known(node))),
@@ -275,7 +283,7 @@ fn not_known(node: NodeId) -> String {
 
 enum Found {
     Guest,
-    Peer(Arc<super::Peer>, Lane),
+    Peer(Arc<super::Peer>, Lane, Option<Life>),
 }
 
 impl Found {
@@ -283,7 +291,7 @@ impl Found {
         let Arrival { stream, from, certified: _ } = arrival;
         match self {
             Self::Guest => Caller::Guest(Guest::new(stream, from)),
-            Self::Peer(peer, lane) => Caller::Peer(Admitted::new(shared, peer, lane, stream)),
+            Self::Peer(peer, lane, life) => Caller::Peer(Admitted::new(shared, peer, lane, life, stream)),
         }
     }
 }

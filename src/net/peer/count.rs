@@ -26,6 +26,8 @@ pub enum Count {
     NotAdmitted,
     /// Nodes with this node's number.
     SameNode,
+    /// Connections of a node of which a later life is there.
+    EarlierLife,
     /// Dialled addresses where somebody else was.
     WrongNode,
     /// Dialled nodes that refused.
@@ -64,7 +66,7 @@ pub enum Count {
 
 impl Count {
     /// All of them with their names in metrics, in order.
-    pub const ALL: [(Self, &'static str); 26] = [
+    pub const ALL: [(Self, &'static str); 27] = [
         (Self::HandshakeFailed, "handshake_failed"),
         (Self::BadCertificate, "bad_certificate"),
         (Self::ArrivalTimedOut, "arrival_timed_out"),
@@ -74,6 +76,7 @@ impl Count {
         (Self::VersionRefused, "version_refused"),
         (Self::NotAdmitted, "not_admitted"),
         (Self::SameNode, "same_node"),
+        (Self::EarlierLife, "earlier_life"),
         (Self::WrongNode, "wrong_node"),
         (Self::RefusedByPeer, "refused_by_peer"),
         (Self::FrameTooLong, "frame_too_long"),
@@ -153,6 +156,6 @@ mod tests {
             counters.add_all(count, at + 1);
         }
         let figures: Vec<u64> = counters.all().map(|(_, figure)| figure).collect();
-        assert_eq!(figures, (1..=26).collect::<Vec<u64>>());
+        assert_eq!(figures, (1..=27).collect::<Vec<u64>>());
     }
 }

@@ -36,6 +36,7 @@ use crate::net::wire::Kind;
 use crate::net::wire::Lane;
 use crate::net::wire::Silence;
 use crate::net::wire::hello::Hello;
+use crate::net::wire::hello::Life;
 use crate::net::wire::hello::Purpose;
 use crate::net::wire::hello::Reason;
 use crate::net::wire::hello::Refusal;
@@ -66,6 +67,9 @@ enum DialError {
     /// The first words went wrong.
     #[error(transparent)]
     Ended(#[from] Ended),
+    /// Somebody else with its number was started later.
+    #[error("{0} is an earlier life of it")]
+    EarlierLife(SocketAddr),
     /// A test or a drill says so.
     #[error("cut")]
     Cut,
@@ -81,13 +85,16 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
             () = shared.is_left_by(&peer) => break,
         };
         match dialled {
-            Ok((stream, address)) => {
+            Ok((stream, life, address)) => {
                 out.up(address);
                 shared.counters.add(Count::Connected);
                 shared.changed();
                 peer.redial_others(lane);
                 let began = time::mono();
-                let ended = converse(&shared, &peer, out, stream).await;
+                let ended = tokio::select! {
+                    ended = converse(&shared, &peer, out, stream) => ended,
+                    () = peer.lives.end(life) => Ended::Replaced,
+                };
                 shared.count_end(&ended);
                 if matches!(ended, Ended::Unneeded) {
                     break;
@@ -118,7 +125,7 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
     shared.changed();
 }
 
-type Dialled = (Stream<TlsStream<TcpStream>>, SocketAddr);
+type Dialled = (Stream<TlsStream<TcpStream>>, Option<Life>, SocketAddr);
 
 /// The first address of a peer where it is, and wants to speak.
 async fn dial(shared: &Shared, peer: &Peer, lane: Lane) -> Result<Dialled, DialError> {
@@ -153,7 +160,7 @@ async fn dial_at(shared: &Shared, peer: &Peer, lane: Lane, text: &str) -> Result
             None => None,
         };
         match connected {
-            Some(Ok(stream)) => return Ok((stream, address)),
+            Some(Ok((stream, life))) => return Ok((stream, life, address)),
             Some(Err(error)) => last = error,
             None => last = late(),
         }
@@ -172,7 +179,7 @@ async fn introduce(
     lane: Lane,
     tcp: TcpStream,
     address: SocketAddr,
-) -> Result<Stream<TlsStream<TcpStream>>, DialError> {
+) -> Result<(Stream<TlsStream<TcpStream>>, Option<Life>), DialError> {
     let failed = |source| DialError::Connect { address, source };
     stream::tune(&tcp).map_err(failed)?;
     let shaken = shared.tls.dial(tcp, peer.node).await.inspect_err(|error| {
@@ -181,7 +188,7 @@ async fn introduce(
         }
     });
     let mut stream = Stream::new(shaken.map_err(failed)?);
-    let hello = Hello { versions: shared.versions, purpose: Purpose::Lane(lane) };
+    let hello = Hello { versions: shared.versions, purpose: Purpose::Lane(lane), life: shared.life };
     stream.greet(&hello).await?;
     let frame = stream.reader.next().await?;
     match frame.kind {
@@ -191,6 +198,9 @@ async fn introduce(
             let refusal = Refusal::decode(&frame.body).map_err(Ended::Frame)?;
             if refusal.reason == Reason::Removed {
                 shared.inbox.is_removed(peer.node, &refusal.text);
+            }
+            if refusal.reason == Reason::SameNode {
+                shared.inbox.twin(shared.node, address);
             }
             return Err(DialError::Refused(refusal));
         }
@@ -203,8 +213,12 @@ async fn introduce(
     if theirs.purpose != hello.purpose || shared.versions.agree(&theirs.versions).is_err() {
         return Err(DialError::Ended(Ended::Frame(FrameError::Hello)));
     }
+    if !shared.admits(peer, theirs.life, address) {
+        shared.counters.add(Count::EarlierLife);
+        return Err(DialError::EarlierLife(address));
+    }
     stream.reader.trust();
-    Ok(stream)
+    Ok((stream, theirs.life))
 }
 
 /// A connection's life.

@@ -162,7 +162,7 @@ async fn converse<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     stream: &mut Stream<S>,
     body: &[u8],
 ) -> Result<(Kind, Vec<u8>), Ended> {
-    stream.greet(&Hello { versions: VERSIONS, purpose: Purpose::Join }).await?;
+    stream.greet(&Hello { versions: VERSIONS, purpose: Purpose::Join, life: None }).await?;
     let mut frame = stream.reader.next().await?;
     if frame.kind == Kind::Hello {
         stream.say(Kind::Question, 1, body).await?;

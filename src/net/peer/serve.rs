@@ -39,6 +39,7 @@ use crate::net::wire::Kind;
 use crate::net::wire::Lane;
 use crate::net::wire::Ready;
 use crate::net::wire::Silence;
+use crate::net::wire::hello::Life;
 
 /// What one peer says on one lane, over all of its connections.
 #[derive(Default)]
@@ -134,12 +135,13 @@ impl Queue for Arc<Connection> {
 pub(super) struct Admitted {
     peer: Arc<Peer>,
     lane: Lane,
+    life: Option<Life>,
     stream: Incoming,
     connection: Arc<Connection>,
 }
 
 impl Admitted {
-    pub(super) fn new(shared: &Shared, peer: Arc<Peer>, lane: Lane, mut stream: Incoming) -> Self {
+    pub(super) fn new(shared: &Shared, peer: Arc<Peer>, lane: Lane, life: Option<Life>, mut stream: Incoming) -> Self {
         stream.reader.trust();
         let connection = Arc::new(Connection::new());
         let older = peer.inbound.of(lane).connection().replace(Arc::clone(&connection));
@@ -152,13 +154,17 @@ impl Admitted {
         if peer.out.of(lane).seen().link == LaneState::Down {
             peer.out.of(lane).redial.notify_one();
         }
-        Self { peer, lane, stream, connection }
+        Self { peer, lane, life, stream, connection }
     }
 
     /// Takes what comes until the connection ends.
     pub(super) async fn serve(self, shared: &Arc<Shared>) {
-        let Self { peer, lane, stream, connection } = self;
-        let ended = converse(shared, &peer, lane, stream, &connection).await;
+        let Self { peer, lane, life, stream, connection } = self;
+        let ended = tokio::select! {
+            ended = converse(shared, &peer, lane, stream, &connection) => ended,
+            // What it was asked is not to be answered any more: somebody else has its number.
+            () = peer.lives.end(life) => Ended::Replaced,
+        };
         shared.count_end(&ended);
         tracing::debug!(node = %peer.node, lane = lane.name(), %ended, "a connection of a peer ended");
         let mut newest = peer.inbound.of(lane).connection();

@@ -41,6 +41,9 @@ pub(super) enum Ended {
     /// Nothing came for too long.
     #[error("the other side was silent for too long")]
     Silent,
+    /// Another life of the peer counts.
+    #[error("another machine with the peer's number was started later")]
+    Replaced,
     /// This side has no use for it any more.
     #[error("it is not needed any more")]
     Unneeded,

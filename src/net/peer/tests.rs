@@ -91,7 +91,7 @@ impl Authority {
 /// What came to a node; answers questions by what they say.
 struct Tray {
     messages: Mutex<Vec<(NodeId, Lane, Vec<u8>)>>,
-    twins: Mutex<Vec<SocketAddr>>,
+    twins: Mutex<Vec<NodeId>>,
     /// Questions that begin with `wait` take one of these.
     let_go: Semaphore,
     waiting: watch::Sender<usize>,
@@ -133,8 +133,8 @@ impl Inbox for Tray {
         node.0 >= 100
     }
 
-    fn twin(&self, from: SocketAddr) {
-        self.twins.lock().unwrap().push(from);
+    fn twin(&self, node: NodeId, _there: SocketAddr) {
+        self.twins.lock().unwrap().push(node);
     }
 }
 

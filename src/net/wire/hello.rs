@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! Hello    0 u16 lowest version   2 u16 highest   4 u64 features asked for   12 u64 features had   20 u8 purpose
+//!          21 u64 starts   29 u64 random: which life of the node; left out by a machine that is none yet
 //! Refusal  0 u16 lowest version   2 u16 highest   4 u64 features had         12 u8 reason          13 text
 //! ```
 
@@ -26,6 +27,16 @@ pub struct Versions {
 /// This release.
 pub const VERSIONS: Versions = Versions { lowest: 1, highest: 1, features: 0, required: 0 };
 
+/// One life of a node. Of two that show one number the later one counts: the one that was started more often, and of
+/// equals either, but the same one for everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Life {
+    /// How often it was started, as its directory remembers.
+    pub start: u64,
+    /// Random at each start.
+    pub draw: u64,
+}
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -44,6 +55,8 @@ pub struct Hello {
     pub versions: Versions,
     /// What it wants; repeated in the answer.
     pub purpose: Purpose,
+    /// Of which life who says so is.
+    pub life: Option<Life>,
 }
 
 /// Why a connection is refused.
@@ -124,6 +137,10 @@ impl Hello {
         body.extend(required.to_le_bytes());
         body.extend(features.to_le_bytes());
         body.push(self.purpose.code());
+        if let Some(Life { start, draw }) = self.life {
+            body.extend(start.to_le_bytes());
+            body.extend(draw.to_le_bytes());
+        }
         body
     }
 
@@ -140,7 +157,10 @@ impl Hello {
             features: u64::from_le_bytes(take(&mut rest)?),
         };
         let [purpose] = take(&mut rest)?;
-        Ok(Self { versions, purpose: Purpose::from_code(purpose) })
+        let (start, draw) = (take(&mut rest).ok(), take(&mut rest).ok());
+        let life = start.zip(draw).map(|(start, draw)| (u64::from_le_bytes(start), u64::from_le_bytes(draw)));
+        let life = life.map(|(start, draw)| Life { start, draw });
+        Ok(Self { versions, purpose: Purpose::from_code(purpose), life })
     }
 }
 

@@ -19,6 +19,7 @@ use crate::net::wire::decode::Decoder;
 use crate::net::wire::encode;
 use crate::net::wire::first_len;
 use crate::net::wire::hello::Hello;
+use crate::net::wire::hello::Life;
 use crate::net::wire::hello::Purpose;
 use crate::net::wire::hello::Reason;
 use crate::net::wire::hello::Refusal;
@@ -53,8 +54,11 @@ fn frames_are_these_bytes() {
     let question = encode(Kind::Question, 0x0102, b"put").unwrap();
     assert_eq!(question, [17, 0, 0, 0, 1, 4, 2, 1, 0, 0, 0, 0, 0, 0, 121, 117, 165, 126, b'p', b'u', b't']);
     let versions = Versions { lowest: 1, highest: 2, features: 5, required: 4 };
-    let hello = Hello { versions, purpose: Purpose::Lane(Lane::Requests) };
-    assert_eq!(hello.encode(), [1, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 3]);
+    let hello = Hello { versions, purpose: Purpose::Lane(Lane::Requests), life: None };
+    let bytes = [1, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 3];
+    assert_eq!(hello.encode(), bytes);
+    let alive = Hello { life: Some(Life { start: 7, draw: 0x0102 }), ..hello };
+    assert_eq!(alive.encode(), [&bytes[..], &[7, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]].concat());
     let refusal = Refusal { versions, reason: Reason::Versions, text: "no".to_owned() };
     assert_eq!(refusal.encode(), [1, 0, 2, 0, 5, 0, 0, 0, 0, 0, 0, 0, 1, b'n', b'o']);
 }
@@ -170,11 +174,13 @@ fn the_first_words_come_out_as_they_went_in_whatever_follows_them() {
     let versions = Versions { lowest: 3, highest: 9, features: 6, required: 2 };
     let purposes = Lane::ALL.map(Purpose::Lane);
     for purpose in purposes.into_iter().chain([Purpose::Join, Purpose::Other]) {
-        let hello = Hello { versions, purpose };
-        let later = [hello.encode().as_slice(), b"later"].concat();
-        assert_eq!((Hello::decode(&hello.encode()), Hello::decode(&later)), (Ok(hello), Ok(hello)));
+        for life in [None, Some(Life { start: 3, draw: u64::MAX })] {
+            let hello = Hello { versions, purpose, life };
+            let later = [hello.encode().as_slice(), b"later"].concat();
+            assert_eq!((Hello::decode(&hello.encode()), Hello::decode(&later)), (Ok(hello), Ok(hello)));
+        }
     }
-    let hello = Hello { versions, purpose: Purpose::Join }.encode();
+    let hello = Hello { versions, purpose: Purpose::Join, life: None }.encode();
     for len in 0..hello.len() {
         assert_eq!(Hello::decode(&hello[..len]), Err(FrameError::Hello));
     }

@@ -349,15 +349,16 @@ impl State {
         let (id, invite) = found.map(|(id, invite)| (*id, invite)).ok_or(Refused::NotInvited)?;
         if let Some(used) = invite.used_by {
             let same = used.key == key && self.member(used.node).is_some();
-            return if same { Ok(Applied::AdmittedBefore(used.node)) } else { Err(Refused::NotInvited) };
+            return if same { self.admit_again(used.node, addresses) } else { Err(Refused::NotInvited) };
         }
         if at_ms >= invite.expires_ms {
             return Err(Refused::NotInvited);
         }
-        // It has a place already, by another invite.
+        // It has a place already, by another invite; one that has come is not this machine but the one that it is a copy of.
         let mut living = self.members.iter().filter(|(_, member)| member.state != MemberState::Removed);
-        if let Some((node, _)) = living.clone().find(|(_, member)| member.key == Some(key)) {
-            return Ok(Applied::AdmittedBefore(*node));
+        if let Some((node, known)) = living.clone().find(|(_, member)| member.key == Some(key)) {
+            let comes = known.state == MemberState::Joining;
+            return if comes { Ok(Applied::AdmittedBefore(*node)) } else { Err(Refused::NotInvited) };
         }
         if living.clone().count() >= NODES_MAX || self.next_node == u64::MAX {
             return Err(Refused::Full { what: "nodes", max: NODES_MAX });
@@ -395,6 +396,19 @@ impl State {
         self.members.insert(node, member);
         self.bury();
         Ok(Applied::Admitted(node))
+    }
+
+    /// Its first answer was lost, or nobody reached it where it said that it was.
+    fn admit_again(&mut self, node: NodeId, addresses: Vec<String>) -> Result<Applied, Refused> {
+        let again = Ok(Applied::AdmittedBefore(node));
+        check_places(&addresses, None, "")?;
+        match self.known(node)? {
+            known if known.state == MemberState::Joining && known.addresses != addresses => {
+                known.addresses = addresses;
+                Ok(Applied::Admitted(node))
+            }
+            _ => again,
+        }
     }
 
     /// The oldest graves go when there are too many: an id that is not known is refused as well.

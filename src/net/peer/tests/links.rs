@@ -13,6 +13,7 @@ use crate::net::peer::NotSent;
 use crate::net::peer::Settings;
 use crate::net::peer::count::Count;
 use crate::net::wire::Lane;
+use crate::net::wire::hello::Life;
 
 #[tokio::test]
 async fn a_peer_that_starts_again_on_its_port_is_found_again() {
@@ -138,4 +139,56 @@ async fn a_stop_answers_what_it_was_asked() {
     assert_eq!(two.peers.send(one.id, Lane::Gossip, b""), Err(NotSent::Closed));
     assert!(!two.peers.know(crate::base::id::NodeId(5), Vec::new()));
     assert!(tokio::net::TcpStream::connect(two.peers.address()).await.is_err());
+}
+
+/// Of two machines with one number the one that was started later is spoken with, by all alike, until it is silent.
+#[tokio::test]
+async fn of_two_of_one_node_only_the_later_is_spoken_with() {
+    let authority = Authority::new();
+    let bind = || Settings::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let remembered = Duration::from_secs(1);
+    let one = Node::start_with(&authority.node(1), Settings { twin_remembered: remembered, ..bind() });
+    let life = |start, draw| Settings { life: Some(Life { start, draw }), ..bind() };
+    let two = Node::start_with(&authority.node(2), life(7, 5));
+    one.know(&two);
+    two.know(&one);
+    one.all_up(&two).await;
+    two.all_up(&one).await;
+
+    // Started as often, from the same directory: either may win, but the same one everywhere.
+    let earlier = Node::start_with(&authority.node(2), life(7, 4));
+    earlier.know(&one);
+    eventually("it is told of at both", || {
+        let told = |node: &Node| !node.inbox.twins.lock().unwrap().is_empty();
+        told(&one) && told(&earlier)
+    })
+    .await;
+    assert!(one.inbox.twins.lock().unwrap().iter().all(|node| *node == two.id));
+    assert!(one.count(Count::EarlierLife) > 0 && earlier.count(Count::RefusedByPeer) > 0);
+    assert_eq!(two.ask(&one, Lane::Requests, b"ab").await, b"ba");
+    assert_eq!(one.ask(&two, Lane::Requests, b"ab").await, b"ba");
+    earlier.peers.close().await;
+
+    // Started later: whatever the first one still has ends, both ways.
+    let asked = two.peers.call(one.id, Lane::Requests, b"wait", PATIENCE);
+    one.asked(1).await;
+    let later = Node::start_with(&authority.node(2), life(8, 1));
+    later.know(&one);
+    later.all_up(&one).await;
+    assert_eq!(asked.await, Err(CallError::Lost));
+    eventually("it is not spoken with", || {
+        let down = |from: &Node, to: &Node| from.link(to, Lane::Control) == Some(LaneState::Down);
+        down(&two, &one) && down(&one, &two)
+    })
+    .await;
+    assert!(one.peers.know(later.id, vec![later.place()]));
+    one.all_up(&later).await;
+    assert_eq!(later.ask(&one, Lane::Bulk, b"ab").await, b"ba");
+    one.inbox.let_go.add_permits(1);
+
+    // Stopped: the first one is there again, and found.
+    later.peers.close().await;
+    two.all_up(&one).await;
+    assert!(one.peers.know(two.id, vec![two.place()]));
+    one.all_up(&two).await;
 }

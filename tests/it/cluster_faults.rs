@@ -1,0 +1,260 @@
+//! Nodes whose network fails in one direction only, each in a network namespace of its own: what the one that is cut off
+//! says, what the others go on to decide, and that all of them agree afterwards.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
+
+use ringfort::base::limits::OPERATION_BUDGET;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::cluster::rounds;
+use crate::support::Node;
+use crate::support::Reply;
+use crate::support::call;
+use crate::support::eventually;
+
+/// Time for the answer itself, on a machine that does other things too.
+const SLACK: Duration = Duration::from_secs(5);
+
+fn run(words: &[&str]) {
+    let ended = Command::new(words[0]).args(&words[1..]).output().unwrap();
+    assert!(ended.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// Namespaces around one that has the switch. Gone when dropped.
+struct Net {
+    prefix: String,
+    count: usize,
+}
+
+impl Net {
+    fn new(count: usize) -> Self {
+        let net = Self { prefix: format!("ringfort-{}", std::process::id()), count };
+        let switch = net.space(0);
+        run(&["ip", "netns", "add", &switch]);
+        run(&["ip", "-n", &switch, "link", "add", "switch", "type", "bridge"]);
+        run(&["ip", "-n", &switch, "link", "set", "switch", "up"]);
+        for number in 1..=count {
+            let (space, port, address) = (net.space(number), format!("port{number}"), net.address(number) + "/24");
+            run(&["ip", "netns", "add", &space]);
+            run(&["ip", "-n", &space, "link", "set", "lo", "up"]);
+            let cable = ["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &space];
+            run(&[&["ip", "-n", &switch][..], &cable].concat());
+            run(&["ip", "-n", &switch, "link", "set", &port, "master", "switch", "up"]);
+            run(&["ip", "-n", &space, "address", "add", &address, "dev", "eth0"]);
+            run(&["ip", "-n", &space, "link", "set", "eth0", "up"]);
+        }
+        net
+    }
+
+    fn space(&self, number: usize) -> String {
+        format!("{}-{number}", self.prefix)
+    }
+
+    fn address(&self, number: usize) -> String {
+        format!("10.77.0.{number}")
+    }
+
+    async fn start(&self, dir: &Path, number: usize, join: Option<&str>) -> Node {
+        let (space, name, peers) = (self.space(number), format!("n{number}"), self.address(number) + ":7400");
+        let words = ["--name", &name, "--listen", "http://127.0.0.1:0", "--peer-listen", &peers];
+        let words = [&words[..], &join.map_or(vec![], |token| vec!["--join", token])].concat();
+        Node::start_saying(&dir.join(&name), &["ip", "netns", "exec", &space], &words).await
+    }
+
+    fn filter(&self, number: usize, words: &[&str]) {
+        run(&[&["ip", "netns", "exec", &self.space(number), "iptables", "-w"], words].concat());
+    }
+
+    /// Nothing that it sends arrives anywhere; it hears all.
+    fn silence(&self, number: usize) {
+        for other in (1..=self.count).filter(|other| *other != number) {
+            self.filter(other, &["-A", "INPUT", "-s", &self.address(number), "-j", "DROP"]);
+        }
+    }
+
+    /// Nothing arrives at it; what it sends does.
+    fn deafen(&self, number: usize) {
+        self.filter(number, &["-A", "INPUT", "-s", "10.77.0.0/24", "-j", "DROP"]);
+    }
+
+    fn heal(&self) {
+        (1..=self.count).for_each(|number| self.filter(number, &["-F", "INPUT"]));
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for number in 0..=self.count {
+            let _gone = Command::new("ip").args(["netns", "delete", &self.space(number)]).output();
+        }
+    }
+}
+
+async fn get(node: &Node, path: &str) -> Value {
+    get_if(node, path).await.unwrap_or_else(|| panic!("{path} is refused"))
+}
+
+async fn get_if(node: &Node, path: &str) -> Option<Value> {
+    let reply = call(&node.owner(), "GET", path, &[], "").await;
+    (reply.status == 200).then(|| reply.json())
+}
+
+async fn invite(node: &Node) -> String {
+    eventually("an invite", async || {
+        let made = call(&node.owner(), "POST", "/v1/invites", &[], "{}").await;
+        (made.status == 201).then(|| made.json()["token"].as_str().unwrap().to_owned())
+    })
+    .await
+}
+
+/// Waits until all of these rest on one layout of so many owners, and returns who owns what.
+async fn agreed(nodes: &[Node], owners: usize) -> Value {
+    eventually("all nodes have one layout at rest", async || {
+        let mut seen = Vec::new();
+        for node in nodes {
+            let ring = get(node, "/v1/ring").await;
+            if ring["at_rest"] != true || ring["phases"]["settled"] != 256 || !is_synced(&ring, owners) {
+                return None;
+            }
+            seen.push(json!([ring["version"], ring["partitions"]]));
+        }
+        seen.iter().all(|one| *one == seen[0]).then(|| seen[0].clone())
+    })
+    .await
+}
+
+fn is_synced(ring: &Value, owners: usize) -> bool {
+    let counts = |one: &Value, what: &str| one["now"][what].as_array().unwrap().len() == owners;
+    ring["partitions"].as_array().unwrap().iter().all(|one| counts(one, "owners") && counts(one, "synced"))
+}
+
+async fn within_budget(node: &Node, method: &str, path: &str, body: &'static str) -> Reply {
+    let began = Instant::now();
+    let reply = call(&node.owner(), method, path, &[], body).await;
+    assert!(began.elapsed() < OPERATION_BUDGET + SLACK, "{method} {path}: {:?}", began.elapsed());
+    eprintln!("cut off: {method} {path}: {} after {:?}", reply.status, began.elapsed());
+    reply
+}
+
+/// What a node says that is cut off: what it holds to who asks for no more, and an honest no to all others.
+async fn says_what_it_can(node: &Node, round: usize) {
+    let one = within_budget(node, "GET", "/v1/kv/b/before?consistency=local", "").await;
+    assert_eq!((one.status, one.text()), (200, "before"), "{one:?}");
+    let read = within_budget(node, "GET", "/v1/kv/b/before", "").await;
+    assert_eq!(read.problem(), (503, "no_quorum".to_owned()), "{read:?}");
+    assert!(read.json()["detail"].as_str().unwrap().contains("1 of the "), "{read:?}");
+    let put = within_budget(node, "PUT", &format!("/v1/kv/b/perhaps-{round}"), "alone").await;
+    assert_eq!((put.problem(), &put.json()["outcome"]), ((504, "outcome_unknown".to_owned()), &json!("unknown")));
+    let change = within_budget(node, "PUT", &format!("/v1/buckets/alone-{round}"), "{}").await;
+    assert_eq!(change.problem(), (503, "no_control".to_owned()), "{change:?}");
+    let plan = within_budget(node, "POST", "/v1/plan", "{}").await;
+    assert!(plan.status >= 500, "{plan:?}");
+}
+
+/// What the others do meanwhile; returns what was acked.
+async fn go_on(others: &[&Node], round: usize) -> Vec<String> {
+    let mut acked = Vec::new();
+    for (number, other) in others.iter().enumerate() {
+        let key = format!("{round}-{number}");
+        eventually("the others serve", async || {
+            let put = call(&other.owner(), "PUT", &format!("/v1/kv/b/{key}"), &[], key.clone()).await;
+            (put.status == 200).then_some(())
+        })
+        .await;
+        acked.push(key);
+    }
+    eventually("the others take changes", async || {
+        let made = call(&others[0].owner(), "PUT", &format!("/v1/buckets/agreed-{round}"), &[], "{}").await;
+        matches!(made.status, 200 | 201).then_some(())
+    })
+    .await;
+    acked
+}
+
+/// Every node knows what was decided meanwhile, and nothing else; all that was acked is on each, and of what nobody can
+/// tell all say the same.
+async fn are_whole(nodes: &[Node], acked: &[String], round: usize) {
+    let mut perhaps = Vec::new();
+    for node in nodes {
+        eventually("what was decided meanwhile is known", async || {
+            let buckets = get(node, "/v1/buckets").await.to_string();
+            assert!(!buckets.contains("alone-"), "{buckets}");
+            buckets.contains(&format!("agreed-{round}")).then_some(())
+        })
+        .await;
+        let read = async |key: &str| {
+            eventually("it answers", async || {
+                let read = call(&node.owner(), "GET", &format!("/v1/kv/b/{key}"), &[], "").await;
+                (read.status < 500).then_some(read)
+            })
+            .await
+        };
+        for key in acked {
+            let read = read(key).await;
+            assert_eq!((read.status, read.text()), (200, key.as_str()), "{key}");
+        }
+        let read = read(&format!("perhaps-{round}")).await;
+        perhaps.push((read.status, read.body));
+    }
+    assert!(perhaps.iter().all(|one| *one == perhaps[0]), "{perhaps:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_cut_off_one_way_splits_nothing_and_is_whole_again_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = Net::new(4);
+    let mut nodes = vec![net.start(dir.path(), 1, None).await];
+    for number in 2..=3 {
+        let token = invite(&nodes[0]).await;
+        nodes.push(net.start(dir.path(), number, Some(&token)).await);
+    }
+    let mut layout = agreed(&nodes, 3).await;
+    assert_eq!(call(&nodes[0].owner(), "PUT", "/v1/buckets/b", &[], "{\"n\":4,\"r\":3,\"w\":3}").await.status, 201);
+    eventually("each knows the bucket", async || {
+        for node in &nodes {
+            get_if(node, "/v1/buckets/b").await?;
+        }
+        Some(())
+    })
+    .await;
+    let before = eventually("all three take a write", async || {
+        let put = call(&nodes[0].owner(), "PUT", "/v1/kv/b/before?w=3", &[], "before").await;
+        (put.status == 200).then_some("before".to_owned())
+    })
+    .await;
+    let mut acked = vec![before];
+    for round in 0..2 * rounds() {
+        // The first is the one that began the cluster.
+        let cut = if round % 2 == 0 { round / 2 % 3 } else { 2 - round / 2 % 3 };
+        if round % 2 == 0 {
+            net.silence(cut + 1)
+        } else {
+            net.deafen(cut + 1)
+        }
+        let others: Vec<&Node> = nodes.iter().enumerate().filter(|(at, _)| *at != cut).map(|(_, node)| node).collect();
+        let ((), went_on) = tokio::join!(says_what_it_can(&nodes[cut], round), go_on(&others, round));
+        acked.extend(went_on);
+        // Who owns what changes without it.
+        let newcomer = if round == 0 {
+            let token = invite(others[0]).await;
+            let newcomer = net.start(dir.path(), 4, Some(&token)).await;
+            eventually("the others have a new layout", async || {
+                let ring = get(others[0], "/v1/ring").await;
+                (ring["version"].as_u64() > layout[0].as_u64() && ring["nodes"].as_array()?.len() == 4).then_some(())
+            })
+            .await;
+            assert_eq!(get(&nodes[cut], "/v1/ring").await["version"], layout[0], "it cannot have heard of it");
+            Some(newcomer)
+        } else {
+            None
+        };
+        net.heal();
+        nodes.extend(newcomer);
+        layout = agreed(&nodes, nodes.len()).await;
+        are_whole(&nodes, &acked, round).await;
+    }
+}
