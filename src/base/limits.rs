@@ -560,6 +560,8 @@ pub const GUESTS_MAX: usize = 8;
 
 /// Nodes that a node keeps connections to: far above any site of today, and each is eight connections.
 pub const PEERS_MAX: usize = 64;
+/// Bytes of one address that a peer says: the longest name there is, and a port.
+pub const PEER_ADDRESS_BYTES_MAX: usize = 260;
 /// Addresses of one peer: every interface of a machine and a name.
 pub const PEER_ADDRESSES_MAX: usize = 16;
 /// Frames that wait for a peer on one lane: all that the door lets in, several times.

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -355,27 +354,11 @@ impl Node {
         let command = Command::Cluster(Change::Announce { node: me, announcement: announcement.clone() });
         if let Err(error) = self.0.consensus.propose(command).await {
             tracing::debug!(%error, "where this node is could not be told yet");
-            // Who leads may have moved too; whoever is where it was reaches it, or is reached by it.
-            let word = Word::IAmHere(Box::new(announcement));
+            // Who leads may have moved too. Whoever is where it was knows the way to it, and from it.
+            let word = Word::IAmHere { addresses: announcement.addresses };
             self.state().members.keys().filter(|node| **node != me).for_each(|node| self.say(*node, &word));
             tokio::time::sleep(REPORT_AGAIN).await;
         }
-    }
-
-    /// Tells it for a node that does not reach who leads; one at a time, for that node says it again.
-    pub(super) fn announce_for(&self, node: NodeId, announcement: Announcement) {
-        let is_new = self.state().member(node).is_some_and(|known| !says_nothing_new(known, &announcement));
-        if !is_new || self.0.cluster.announcing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let this = self.clone();
-        worker::spawn("announcing another node", async move {
-            let told = this.0.consensus.propose(Command::Cluster(Change::Announce { node, announcement })).await;
-            this.0.cluster.announcing.store(false, Ordering::Release);
-            if let Err(error) = told {
-                tracing::debug!(%node, %error, "where another node is could not be told");
-            }
-        });
     }
 }
 
