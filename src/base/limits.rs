@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+mod control;
+mod peers;
+
+pub use control::*;
+pub use peers::*;
+
 /// Partitions of the ring. A power of two so that a partition is the top byte of a hash; 256 leaves about 28 per
 /// owner at nine nodes, enough for an even spread, few enough that a scan over all of them stays cheap.
 pub const PARTITIONS: usize = 256;
@@ -433,75 +439,6 @@ pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a stop waits for requests in flight.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// Bytes of the control journal after which a snapshot replaces it.
-pub const CONTROL_SNAPSHOT_BYTES: u64 = 512 * 1024;
-/// Entries of the control log that stay behind a snapshot: who was away for a moment is brought up to date with them and
-/// not with the whole state.
-pub const CONTROL_LOG_KEEP: u64 = 64;
-/// Bytes of one command: the largest (the header of an import) and all around it, several times; a small part of what a
-/// segment of the control journal holds.
-pub const CONTROL_COMMAND_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of a snapshot of the control state that a node takes from a leader: sixteen times what all limits of its parts
-/// lead to in practice.
-pub const CONTROL_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes of the pieces in which it is sent, and of the entries sent at once: either is on its way for a few
-/// milliseconds, so that heartbeats get through between them.
-pub const CONTROL_PIECE_BYTES: usize = 256 * 1024;
-/// Bytes of one message of the control plane: a piece, or one largest command, with all that is around it.
-pub const CONTROL_WORD_BYTES_MAX: usize = 1024 * 1024;
-/// Nodes of one control group, voters and learners.
-pub const CONTROL_MEMBERS_MAX: usize = 256;
-/// Commands under way on one node; the next one is answered 503.
-pub const CONTROL_PROPOSALS_MAX: usize = 256;
-/// Bytes of the entries sent to a node at once: at 4 Mbit/s they are there before the answer is given up.
-pub const CONTROL_LINES_BYTES: usize = 64 * 1024;
-/// Between two heartbeats of the control group's leader, and how long it waits for the answer to one: far above a disk's
-/// sync and a site's round trip. The library looks every one and a half of these whether one is due.
-pub const CONTROL_HEARTBEAT: Duration = Duration::from_millis(150);
-/// How long a voter that heard the leader stands by it: three heartbeats as the library sends them. It waits as long once
-/// more at most, by a draw: so changes go on about a second and a half after a leader died.
-pub const CONTROL_LEASE: Duration = Duration::from_millis(750);
-/// The library's own lease, shorter so that a voter that says that it hears no leader also gives its vote then.
-pub const CONTROL_LEASE_INNER: Duration = Duration::from_millis(600);
-/// How long a candidate waits for a vote, which is synced before it is given.
-pub const CONTROL_VOTE_WAIT: Duration = Duration::from_millis(500);
-/// A leader whose own write is not durable for this long does not count as one any more (HOUSE decision 14).
-pub const CONTROL_STALL_MAX: Duration = Duration::from_secs(2);
-/// How long a command waits for a leader with a majority; then it is refused with the reason, within two seconds.
-pub const CONTROL_PATIENCE: Duration = Duration::from_millis(1700);
-/// How long a command that was logged is waited for; then its outcome is unknown.
-pub const CONTROL_COMMIT_WAIT: Duration = Duration::from_secs(3);
-/// Between two questions of a node to the leader how far it is: what operators may do needs an answer at most two seconds
-/// old, so three may get lost.
-pub const CONTROL_CONTACT_EVERY: Duration = Duration::from_millis(500);
-/// What only operators and admins may do is refused by a node that was without contact with the control plane for longer:
-/// a token that was removed opens nothing there for longer than this.
-pub const CONTROL_CONTACT_MAX: Duration = Duration::from_secs(2);
-/// How long such a request waits for contact before it is refused: about as long as an election takes, so that one does
-/// not refuse operators. With it a refusal comes within two seconds.
-pub const CONTROL_CONTACT_PATIENCE: Duration = Duration::from_millis(1500);
-/// How often a node looks whether something of the control group is due.
-pub const CONTROL_TICK: Duration = Duration::from_millis(50);
-/// The same for a node that is alone: for it only snapshots are ever due.
-pub const CONTROL_TICK_ALONE: Duration = Duration::from_millis(500);
-/// How long a piece of a snapshot may take: the last one is installed before it is answered.
-pub const CONTROL_PIECE_WAIT: Duration = Duration::from_secs(10);
-/// How long one change of the group may take before it is looked at anew.
-pub const CONTROL_CHANGE_WAIT: Duration = Duration::from_secs(5);
-/// Entries that a learner may lack and still become a voter: what is under way at any moment.
-pub const CONTROL_CAUGHT_UP: u64 = 16;
-/// How long `ringfort recover control` asks for other nodes before it takes those that did not answer for lost: several
-/// attempts at a connection on a slow line.
-pub const RECOVERY_ASK: Duration = Duration::from_secs(3);
-/// Between two of these attempts.
-pub const RECOVERY_ASK_AGAIN: Duration = Duration::from_millis(200);
-/// Between two looks at the file that cuts lanes in a drill (`RINGFORT_TEST_CUT_FILE`): short beside a lease.
-pub const CUT_FILE_EVERY: Duration = Duration::from_millis(100);
-/// Longest such file: the names of four lanes.
-pub const CUT_FILE_BYTES_MAX: u64 = 1024;
-/// Between two tries to write an entry for which the disk has no room.
-pub const CONTROL_SPACE_RETRY: Duration = Duration::from_millis(500);
-
 /// Requests a second that a load run may ask for: more than two of the fastest machines would exchange.
 pub const LOAD_RATE_MAX: u32 = 1_000_000;
 /// Seconds of a load run: a day, the longest cycle of a site.
@@ -534,102 +471,3 @@ pub const FORECAST_WINDOW: Duration = Duration::from_secs(6 * 3600);
 
 /// Live streams of the console at once: one to each open page, and each costs a connection.
 pub const LIVE_STREAMS_MAX: usize = 64;
-
-/// How long a node that did not answer is asked last: it may be back the next second.
-pub const SILENCE_REMEMBERED: Duration = Duration::from_secs(1);
-/// How long an owner may take to answer a question of the data path: longer than a slow sync, shorter than a request.
-pub const ANSWER_BUDGET: Duration = Duration::from_secs(2);
-/// How long the owners of a key may take to say what they hold, all of them together: somebody waits for it at a terminal,
-/// and is to have the whole answer within two seconds.
-pub const WHERE_BUDGET: Duration = Duration::from_millis(1500);
-/// Keys that one node remembers one by one for another that missed them; beyond it they are found by comparing whole
-/// partitions. About 8 MiB for one silent node.
-pub const HINTS_MAX: usize = 100_000;
-/// Hints delivered to one node at a time, beside the requests of devices.
-pub const HINTS_AT_ONCE: usize = 32;
-/// Bytes of objects in one page of a slot on its way: with everything around it, within a frame.
-pub const HANDOFF_PAGE_BYTES: usize = 512 * 1024;
-/// Objects in one such page, and digests in one of theirs: 40 bytes and a key each.
-pub const HANDOFF_PAGE_OBJECTS: usize = 500;
-/// Slots that a node merges at a time: it should not be all that it does.
-pub const HANDOFFS_AT_ONCE: usize = 4;
-/// How often a node looks after its slots, reports and hints when nothing else makes it.
-pub const RING_TICK: Duration = Duration::from_millis(200);
-/// How long a report is given before it is said again.
-pub const REPORT_AGAIN: Duration = Duration::from_secs(1);
-/// Bytes of objects a second that come for one slot: a part of what a disk and a line can do, so that devices go first.
-pub const HANDOFF_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
-
-/// Bytes of a frame between nodes before it is known who sends it: a request to join with a certificate's worth of text.
-pub const GUEST_FRAME_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a frame between admitted nodes: a largest value with its siblings' contexts around it, which is nearly all that
-/// is ever said at once.
-pub const PEER_FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Bytes of what is said in several frames: the largest object there can be, and words around it.
-pub const PEER_MESSAGE_BYTES_MAX: usize = MERGED_BYTES_MAX + 1024 * 1024;
-/// Bytes of a frame's body that are made room for at once; more only as they arrive, so that a claimed length costs nothing.
-pub const FRAME_STEP_BYTES: usize = 64 * 1024;
-/// Bytes read from a peer's connection at a time: one TLS record.
-pub const PEER_READ_BYTES: usize = 16 * 1024;
-/// Bytes of the sentence with which a peer refuses a connection.
-pub const REFUSAL_TEXT_BYTES_MAX: usize = 256;
-
-/// Connections of which it is not yet known who they are, joining ones included until they have asked: a site that starts
-/// at once has four for each of its nodes. Past it the oldest of them makes room: an honest one needs milliseconds.
-pub const ARRIVALS_MAX: usize = 64;
-/// Time for all that lies before a peer is let in; for a guest, its answer included.
-pub const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Guests answered at once: each costs a command of the control plane.
-pub const GUESTS_MAX: usize = 8;
-
-/// Nodes that a node keeps connections to: far above any site of today, and each is eight connections.
-pub const PEERS_MAX: usize = 64;
-/// Addresses of one peer: every interface of a machine and a name.
-pub const PEER_ADDRESSES_MAX: usize = 16;
-/// Frames that wait for a peer on one lane: all that the door lets in, several times.
-pub const PEER_QUEUE_FRAMES_MAX: usize = 8192;
-/// Bytes that wait for a peer on one lane: a second of a slow disk, or eight of the largest frames. What is longer is taken
-/// where nothing else waits.
-pub const PEER_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes that wait on the lane of gossip, whose frames are small and soon worthless.
-pub const GOSSIP_QUEUE_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of a queue's memory that are kept for the next time.
-pub const PEER_QUEUE_BYTES_KEPT: usize = 128 * 1024;
-/// Questions to one peer on one lane that wait for their answers: twice what the door lets in.
-pub const PEER_CALLS_MAX: usize = 2048;
-/// Questions of one peer on one lane that are being answered: as many as it may ask, and as many again that it gave up on.
-pub const PEER_QUESTIONS_MAX: usize = 4096;
-/// Bytes of those: more than the door of the asking node lets in.
-pub const PEER_QUESTION_BYTES_MAX: usize = 96 * 1024 * 1024;
-
-/// Time for each step of a call to a peer: TCP, then TLS and the first words.
-pub const PEER_DIAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// The wait after the first call to a peer that failed; doubled with each, with jitter.
-pub const PEER_REDIAL_FIRST: Duration = Duration::from_millis(50);
-/// The longest wait: a machine that comes back is found within this, for ever; four such calls a peer cost nothing.
-pub const PEER_REDIAL_MAX: Duration = Duration::from_secs(2);
-/// How long sent bytes may stay unacknowledged by the other kernel before the connection is given up (HOUSE decision 16).
-pub const PEER_UNACKED_MAX: Duration = Duration::from_secs(2);
-/// How long a connection to a peer may be silent before it is asked for a sign of life.
-pub const PEER_PING_EVERY: Duration = Duration::from_millis(500);
-/// How long it may be silent before it is taken for dead: three signs of life late.
-pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
-/// How long the later of two machines with one node's number must be silent before the earlier is spoken with again: longer
-/// than any restart takes, so that the two do not take turns.
-pub const TWIN_REMEMBERED: Duration = Duration::from_secs(60);
-/// How long an alarm stands after the second of two machines with one number was last heard: it tries far more often.
-pub const TWIN_ALARM: Duration = Duration::from_secs(120);
-/// How long a stop waits for what is already queued for a peer.
-pub const PEER_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Pieces of gossip that wait to be taken in: a few for each node of a large cluster.
-pub const GOSSIP_QUEUE: usize = 256;
-/// How often a node looks after its members, and whether it is late itself.
-pub const MEMBERS_TICK: Duration = Duration::from_millis(250);
-/// How long a machine knocks at a cluster that does not answer: an operator may paste the token before the firewall opens.
-pub const JOIN_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a node that was let in waits for the cluster's state before it says why it does not come.
-pub const JOIN_STATE_REMINDER: Duration = Duration::from_secs(10);
-
-/// How long an invite opens the cluster where nothing else is said: a working day and a night.
-pub const INVITE_TTL: Duration = Duration::from_secs(24 * 3600);

@@ -24,6 +24,9 @@ use tokio::sync::watch;
 use crate::base::id::BucketId;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::base::limits::PEER_ADDRESS_BYTES_MAX;
+use crate::base::limits::PEER_ADDRESSES_MAX;
+use crate::base::limits::PEERS_MAX;
 use crate::base::limits::REPLICAS_MAX;
 use crate::base::limits::SILENCE_REMEMBERED;
 use crate::base::rng;
@@ -73,6 +76,9 @@ pub trait Wire: Send + Sync + 'static {
     fn ask(&self, to: NodeId, lane: Lane, body: Vec<u8>, within: Duration) -> Waiting<Result<Vec<u8>, NotAnswered>>;
     /// Tells a node something, as well as can be.
     fn say(&self, to: NodeId, body: Vec<u8>);
+
+    /// Calls a member at these addresses from now on.
+    fn look_for(&self, node: NodeId, addresses: Vec<String>);
 }
 
 /// A bucket, for those who know only its number.
@@ -140,8 +146,6 @@ pub struct Cluster {
     pace: Mutex<Pace>,
     /// What is seen of the others.
     pub sight: watch::Sender<Arc<Sight>>,
-    /// Something is being told for another node.
-    pub announcing: AtomicBool,
     /// Nodes of which there are two: when that was seen last, and where one of them is.
     pub twins: Mutex<BTreeMap<NodeId, (Instant, SocketAddr)>>,
 }
@@ -164,7 +168,6 @@ impl Cluster {
             handed_off: AtomicU64::new(0),
             pace: Mutex::default(),
             sight: watch::Sender::default(),
-            announcing: AtomicBool::new(false),
             twins: Mutex::default(),
         }
     }
@@ -322,6 +325,28 @@ impl Node {
         }
     }
 
+    /// Looks for a member there too, besides where the cluster says that it is. Nobody is let in by this.
+    fn look_for(&self, node: NodeId, said: Vec<String>) {
+        let state = self.state();
+        let Some(member) = state.member(node).filter(|_| node != self.who().node) else { return };
+        let (known, wire) = (&member.addresses, self.0.cluster.wire.get());
+        let fits = |address: &String| address.len() <= PEER_ADDRESS_BYTES_MAX && !known.contains(address);
+        let mut all: Vec<String> = said.into_iter().filter(fits).take(PEER_ADDRESSES_MAX / 2).collect();
+        if let Some(wire) = wire.filter(|_| !all.is_empty()) {
+            all.extend(known.iter().cloned());
+            wire.look_for(node, all);
+        }
+    }
+
+    /// A node does not reach who leads: it is looked for where it says, and told where the others are.
+    fn hear_where(&self, from: NodeId, addresses: Vec<String>) {
+        self.look_for(from, addresses);
+        let state = self.state();
+        let there = state.members.iter().filter(|(node, _)| state.member(**node).is_some());
+        let nodes = there.map(|(node, member)| (*node, member.addresses.clone())).collect();
+        self.say(from, &Word::TheyAreHere { nodes });
+    }
+
     /// Another node says something.
     pub fn hear(&self, from: NodeId, bytes: &[u8]) {
         match Word::decode(bytes) {
@@ -331,7 +356,10 @@ impl Node {
                     let _full_or_gone = waits.try_send((from, ended));
                 }
             }
-            Ok(Word::IAmHere(announcement)) => self.announce_for(from, *announcement),
+            Ok(Word::IAmHere { addresses }) => self.hear_where(from, addresses),
+            Ok(Word::TheyAreHere { nodes }) => {
+                nodes.into_iter().take(PEERS_MAX).for_each(|(node, addresses)| self.look_for(node, addresses));
+            }
             Err(error) => tracing::debug!(%from, %error, "a word of another node is not understood"),
         }
     }

@@ -175,6 +175,12 @@ impl Wire for Lanes {
             let _lost = peers.send(to, wire::Lane::Requests, &body);
         }
     }
+
+    fn look_for(&self, node: NodeId, addresses: Vec<String>) {
+        if let Some(peers) = &self.0 {
+            peers.know(node, addresses);
+        }
+    }
 }
 
 impl RaftLane for Lanes {

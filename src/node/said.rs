@@ -1,13 +1,9 @@
 //! What a node says of itself to the cluster: where it is, what it is called, where it stands and how much it takes.
 
-use std::sync::atomic::Ordering;
-
-use crate::base::id::NodeId;
 use crate::base::limits::REPORT_AGAIN;
 use crate::control::consensus::Consensus as _;
 use crate::node::Node;
 use crate::node::error::DoorError;
-use crate::node::worker;
 use crate::proto::control::Command;
 use crate::proto::control::members::Announcement;
 use crate::proto::control::members::Change;
@@ -36,7 +32,7 @@ impl Node {
             let told = self.say_it(&mut said).await;
             if let Err(error) = &told {
                 tracing::debug!(%error, "what this node is could not be told yet");
-                self.ask_others_to_tell(&said);
+                self.ask_the_way(&said);
             }
             let again = async {
                 match told {
@@ -72,31 +68,13 @@ impl Node {
         failed
     }
 
-    /// Who leads may have moved too; whoever is where it was reaches it, or is reached by it.
-    fn ask_others_to_tell(&self, said: &Said) {
+    /// Who leads may have moved too. Whoever is where it was knows the way to it, and from it.
+    fn ask_the_way(&self, said: &Said) {
         let me = self.who().node;
-        for change in self.untold(said) {
-            if let Change::Announce { announcement, .. } = change {
-                let word = Word::IAmHere(Box::new(announcement));
-                self.state().members.keys().filter(|node| **node != me).for_each(|node| self.say(*node, &word));
-            }
+        if self.untold(said).iter().any(|change| matches!(change, Change::Announce { .. })) {
+            let word = Word::IAmHere { addresses: said.addresses.clone() };
+            self.state().members.keys().filter(|node| **node != me).for_each(|node| self.say(*node, &word));
         }
-    }
-
-    /// Tells it for a node that does not reach who leads; one at a time, for that node says it again.
-    pub(super) fn announce_for(&self, node: NodeId, announcement: Announcement) {
-        let is_new = self.state().member(node).is_some_and(|known| !says_nothing_new(known, &announcement));
-        if !is_new || self.0.cluster.announcing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let this = self.clone();
-        worker::spawn("announcing another node", async move {
-            let told = this.0.consensus.propose(Command::Cluster(Change::Announce { node, announcement })).await;
-            this.0.cluster.announcing.store(false, Ordering::Release);
-            if let Err(error) = told {
-                tracing::debug!(%node, %error, "where another node is could not be told");
-            }
-        });
     }
 
     /// Where the cluster knows otherwise.

@@ -16,7 +16,6 @@ use crate::base::id::OpId;
 use crate::base::id::PartitionId;
 use crate::proto::causal::Context;
 use crate::proto::causal::Dot;
-use crate::proto::control::members::Announcement;
 use crate::proto::key::IndexKey;
 use crate::proto::object::Action;
 use crate::proto::object::Basis;
@@ -320,8 +319,16 @@ pub enum Word {
         /// How.
         ended: Ended,
     },
-    /// Tell the cluster that I am here: I do not reach who leads, who may not know where I am.
-    IAmHere(Box<Announcement>),
+    /// I am here, and do not reach who leads: perhaps nobody knows where I am, nor I where that one is.
+    IAmHere {
+        /// Where others reach the sender.
+        addresses: Vec<String>,
+    },
+    /// The answer to that: where nodes are, as far as the sender knows. Whoever is there has to prove who it is.
+    TheyAreHere {
+        /// Each with its addresses.
+        nodes: Vec<(NodeId, Vec<String>)>,
+    },
 }
 
 macro_rules! travels {
