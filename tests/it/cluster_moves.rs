@@ -75,8 +75,11 @@ async fn nodes_that_come_back_at_other_addresses_are_found_by_the_one_that_staye
     let nodes = futures_util::future::join_all(again).await;
     all_see(&nodes, 3).await;
     for node in &nodes {
-        let now: Vec<String> = members(node).await.iter().map(address).collect();
-        assert!(now[0] != before[0] && now[1] == before[1] && now[2] != before[2], "{now:?} after {before:?}");
+        eventually("the cluster knows where they are", async || {
+            let now: Vec<String> = members(node).await.iter().map(address).collect();
+            (now[0] != before[0] && now[1] == before[1] && now[2] != before[2]).then_some(())
+        })
+        .await;
         let read = call(&node.owner(), "GET", "/v1/kv/b/k?r=3", &[], "").await;
         assert_eq!((read.status, read.text()), (200, "value"));
     }

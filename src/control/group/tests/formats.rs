@@ -105,7 +105,7 @@ fn a_snapshot_of_today_is_read_and_one_of_another_release_or_with_a_flipped_bit_
     assert_eq!(snapshot::decode(&flipped).err(), Some(DecodeError::Checksum));
 }
 
-const QUESTION: &str = "02020305075a07c887";
+const QUESTION: &str = "020203020507d15942ef";
 const REPLY: &str = "020204010005746f6b656e01377588c1ab";
 
 #[test]
