@@ -182,7 +182,9 @@ const KEYS: [KeyDefinition; 14] = [
     },
 ];
 
-/// The file that is read where no other is named and it exists.
+/// The file that is read where no other is named and it is in the data directory.
+pub const FILE: &str = "ringfort.toml";
+/// And else this one, where it exists.
 pub const DEFAULT_FILE: &str = "/etc/ringfort/ringfort.toml";
 /// The installed data directory.
 const INSTALLED_DATA: &str = "/var/lib/ringfort";
@@ -237,11 +239,11 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let defaults = KEYS.iter().map(|key| (key.name, (key.default.to_owned(), Source::Default)));
         let mut config = Self { values: defaults.collect(), warnings: Vec::new() };
-        let default_file = Path::new(DEFAULT_FILE);
-        if let Some(file) = file.or_else(|| default_file.exists().then_some(default_file)) {
-            config.read_file(file, &text_of_file(file)?)?;
+        let environment: Vec<_> = environment.collect();
+        if let Some(file) = file.map(Path::to_owned).or_else(|| file_of(&environment, flags)) {
+            config.read_file(&file, &text_of_file(&file)?)?;
         }
-        config.read_environment(environment)?;
+        config.read_environment(environment.into_iter())?;
         for (name, value) in flags {
             config.set(name, value.clone(), Source::Flag(name))?;
         }
@@ -465,6 +467,21 @@ impl Config {
 #[must_use]
 pub fn control_socket_of(data: &Path) -> PathBuf {
     if data == Path::new(INSTALLED_DATA) { INSTALLED_SOCKET.into() } else { data.join("ctl.sock") }
+}
+
+/// What a node reads where nobody names a file: its own, or the machine's.
+fn file_of(environment: &[(OsString, OsString)], flags: &[(&'static str, String)]) -> Option<PathBuf> {
+    let flag = flags.iter().find(|(name, _)| *name == "data").map(|(_, value)| PathBuf::from(value));
+    let variable = environment.iter().find(|(name, _)| name == "RINGFORT_DATA").map(|(_, value)| PathBuf::from(value));
+    let file = file_beside(&flag.or(variable).unwrap_or_else(|| INSTALLED_DATA.into()));
+    file.exists().then_some(file)
+}
+
+/// The one in a data directory, where there is one; else the machine's.
+#[must_use]
+pub fn file_beside(data: &Path) -> PathBuf {
+    let own = data.join(FILE);
+    if own.exists() { own } else { DEFAULT_FILE.into() }
 }
 
 fn unknown(name: &str) -> String {

@@ -54,6 +54,7 @@ pub mod series;
 pub mod session;
 pub mod settings;
 pub mod status;
+pub mod survival;
 pub mod telemetry;
 pub mod vnode;
 pub mod whereabouts;

@@ -54,7 +54,7 @@ const DEV_USER: &str = "dev";
 #[derive(Args, Debug)]
 pub struct DevArguments {
     /// How many nodes
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(NODES_MOST)))]
     nodes: u8,
     /// Directory for everything; made where it is missing
     #[arg(long, value_name = "DIR", default_value = "./ringfort-dev")]
@@ -84,6 +84,9 @@ struct Before {
     device_token: String,
 }
 
+/// As many as one machine should be asked for.
+const NODES_MOST: u8 = 9;
+
 /// One of the nodes.
 struct DevNode {
     number: u8,
@@ -96,7 +99,8 @@ struct DevNode {
 impl DevNode {
     fn of(arguments: &DevArguments, number: u8) -> Self {
         let port = |offset: u8| arguments.port.saturating_add(u16::from(offset));
-        let (http, peers) = (port(number - 1), port(arguments.nodes + number - 1));
+        // Behind all that there could be: with more nodes none of them moves.
+        let (http, peers) = (port(number - 1), port(NODES_MOST + number - 1));
         Self {
             number,
             data: arguments.data.join(format!("n{number}")),
@@ -104,6 +108,14 @@ impl DevNode {
             peer_listen: format!("127.0.0.1:{peers}"),
             child: None,
         }
+    }
+
+    /// `ringfort run --data` alone brings it back where it was.
+    fn remember(&self) -> io::Result<()> {
+        let Self { url, peer_listen, .. } = self;
+        let text =
+            format!("# As `ringfort dev` started it last.\nlisten = \"{url}\"\npeer_listen = \"{peer_listen}\"\n");
+        data_dir::write_whole(&self.data.join(config::FILE), text.as_bytes())
     }
 
     fn local(&self) -> Client {
@@ -211,6 +223,7 @@ async fn start_all(arguments: &DevArguments, nodes: &mut [DevNode]) -> Done {
     }
     for node in nodes.iter_mut().filter(|node| node.child.is_some()) {
         serving(node).await?;
+        node.remember().map_err(failed)?;
     }
     for at in 1..nodes.len() {
         let Some((first, rest)) = nodes.split_first_mut() else { return Ok(()) };
@@ -221,6 +234,7 @@ async fn start_all(arguments: &DevArguments, nodes: &mut [DevNode]) -> Done {
         data_dir::write_whole(&token, text.as_bytes()).map_err(failed)?;
         node.start(Some(&token)).map_err(failed)?;
         serving(node).await?;
+        node.remember().map_err(failed)?;
         // It opens nothing any more.
         std::fs::remove_file(&token).map_err(failed)?;
     }

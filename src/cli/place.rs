@@ -214,7 +214,7 @@ pub fn paths(arguments: &RunArguments, as_json: bool) -> Done {
     let binary = std::env::current_exe().unwrap_or_default();
     let rows = [
         ("binary", binary),
-        ("configuration", arguments.config.clone().unwrap_or_else(|| crate::config::DEFAULT_FILE.into())),
+        ("configuration", arguments.config.clone().unwrap_or_else(|| crate::config::file_beside(&config.data()))),
         ("data", config.data()),
         ("control_socket", config.control_socket()),
     ];

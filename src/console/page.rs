@@ -41,7 +41,7 @@ use crate::node::Node;
 use crate::node::access::Caller;
 use crate::node::error::DoorError;
 use crate::node::health::Alarm;
-use crate::node::status::Survives;
+use crate::node::survival::Survives;
 use crate::proto::audit::Via;
 use crate::proto::scope::Need;
 

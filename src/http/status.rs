@@ -25,8 +25,8 @@ pub async fn readyz(State(node): State<Node>) -> Response {
     } else if let Some(Drain { reason, .. }) = node.diverted() {
         let detail = format!("this node is drained ({reason}); it answers, but use another");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).into_response()
-    } else if !node.is_serving() {
-        let detail = "this node does not know yet what has become of its cluster; use another";
+    } else if !node.is_serving() || !node.has_met() {
+        let detail = "this node has not caught up with its cluster; use another";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", detail).into_response()
     } else {
         "ready\n".into_response()

@@ -141,6 +141,8 @@ pub struct Cluster {
     forwards: Mutex<BTreeMap<u64, mpsc::Sender<EndedBy>>>,
     next_job: AtomicU64,
     caught_up: AtomicBool,
+    /// See [`Node::has_met`].
+    pub(super) met: AtomicBool,
     /// Bytes of objects that came for slots.
     pub handed_off: AtomicU64,
     pace: Mutex<Pace>,
@@ -165,6 +167,7 @@ impl Cluster {
             forwards: Mutex::default(),
             next_job: AtomicU64::new(first_job),
             caught_up: AtomicBool::new(false),
+            met: AtomicBool::new(false),
             handed_off: AtomicU64::new(0),
             pace: Mutex::default(),
             sight: watch::Sender::default(),

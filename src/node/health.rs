@@ -172,6 +172,8 @@ impl Node {
             };
             raise("index_failed", "critical", text);
         }
+        alarms.extend(self.alarms_of_the_cluster());
+        let mut raise = |code, severity, text: String| alarms.push(Alarm { code, severity, text });
         for (node, there) in self.twins() {
             let text = format!(
                 "Two machines show the number of node {node}, one of them at {there}: a data directory was copied, or put \

@@ -84,7 +84,7 @@ impl Node {
         let Some(known) = state.member(node) else { return Vec::new() };
         let Said { addresses, zone, weight, layout_commit } = said.clone();
         let release = env!("CARGO_PKG_VERSION").to_owned();
-        let url = self.addresses().first().cloned().or_else(|| known.url.clone());
+        let url = self.address_to_open().or_else(|| known.url.clone());
         let name = (known.name != who.name).then(|| who.name.clone());
         let announcement = Announcement { addresses, url, release, name };
         let as_known = says_nothing_new(known, &announcement);

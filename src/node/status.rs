@@ -9,25 +9,15 @@ use crate::control::words;
 use crate::node::Node;
 use crate::node::handoff::Progress;
 use crate::node::health::Alarm;
+use crate::node::survival::Survives;
 use crate::node::telemetry::Gauge;
 use crate::node::worker;
 use crate::proto::ring::layout::Slot;
-use crate::proto::ring::survives;
-use crate::proto::ring::survives::Cause;
 
 /// The release of this binary.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
 /// The commit it was built from.
 pub const COMMIT: &str = env!("RINGFORT_COMMIT");
-
-/// The loss of how many machines this cluster survives, and why not more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Survives {
-    /// Machines.
-    pub machines: u32,
-    /// In words.
-    pub reason: String,
-}
 
 /// A node in one view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -127,32 +117,6 @@ pub struct JournalCounts {
 }
 
 impl Node {
-    /// The loss of how many machines this cluster survives.
-    #[must_use]
-    pub fn survives(&self) -> Survives {
-        let (state, live) = (self.state(), self.live());
-        let margins = survives::survives(&state.layout, &live, &state.numbers());
-        let data = margins.strict.or(margins.weak).map(|margins| margins.machines);
-        let voters = self.0.consensus.voters();
-        let votes = voters.iter().filter(|voter| live.contains(voter)).count().checked_sub(voters.len() / 2 + 1);
-        let (machines, reason) = match (data.map(|margin| (margin.left, margin.cause)), votes) {
-            _ if state.layout.nodes.len() == 1 => {
-                (0, "this is the only machine; with two more the cluster survives the loss of any one".to_owned())
-            }
-            (Some((None, cause)), _) => {
-                let Cause { partition, owners, need, .. } = cause;
-                (0, format!("partition {partition} has {owners} live owners with all of its data; it takes {need}"))
-            }
-            (_, None) => (0, "the control plane has no majority of its voters: nothing can be changed".to_owned()),
-            (Some((Some(left), cause)), Some(votes)) if left <= votes => {
-                let Cause { partition, owners, need, .. } = cause;
-                (left, format!("partition {partition} has {owners} live owners with all of its data; it takes {need}"))
-            }
-            (_, Some(votes)) => (votes, format!("the control plane has {} voters", voters.len())),
-        };
-        Survives { machines: u32::try_from(machines).unwrap_or(u32::MAX), reason }
-    }
-
     fn owned_partitions(&self) -> usize {
         let (state, me) = (self.state(), self.who().node);
         let owns = |slot: &Slot| slot.lists().any(|list| list.owners.contains(&me));

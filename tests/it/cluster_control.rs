@@ -283,7 +283,7 @@ async fn nodes_that_are_all_killed_at_once_come_back_with_all_that_was_acked() {
             cluster.signal(node, Signal::KILL);
         }
         for node in all {
-            cluster.start_again(node, node);
+            cluster.start_again(node);
         }
         for node in all {
             cluster.ready(node).await;
@@ -371,7 +371,7 @@ async fn voters_that_are_frozen_killed_and_cut_off_under_changes_end_with_one_hi
         let killed = Instant::now();
         more(10).await;
         longest = longest.max(killed.elapsed());
-        cluster.start_again(victim, victim);
+        cluster.start_again(victim);
         cluster.ready(victim).await;
         more(10).await;
         if crate::cluster::rounds() == 1 {

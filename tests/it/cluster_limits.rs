@@ -107,7 +107,7 @@ async fn nine_owners_serve_without_four_and_without_five_say_that_they_do_not() 
     }
 
     // One of the dead comes back: five again.
-    cluster.start_again(1, 1);
+    cluster.start_again(1);
     cluster.ready(1).await;
     let left = [0, 1, 2, 6, 8];
     for node in left {
@@ -199,7 +199,7 @@ async fn a_death_is_soon_known_to_all() {
             };
             let others = (0..usize::from(*size)).filter(|node| *node != victim);
             took.extend(futures_util::future::join_all(others.map(knows)).await);
-            cluster.start_again(victim, victim);
+            cluster.start_again(victim);
             cluster.ready(victim).await;
         }
         took.sort_unstable();

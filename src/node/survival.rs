@@ -1,0 +1,112 @@
+//! What the cluster survives, and what an operator should know of the others: who is down, and what cannot be done for it.
+
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use crate::node::Node;
+use crate::node::health::Alarm;
+use crate::proto::control::State;
+use crate::proto::control::members::MemberState;
+use crate::proto::member::view::Status;
+use crate::proto::ring::survives;
+use crate::proto::ring::survives::Cause;
+
+/// The loss of how many machines this cluster survives, and why not more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Survives {
+    /// Machines.
+    pub machines: u32,
+    /// In words.
+    pub reason: String,
+}
+
+impl Node {
+    /// The loss of how many machines this cluster survives.
+    #[must_use]
+    pub fn survives(&self) -> Survives {
+        let (state, live) = (self.state(), self.live());
+        let margins = survives::survives(&state.layout, &live, &state.numbers());
+        let data = margins.strict.or(margins.weak).map(|margins| margins.machines);
+        let voters = self.0.consensus.voters();
+        let votes = voters.iter().filter(|voter| live.contains(voter)).count().checked_sub(voters.len() / 2 + 1);
+        let (machines, reason) = match (data.map(|margin| (margin.left, margin.cause)), votes) {
+            _ if state.layout.nodes.len() == 1 => (0, of_one_owner(&state)),
+            (Some((None, cause)), _) => {
+                let Cause { partition, owners, need, .. } = cause;
+                (0, format!("partition {partition} has {owners} live owners with all of its data; it takes {need}"))
+            }
+            (_, None) => (0, "the control plane has no majority of its voters: nothing can be changed".to_owned()),
+            (Some((Some(left), cause)), Some(votes)) if left <= votes => {
+                let Cause { partition, owners, need, .. } = cause;
+                (left, format!("partition {partition} has {owners} live owners with all of its data; it takes {need}"))
+            }
+            (_, Some(votes)) => (votes, format!("the control plane has {} voters", voters.len())),
+        };
+        Survives { machines: u32::try_from(machines).unwrap_or(u32::MAX), reason }
+    }
+
+    /// Whether this node was once, since its start, together with most of those who own data: before that it has nobody to
+    /// ask.
+    #[must_use]
+    pub fn has_met(&self) -> bool {
+        let cluster = &self.0.cluster;
+        if cluster.met.load(Ordering::Acquire) {
+            return true;
+        }
+        let (state, live) = (self.state(), self.live());
+        let owners = state.layout.nodes.keys().filter(|node| live.contains(node)).count();
+        let met = 2 * owners > state.layout.nodes.len();
+        if met {
+            cluster.met.store(true, Ordering::Release);
+        }
+        met
+    }
+
+    /// What is wrong with others, or with all together.
+    pub(super) fn alarms_of_the_cluster(&self) -> Vec<Alarm> {
+        let (state, live, sight) = (self.state(), self.live(), self.sight());
+        let mut alarms = Vec::new();
+        let voters = self.0.consensus.voters();
+        let there = voters.iter().filter(|voter| live.contains(voter)).count();
+        if 2 * there <= voters.len() {
+            let text = format!(
+                "{there} of the control plane's {} voters are up: nothing can be changed; reads and writes of data go on. Start \
+                 the others; if they are gone for ever see `ringfort recover control`.",
+                voters.len()
+            );
+            alarms.push(Alarm { code: "no_control", severity: "critical", text });
+        }
+        let margins = survives::survives(&state.layout, &live, &state.numbers());
+        if let Some(survives::Margin { left: None, cause }) = margins.strict.map(|margins| margins.machines) {
+            let Cause { partition, owners, need, .. } = cause;
+            let text = format!(
+                "Of partition {partition} {owners} owners with all of its data are up, and it takes {need}: some requests are \
+                 answered 503 `no_quorum`. Start the machines that are down."
+            );
+            alarms.push(Alarm { code: "no_quorum", severity: "critical", text });
+        }
+        for (node, member) in state.members.iter().filter(|(_, member)| member.state != MemberState::Removed) {
+            let status = sight.get(node).map(|seen| seen.status);
+            if *node != self.who().node && matches!(status, Some(Status::Down | Status::Gone)) {
+                let name = &member.name;
+                let text = format!(
+                    "Node {node} ({name}) is down. Start it again; if it is gone for ever `ringfort replace {name}` brings a \
+                     machine into its place, and `ringfort remove {name}` does without one."
+                );
+                alarms.push(Alarm { code: "member_down", severity: "warning", text });
+            }
+        }
+        alarms
+    }
+}
+
+/// Why a cluster with one owner of data survives nothing.
+fn of_one_owner(state: &State) -> String {
+    let machines = state.members.values().filter(|member| member.state != MemberState::Removed).count();
+    match machines {
+        1 => "this is the only machine; with two more the cluster survives the loss of any one".to_owned(),
+        2 => "one of two machines owns all data; with a third the cluster survives the loss of any one".to_owned(),
+        _ => "one machine owns all data; the others own some once what moves has moved, see `ringfort ring`".to_owned(),
+    }
+}
