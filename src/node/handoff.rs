@@ -167,11 +167,10 @@ impl Keeper {
     /// that a crash in the middle of a removal left.
     fn purge(&mut self, node: &Node, view: &View) {
         let there: BTreeSet<BucketId> = view.state.buckets.values().map(|bucket| bucket.id).collect();
-        let before = self.buckets.get_or_insert_with(|| (1..view.state.next_bucket).map(BucketId).collect());
-        for gone in before.difference(&there) {
-            node.0.store.progress().purge(*gone);
+        match self.buckets.replace(there.clone()) {
+            Some(before) => before.difference(&there).for_each(|gone| node.0.store.progress().purge(*gone)),
+            None => node.0.store.progress().purge_others(there, BucketId(view.state.next_bucket)),
         }
-        *before = there;
     }
 
     /// Begins to merge the slots that this node is to own, and gives up those that it is not to own any more.

@@ -316,3 +316,20 @@ fn the_data_of_a_removed_bucket_goes() {
     }
     assert_eq!(left, 0);
 }
+
+#[test]
+fn the_data_of_buckets_that_are_not_there_goes_and_that_of_others_stays() {
+    let rig = Rig::new();
+    let index = MemoryIndex::default();
+    let places = |bucket| (0..50).map(move |i: u32| IndexKey::new(bucket, &Key::new(i.to_string().into()).unwrap()));
+    for bucket in [1, 2, 3, 70_000, 70_001].map(BucketId) {
+        for place in places(bucket) {
+            index.apply(&[Change { place: place.as_bytes(), object: Some(b"x") }]).unwrap();
+        }
+    }
+    let store = rig.open(index, true);
+    store.progress().purge_others([BucketId(2), BucketId(70_000)].into(), BucketId(70_001));
+    store.close();
+    let left = |bucket| places(BucketId(bucket)).filter(|place| store.read(place).is_err()).count();
+    assert_eq!([1, 2, 3, 70_000, 70_001].map(left), [0, 50, 0, 50, 50]);
+}
