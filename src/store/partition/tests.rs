@@ -176,6 +176,24 @@ fn a_read_sees_only_what_is_durable_and_a_write_builds_on_what_is_newest() {
 }
 
 #[test]
+fn a_place_holds_what_is_durable_there_and_the_newest() {
+    let rig = Rig::new();
+    let store = rig.open(MemoryIndex::default(), true);
+    put(&store, "k", "old").durable_blocking().unwrap();
+    let old = store.read(&place("k")).unwrap().unwrap().fingerprint();
+    assert!(store.holds(&place("k"), old) && !store.holds(&place("other"), old));
+    rig.gate.set(true);
+    let pending = put(&store, "k", "new");
+    let new = store.newest(&place("k")).unwrap().unwrap().fingerprint();
+    assert!(!store.holds(&place("k"), old), "it is being replaced");
+    assert!(!store.holds(&place("k"), new), "it is not durable");
+    rig.gate.set(false);
+    pending.durable_blocking().unwrap();
+    assert!(store.holds(&place("k"), new));
+    store.close();
+}
+
+#[test]
 fn what_was_acked_is_replayed_into_an_index_that_has_nothing() {
     let rig = Rig::new();
     let store = rig.open(MemoryIndex::default(), true);
