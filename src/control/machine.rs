@@ -199,7 +199,7 @@ impl Machine {
         if sent.last != meta.last_log_id.map(Into::into) || sent.seated != Seated::from(&meta.last_membership) {
             return Err(unwritable("it is not what its leader said of it"));
         }
-        write(&self.writer, move || bytes).await.map_err(unwritable)?;
+        write(&self.writer, sent.last, move || bytes).await.map_err(unwritable)?;
         self.applied = sent.last;
         self.matched.snapshot_is(sent.last.map(|id| id.index));
         self.matched.seat(sent.seated.members.clone());
@@ -209,8 +209,8 @@ impl Machine {
     }
 }
 
-async fn write(writer: &Writer, bytes: impl FnOnce() -> Vec<u8> + Send + 'static) -> io::Result<()> {
-    writer.begin(bytes)?.await.map_err(io::Error::other)?
+async fn write(writer: &Writer, last: Option<Id>, bytes: impl FnOnce() -> Vec<u8> + Send + 'static) -> io::Result<()> {
+    writer.begin(last, bytes)?.await.map_err(io::Error::other)?
 }
 
 /// Writes the state of one moment.
@@ -226,7 +226,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
     /// Best effort: without it the log only stays longer. The last one is then returned once more.
     async fn build_snapshot(&mut self) -> Result<Snapshot<Types>, Failed> {
         let (last, seated, state) = (self.last, self.seated.clone(), Arc::clone(&self.state));
-        let written = write(&self.writer, move || snapshot::encode(last, &seated, &state)).await;
+        let written = write(&self.writer, last, move || snapshot::encode(last, &seated, &state)).await;
         match written {
             Ok(()) => self.matched.snapshot_is(self.last.map(|id| id.index)),
             Err(error) => tracing::warn!(%error, "the control snapshot could not be written"),

@@ -39,8 +39,9 @@ struct Table {
 struct Reach {
     /// Its last entry, and one; 0 where there is none.
     next: u64,
-    /// One from a leader is on its way.
-    receiving: bool,
+    /// Since the start one from a leader was on its way. From then on the log goes only as far as the disk has it: how far
+    /// the next one reaches is known when all of it has come, and the log may be told first.
+    received: bool,
     /// It could not be written.
     failed: bool,
 }
@@ -130,12 +131,12 @@ impl Matched {
     /// The snapshot on disk has all entries up to this one.
     pub fn snapshot_is(&self, last: Option<u64>) {
         let next = last.map_or(0, |last| last + 1);
-        self.snapshot.send_modify(|reach| *reach = Reach { next: next.max(reach.next), ..Reach::default() });
+        self.snapshot.send_modify(|reach| reach.next = next.max(reach.next));
     }
 
     /// One from a leader is on its way.
     pub fn snapshot_comes(&self) {
-        self.snapshot.send_modify(|reach| reach.receiving = true);
+        self.snapshot.send_modify(|reach| reach.received = true);
     }
 
     /// One from a leader could not be written.
@@ -149,9 +150,10 @@ impl Matched {
     /// Where it could not be written.
     pub async fn snapshot_holds(&self, upto: u64) -> io::Result<()> {
         let mut watch = self.snapshot.subscribe();
-        let held = watch.wait_for(|reach| reach.failed || !reach.receiving || reach.next > upto).await;
+        let holds = |reach: &Reach| !reach.received || reach.next > upto;
+        let held = watch.wait_for(|reach| reach.failed || holds(reach)).await;
         match held {
-            Ok(reach) if reach.failed => Err(io::Error::other("the snapshot of the leader could not be written")),
+            Ok(reach) if !holds(&reach) => Err(io::Error::other("the snapshot of the leader could not be written")),
             Ok(_) | Err(_) => Ok(()),
         }
     }
@@ -226,7 +228,11 @@ mod tests {
         assert!(waits(7).await.is_ok_and(|held| held.is_ok()));
         matched.snapshot_comes();
         assert!(waits(7).await.is_ok() && waits(8).await.is_err());
+        // A snapshot of its own is not the one that is on its way.
+        matched.snapshot_is(Some(5));
+        assert!(waits(7).await.is_ok() && waits(8).await.is_err());
         matched.snapshot_failed();
+        assert!(waits(7).await.is_ok_and(|held| held.is_ok()));
         assert!(waits(8).await.is_ok_and(|held| held.is_err()));
     }
 }

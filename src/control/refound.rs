@@ -16,6 +16,7 @@ use openraft::EntryPayload;
 use crate::base::codec::DecodeError;
 use crate::base::id::NodeId;
 use crate::base::rng;
+use crate::base::time;
 use crate::control::lane::LaneError;
 use crate::control::lane::RaftLane;
 use crate::control::log::SIZES;
@@ -26,6 +27,7 @@ use crate::control::snapshot::Snapshot;
 use crate::control::types::Ballot;
 use crate::control::types::Content;
 use crate::control::types::Id;
+use crate::control::types::Line;
 use crate::control::types::Members;
 use crate::control::types::Seated;
 use crate::control::types::Types;
@@ -34,6 +36,7 @@ use crate::control::words::Ask;
 use crate::control::words::Question;
 use crate::control::words::Reply;
 use crate::control::words::Status;
+use crate::proto::control;
 use crate::proto::control::Command;
 use crate::proto::control::State;
 use crate::proto::control::recovery::Recovery;
@@ -187,10 +190,14 @@ pub fn accept_loss(dir: &Path, aside: &Path, me: NodeId, birth: Birth) -> Result
         return Ok(Vec::new());
     }
     let salvaged = salvage::read(&Arc::new(FsDisk::new(dir.to_owned())))?;
-    let Snapshot { mut last, mut state, .. } = snapshot::read(dir).unwrap_or_default();
-    let mut ballot = None;
+    let (snapshot, unreadable) = match snapshot::read(dir) {
+        Ok(snapshot) => (snapshot, None),
+        Err(error) => (Snapshot::default(), Some(error)),
+    };
+    let Snapshot { mut last, mut state, .. } = snapshot;
+    let (mut ballot, mut purged) = (None, None);
     let mut entries = BTreeMap::new();
-    let mut lost: Vec<String> = Vec::new();
+    let mut lost: Vec<String> = unreadable.iter().map(|error| format!("the control snapshot ({error})")).collect();
     for (group, records) in &salvaged.groups {
         for record in records {
             match Record::unseal(record) {
@@ -199,7 +206,10 @@ pub fn accept_loss(dir: &Path, aside: &Path, me: NodeId, birth: Birth) -> Result
                 }
                 Ok(Record::Truncate { since }) => drop(entries.split_off(&since)),
                 Ok(Record::Ballot(given)) => ballot = Some(given),
-                Ok(Record::Base(base)) => ballot = base.ballot,
+                Ok(Record::Base(base)) => {
+                    ballot = base.ballot;
+                    purged = purged.max(Some(base.purged));
+                }
                 Ok(Record::Committed(_)) => {}
                 Err(error @ (DecodeError::Checksum | DecodeError::Version { .. } | DecodeError::Content)) => {
                     lost.push(format!("a control record of group {group} ({error})"));
@@ -208,11 +218,16 @@ pub fn accept_loss(dir: &Path, aside: &Path, me: NodeId, birth: Birth) -> Result
         }
     }
     let behind = last.map_or(0, |id| id.index + 1);
+    if !reaches_back(&entries, behind, purged, unreadable.is_some()) {
+        lost.push(BEGUN_AGAIN.to_owned());
+        state = State::begun_again(birth_of(&entries, birth)?);
+        last = last.max(purged);
+    }
     for (index, line) in entries.split_off(&behind) {
         last = last.max(Some(line.id));
-        if let Content::Command(command) = line.content
-            && let Err(refused) = state.apply(*command)
-        {
+        let Content::Command(command) = line.content else { continue };
+        let known = matches!(&*command, Command::Begin(given) if state.birth.as_ref() == Some(given));
+        if !known && let Err(refused) = state.apply(*command) {
             lost.push(format!("control command {index} ({refused})"));
         }
     }
@@ -221,6 +236,34 @@ pub fn accept_loss(dir: &Path, aside: &Path, me: NodeId, birth: Birth) -> Result
     let birth = Birth { generation, ..birth };
     replace(&Anew { dir, aside, me, birth, last, ballot, state })?;
     Ok(lost)
+}
+
+/// For people, where the state before is not known.
+const BEGUN_AGAIN: &str = "buckets, tokens, users and settings that stood in the control snapshot only: the cluster begins \
+                           again without them; the data of those buckets is removed at the next start, as nobody knows \
+                           whose it is";
+
+/// Whether entries say all that happened since a snapshot: they go back to it, and to the first command where there is none.
+fn reaches_back(entries: &BTreeMap<u64, Line>, behind: u64, purged: Option<Id>, unreadable: bool) -> bool {
+    let in_a_row = (behind..).zip(entries.range(behind..)).take_while(|(expected, (index, _))| expected == *index);
+    let reached = behind + in_a_row.count() as u64;
+    let from_the_first = behind > 0 || entries.values().any(|line| begins(line).is_some());
+    from_the_first && purged.is_none_or(|purged| purged.index < reached) && !(unreadable && reached == behind)
+}
+
+fn begins(line: &Line) -> Option<&control::Birth> {
+    let Content::Command(command) = &line.content else { return None };
+    if let Command::Begin(birth) = &**command { Some(birth) } else { None }
+}
+
+/// What the cluster began with, where that is still there; otherwise with another secret: what was sealed by it before is
+/// refused.
+fn birth_of(entries: &BTreeMap<u64, Line>, birth: Birth) -> Result<control::Birth, JournalError> {
+    if let Some(known) = entries.values().find_map(begins) {
+        return Ok(known.clone());
+    }
+    let context_secret = rng::array().map_err(JournalError::io("asking for randomness"))?;
+    Ok(control::Birth { cluster: birth.cluster, node: birth.node, at_ms: time::wall_ms(), context_secret })
 }
 
 /// A group that begins anew.

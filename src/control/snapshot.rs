@@ -1,11 +1,13 @@
 //! The control state as one file, which replaces the log's past: its format, and the one who writes it.
 //!
 //! It is written on a thread of its own, for the disk may be slow and those who wait for commands wait on async threads;
-//! and never two at once, for the older one could then come last, with the log purged behind the newer.
+//! and never two at once, nor an older one over a newer one that came from a leader meanwhile: the log is purged behind the
+//! newer.
 
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -97,6 +99,8 @@ pub fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
 pub struct Writer {
     dir: PathBuf,
     pen: Mutex<Pen>,
+    /// The last entry in the newest one that was written.
+    written: Arc<Mutex<Option<Id>>>,
 }
 
 enum Pen {
@@ -109,7 +113,7 @@ impl Writer {
     /// Into this directory.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), pen: Mutex::new(Pen::Free) }
+        Self { dir: dir.to_owned(), pen: Mutex::new(Pen::Free), written: Arc::default() }
     }
 
     /// Where it writes to.
@@ -122,12 +126,14 @@ impl Writer {
         self.pen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to write one, behind the one that is still on its way; its end is heard on what this returns.
+    /// Begins to write one up to this entry, behind the one that is still on its way; its end is heard on what this returns.
+    /// Where that one is newer, it is what is on disk in the end.
     ///
     /// # Errors
     /// Where there is no thread for it, or there will be no other.
     pub fn begin(
         &self,
+        last: Option<Id>,
         bytes: impl FnOnce() -> Vec<u8> + Send + 'static,
     ) -> io::Result<oneshot::Receiver<io::Result<()>>> {
         let mut pen = self.pen();
@@ -139,14 +145,14 @@ impl Writer {
             Pen::Writing(thread) => Some(thread),
             Pen::Free => None,
         };
-        let dir = self.dir.clone();
+        let (dir, newest) = (self.dir.clone(), Arc::clone(&self.written));
         let (tell, told) = oneshot::channel();
         let thread = thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
             if let Some(before) = before {
                 wait_for(before);
             }
             // Who asked may be gone.
-            let _gone = tell.send(write(&dir, &bytes()));
+            let _gone = tell.send(write_newer(&dir, &newest, last, bytes));
         })?;
         *pen = Pen::Writing(thread);
         Ok(told)
@@ -161,8 +167,56 @@ impl Writer {
     }
 }
 
+/// Each behind the one before it, so that nobody else looks at `newest` meanwhile.
+fn write_newer(
+    dir: &Path,
+    newest: &Mutex<Option<Id>>,
+    last: Option<Id>,
+    bytes: impl FnOnce() -> Vec<u8>,
+) -> io::Result<()> {
+    let known = *newest.lock().unwrap_or_else(PoisonError::into_inner);
+    if known > last {
+        return Ok(());
+    }
+    write(dir, &bytes())?;
+    *newest.lock().unwrap_or_else(PoisonError::into_inner) = last;
+    Ok(())
+}
+
 fn wait_for(thread: thread::JoinHandle<()>) {
     if thread.join().is_err() {
         tracing::error!("the writer of the control snapshot ended in a panic");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::Writer;
+    use super::encode;
+    use super::read;
+    use crate::control::types::Id;
+    use crate::control::types::Seated;
+    use crate::proto::control::State;
+
+    #[tokio::test]
+    async fn an_older_snapshot_does_not_replace_a_newer_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = Writer::new(dir.path());
+        let at = |index| Some(Id { term: 2, node: 1, index });
+        let bytes = move |index| encode(at(index), &Seated::default(), &State::default());
+        let (go_on, wait) = mpsc::channel::<()>();
+        let newer = writer.begin(at(9), move || {
+            let _gone = wait.recv();
+            bytes(9)
+        });
+        let older = writer.begin(at(4), move || bytes(4)).unwrap();
+        drop(go_on);
+        newer.unwrap().await.unwrap().unwrap();
+        older.await.unwrap().unwrap();
+        assert_eq!(read(dir.path()).unwrap().last, at(9));
+        writer.begin(at(12), move || bytes(12)).unwrap().await.unwrap().unwrap();
+        assert_eq!(read(dir.path()).unwrap().last, at(12));
     }
 }

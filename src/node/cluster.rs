@@ -100,7 +100,8 @@ pub struct View {
 }
 
 impl View {
-    fn new(index: u64, state: Arc<State>) -> Self {
+    /// Of this state, behind so many entries.
+    pub(super) fn new(index: u64, state: Arc<State>) -> Self {
         let known =
             |bucket: &crate::proto::control::Bucket| Known { kind: bucket.definition.kind, numbers: bucket.numbers };
         let buckets = state.buckets.values().map(|bucket| (bucket.id, known(bucket))).collect();

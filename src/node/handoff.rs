@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -16,6 +18,8 @@ use tokio::task::JoinHandle;
 use crate::base::id::BucketId;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::base::limits::FORGET_AGAIN;
+use crate::base::limits::HANDOFF_BUSY_PAUSE;
 use crate::base::limits::HANDOFFS_AT_ONCE;
 use crate::base::limits::REPORT_AGAIN;
 use crate::base::limits::RING_TICK;
@@ -31,8 +35,8 @@ use crate::proto::control::Command;
 use crate::proto::control::members::Change;
 use crate::proto::handoff::Here;
 use crate::proto::key::IndexKey;
-use crate::proto::ring::numbers::BucketNumbers;
 use crate::store::partition::Decision;
+use crate::store::partition::StoreError;
 
 pub(super) mod give;
 pub(super) mod pull;
@@ -93,6 +97,8 @@ struct Keeper {
     forgotten_at: Option<u64>,
     /// Ends with the version at which it began, where all went well: what changed meanwhile is looked at again.
     forgetting: Option<JoinHandle<Option<u64>>>,
+    /// The layout's version for which another actor mints already: in it this node mints nothing for what it gives up.
+    renewed_for: Arc<Mutex<Option<u64>>>,
     buckets: Option<BTreeSet<BucketId>>,
 }
 
@@ -143,6 +149,7 @@ impl Keeper {
             reported: None,
             forgotten_at: None,
             forgetting: None,
+            renewed_for: Arc::default(),
             buckets: None,
         }
     }
@@ -167,11 +174,10 @@ impl Keeper {
     /// that a crash in the middle of a removal left.
     fn purge(&mut self, node: &Node, view: &View) {
         let there: BTreeSet<BucketId> = view.state.buckets.values().map(|bucket| bucket.id).collect();
-        let before = self.buckets.get_or_insert_with(|| (1..view.state.next_bucket).map(BucketId).collect());
-        for gone in before.difference(&there) {
-            node.0.store.progress().purge(*gone);
+        match self.buckets.replace(there.clone()) {
+            Some(before) => before.difference(&there).for_each(|gone| node.0.store.progress().purge(*gone)),
+            None => node.0.store.progress().purge_others(there, BucketId(view.state.next_bucket)),
         }
-        *before = there;
     }
 
     /// Begins to merge the slots that this node is to own, and gives up those that it is not to own any more.
@@ -246,13 +252,18 @@ impl Keeper {
             self.forgotten_at = Some(began_at);
         }
         if self.forgotten_at != Some(version) && view.state.layout.is_at_rest() && view.state.members.len() > 1 {
-            let (node, view) = (node.clone(), Arc::clone(view));
+            let (node, view, renewed_for) = (node.clone(), Arc::clone(view), Arc::clone(&self.renewed_for));
             self.forgetting = Some(worker::spawn("giving up slots", async move {
-                let done = forget(&node, &view).await;
+                let done = forget(&node, &view, &renewed_for).await;
                 match done {
                     Ok(()) => Some(version),
                     Err(error) => {
                         tracing::warn!(%error, "what others own now could not be given up");
+                        let mut moved = node.moved();
+                        let passes = async {
+                            while node.view().state.layout.version == version && moved.changed().await.is_ok() {}
+                        };
+                        let _whichever_is_first = tokio::time::timeout(FORGET_AGAIN, passes).await;
                         None
                     }
                 }
@@ -304,10 +315,10 @@ impl Node {
     }
 }
 
-/// Removes what others own now. Before the first key goes another actor mints.
-async fn forget(node: &Node, view: &Arc<View>) -> Result<(), DoorError> {
-    let me = node.who().node;
-    let mut renewed = false;
+/// Removes what others own now. Before the first key goes another actor mints, once for a version of the layout. Ends
+/// where that changes: another look goes by the new one.
+async fn forget(node: &Node, view: &Arc<View>, renewed_for: &Mutex<Option<u64>>) -> Result<(), DoorError> {
+    let (me, version) = (node.who().node, view.state.layout.version);
     for partition in PartitionId::all() {
         for bucket in view.state.buckets.values() {
             if !view.state.layout.may_forget(me, partition, bucket.numbers) {
@@ -318,13 +329,16 @@ async fn forget(node: &Node, view: &Arc<View>) -> Result<(), DoorError> {
             if places.is_empty() {
                 continue;
             }
-            if !renewed {
+            if *renewed_for.lock().unwrap_or_else(PoisonError::into_inner) != Some(version) {
                 node.0.store.renew().await?;
-                renewed = true;
+                *renewed_for.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
             }
             tracing::info!(%partition, keys = places.len(), "others own this part now; it is given up here");
             for place in places {
-                give_up(node, &place, bucket.numbers).await?;
+                if node.view().state.layout.version != version {
+                    return Ok(());
+                }
+                give_up(node, &place).await?;
             }
         }
     }
@@ -341,24 +355,94 @@ fn places_of(node: &Node, partition: PartitionId, bucket: BucketId) -> Result<Ve
     Ok(places)
 }
 
-async fn give_up(node: &Node, place: &IndexKey, numbers: BucketNumbers) -> Result<(), DoorError> {
-    let (pending, ()) = node.0.store.update(place, |held, _| {
-        // It may have come to own it again.
-        let still = node.view().state.layout.may_forget(node.who().node, place.partition(), numbers);
-        if held.is_some() && still { Decision::Remove(()) } else { Decision::Leave(()) }
-    })?;
-    match pending {
-        Some(pending) => Ok(pending.durable().await?),
-        None => Ok(()),
+async fn give_up(node: &Node, place: &IndexKey) -> Result<(), DoorError> {
+    loop {
+        let given_up = node.0.store.update(place, |held, _| {
+            // It may have come to own it again.
+            let still = may_give_up(&node.view(), node.who().node, place);
+            if held.is_some() && still { Decision::Remove(()) } else { Decision::Leave(()) }
+        });
+        match given_up {
+            Ok((Some(pending), ())) => return Ok(pending.durable().await?),
+            Ok((None, ())) => return Ok(()),
+            Err(StoreError::Busy) if !node.is_draining() => tokio::time::sleep(HANDOFF_BUSY_PAUSE).await,
+            Err(error) => return Err(error.into()),
+        }
     }
+}
+
+/// Whether others own a place, by the numbers that its bucket has now. What is of no bucket is not given up: it is removed
+/// where its bucket was.
+fn may_give_up(view: &View, me: NodeId, place: &IndexKey) -> bool {
+    let bucket = view.bucket(place.bucket());
+    bucket.is_some_and(|bucket| view.state.layout.may_forget(me, place.partition(), bucket.numbers))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use super::Pace;
+    use super::may_give_up;
+    use crate::base::id::BucketId;
+    use crate::base::id::ClusterId;
+    use crate::base::id::NodeId;
+    use crate::base::limits::PARTITIONS;
     use crate::base::time;
+    use crate::node::cluster::View;
+    use crate::proto::bucket::Definition;
+    use crate::proto::control::Birth;
+    use crate::proto::control::Command;
+    use crate::proto::control::State;
+    use crate::proto::control::members::LayoutCommit;
+    use crate::proto::key::IndexKey;
+    use crate::proto::key::Key;
+    use crate::proto::ring::layout::Candidate;
+    use crate::proto::ring::plan::Plan;
+
+    /// All of them adopt and are synced, until nothing is left to do.
+    fn finish(state: &mut State) {
+        let numbers = state.numbers();
+        for node in [1, 2, 3, 1, 2, 3] {
+            let lists = state.layout.slots().flat_map(|(p, slot)| slot.lists().map(move |list| (p, list.since)));
+            let synced: Vec<_> = lists.collect();
+            let version = state.layout.version;
+            state.layout.report(NodeId(node), version, &synced, &numbers);
+        }
+        assert!(state.layout.is_at_rest());
+    }
+
+    #[test]
+    fn a_place_is_given_up_by_the_numbers_that_its_bucket_has_now() {
+        let mut state = State::default();
+        let birth = Birth { cluster: ClusterId(1), node: NodeId(1), at_ms: 1, context_secret: [3; 32] };
+        state.apply(Command::Begin(birth)).unwrap();
+        state.layout_commit = LayoutCommit::Manual;
+        let put = |n| Command::PutBucket {
+            name: "b".into(),
+            definition: Definition { n, r: 1, w: n, ..Definition::default() },
+        };
+        state.apply(put(1)).unwrap();
+        let owners: Vec<_> = [1, 2, 3].map(NodeId).into();
+        let nodes: BTreeMap<_, _> =
+            owners.iter().map(|&node| (node, Candidate { zone: node.to_string(), weight: 1 })).collect();
+        let plan = Plan { base: state.layout.planned, nodes, lists: vec![owners; PARTITIONS] };
+        let numbers = state.numbers();
+        state.layout.commit(plan, &numbers).unwrap();
+        finish(&mut state);
+        let place = IndexKey::new(BucketId(1), &Key::new(b"k".to_vec()).unwrap());
+        let may = |state: &State| may_give_up(&View::new(1, Arc::new(state.clone())), NodeId(3), &place);
+        assert!(may(&state), "one owner is enough");
+        state.apply(put(3)).unwrap();
+        assert!(!may(&state));
+        finish(&mut state);
+        assert!(!may(&state), "it is an owner now");
+        state.apply(Command::RemoveBucket { name: "b".into() }).unwrap();
+        assert!(!may(&state));
+    }
 
     #[test]
     fn the_rest_takes_as_long_as_what_came_did() {

@@ -522,8 +522,9 @@ impl State {
             return Err(Refused::Begun);
         }
         self.birth = Some(birth);
-        self.next_bucket = 1;
-        self.next_token = 1;
+        // Where the state before was lost, they are above all that it may have given out.
+        self.next_bucket = self.next_bucket.max(1);
+        self.next_token = self.next_token.max(1);
         self.settle_first();
         Ok(Applied::Made)
     }

@@ -88,6 +88,28 @@ impl MarksFile {
         Ok(Self { dir: dir.to_owned(), marks: Mutex::new(marks), writing: Mutex::new(()) })
     }
 
+    /// Keeps damaged ones under another name, so that the node begins with none. Returns that name.
+    ///
+    /// # Errors
+    /// [`MarksError::Io`]; they are where they were.
+    pub fn set_aside(dir: &Path) -> Result<PathBuf, MarksError> {
+        let path = dir.join(NAME);
+        let free = (1_u32..).map(|n| path.with_extension(format!("lost-{n}"))).find(|name| !name.exists());
+        let aside = free.unwrap_or_else(|| path.with_extension("lost-0"));
+        let moved = fs::rename(&path, &aside).and_then(|()| File::open(dir)?.sync_all());
+        moved.map_err(|source| MarksError::Io { path, source })?;
+        Ok(aside)
+    }
+
+    /// Puts marks that are kept in one directory into another, where there are none yet.
+    ///
+    /// # Errors
+    /// [`MarksError`].
+    pub fn carry_over(from: &Path, to: &Path) -> Result<(), MarksError> {
+        let known = Self::open(from)?.read(Marks::clone);
+        Self::open(to)?.change(|marks| *marks = known)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Marks> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,5 +181,13 @@ mod tests {
         bytes[2] ^= 1;
         fs::write(&path, &bytes).unwrap();
         assert!(matches!(MarksFile::open(dir.path()), Err(MarksError::Damaged { .. })));
+        let aside = MarksFile::set_aside(dir.path()).unwrap();
+        assert_eq!(fs::read(aside).unwrap(), bytes);
+        let anew = MarksFile::open(dir.path()).unwrap();
+        assert_eq!(anew.read(Marks::clone), Marks::default());
+        anew.change(|marks| *marks = before.clone()).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        MarksFile::carry_over(dir.path(), elsewhere.path()).unwrap();
+        assert_eq!(MarksFile::open(elsewhere.path()).unwrap().read(Marks::clone), before);
     }
 }

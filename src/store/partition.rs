@@ -339,6 +339,15 @@ impl<D: Disk, I: Index> Store<D, I> {
         self.read_index(place)
     }
 
+    /// Whether a place holds this, as its fingerprint: durable, and nothing newer on its way.
+    #[must_use]
+    pub fn holds(&self, place: &IndexKey, fingerprint: u64) -> bool {
+        let is = |found: Result<Option<Arc<Object>>, StoreError>| {
+            found.ok().flatten().is_some_and(|object| object.fingerprint() == fingerprint)
+        };
+        is(self.newest(place)) && is(self.read(place))
+    }
+
     /// Merges what another node holds into what is here. Returns what to wait for until the result is durable, unless it
     /// is already. It may be larger than what a write may leave: both were acked somewhere.
     ///

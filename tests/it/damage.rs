@@ -248,8 +248,10 @@ async fn a_flip_in_the_journal_is_refused_and_named_and_costs_only_what_it_hit()
     let hit = bytes.windows(9).position(|window| window == key(150).as_bytes()).unwrap();
     flip(&segment, hit as u64 * 8);
     refuses(&data, "000000000001.seg");
+    let marks = std::fs::read(data.join("journal/marks")).unwrap();
     let given_up = accept_loss(&data, "000000000001.seg");
     assert!(given_up.contains("journal group"), "{given_up}");
+    assert_eq!(std::fs::read(data.join("journal/marks")).unwrap(), marks, "they are not lost with it");
     node = Node::start(&data).await;
     let audit = node.owner().ask(Method::GET, "/v1/audit").await.map_err(|failure| failure.message).unwrap();
     let last = audit["entries"].as_array().unwrap().last().unwrap()["what"].as_str().unwrap().to_owned();
@@ -258,6 +260,23 @@ async fn a_flip_in_the_journal_is_refused_and_named_and_costs_only_what_it_hit()
     assert_eq!(readings, Readings { right: keys.len() - 1, absent: 1, ..Readings::default() }, "{given_up}");
     let mut wire = Wire::open(&node.url().await, &token).await;
     assert_eq!(wire.put("k", &key(150)).await.unwrap().0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_marks_are_refused_and_set_aside_and_cost_no_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("node");
+    let (mut node, token, keys) = small_node(&data, 20).await;
+    assert!(node.stop().success());
+    node = Node::start(&data).await;
+    assert!(node.stop().success());
+    flip(&data.join("journal/marks"), 17);
+    refuses(&data, "marks is damaged");
+    let given_up = accept_loss(&data, "marks is damaged");
+    assert!(given_up.contains("marks.lost-1"), "{given_up}");
+    node = Node::start(&data).await;
+    let readings = wire::read_all(&node, &token, "k", &keys).await;
+    assert_eq!(readings, Readings { right: keys.len(), ..Readings::default() }, "{given_up}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

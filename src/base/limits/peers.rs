@@ -26,6 +26,10 @@ pub const HANDOFFS_AT_ONCE: usize = 4;
 pub const RING_TICK: Duration = Duration::from_millis(200);
 /// How long a report is given before it is said again.
 pub const REPORT_AGAIN: Duration = Duration::from_secs(1);
+/// How long what moves between nodes waits where the own store is busy: about what a slow sync takes.
+pub const HANDOFF_BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// How long what could not be given up is left alone: the disk is full or an object damaged, and stays so for a while.
+pub const FORGET_AGAIN: Duration = Duration::from_secs(5);
 /// Bytes of objects a second that come for one slot: a part of what a disk and a line can do, so that devices go first.
 pub const HANDOFF_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
 

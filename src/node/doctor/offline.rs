@@ -1,6 +1,7 @@
 //! The doctor of a stopped node: checks its directory without changing it, and on request goes on without what is
 //! lost. For a lone node only: in a cluster a damaged node is refilled by its peers instead.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,9 @@ use crate::store::journal::Report;
 use crate::store::journal::recovery;
 use crate::store::journal::recovery::Birth;
 use crate::store::journal::salvage as journal_salvage;
+use crate::store::marks::Marks;
+use crate::store::marks::MarksError;
+use crate::store::marks::MarksFile;
 use crate::store::partition::open::SIZES;
 use crate::store::partition::record;
 use crate::store::partition::record::Record;
@@ -91,6 +95,10 @@ pub fn examine(data: &Path) -> Result<Examination, OfflineError> {
     let state = control.map_or_else(|_damaged| State::default(), |(state, _)| state);
     let journal = recovery::examine(&FsDisk::new(dir.sub("journal")), &mut |_, _| Ok(()));
     checks.push(check_journal("journal", journal.as_ref().map(|(_, report)| report)));
+    checks.push(match MarksFile::open(&dir.sub("journal")) {
+        Ok(_) => Check::ok("marks", "whole".to_owned()),
+        Err(error) => Check::fail("marks", error.to_string()),
+    });
     let mut tally = Tally::new();
     let walked = salvage::walk(&dir.sub("index"), &mut |place, object| {
         tally.object(&state, place, object);
@@ -145,10 +153,22 @@ pub async fn accept_loss(data: &Path) -> Result<Vec<String>, OfflineError> {
     let identity = identity::read(&dir.sub("identity")).map_err(failed)?;
     let identity = identity.ok_or_else(|| failed("there is no node here"))?;
     let mut lost = Vec::new();
+    let marks = dir.sub("journal");
+    if matches!(MarksFile::open(&marks), Err(MarksError::Damaged { .. })) {
+        let aside = MarksFile::set_aside(&marks).map_err(failed)?;
+        lost.push(format!(
+            "the marks of this node's part in the ring, kept as {}: it merges again what it had not reported, and does not \
+             tell other nodes what they missed while they were silent",
+            aside.display()
+        ));
+    }
     if refound::examine(&dir.sub("control")).is_err() {
         let aside = free_name(&dir.sub("control"));
         let birth = birth(&identity)?;
         lost.extend(refound::accept_loss(&dir.sub("control"), &aside, identity.node, birth).map_err(failed)?);
+        // They may speak of changes of the layout that are lost, and the node would wait for them.
+        let forget = |marks: &mut Marks| (marks.adopted, marks.synced) = (0, BTreeMap::new());
+        MarksFile::open(&marks).map_err(failed)?.change(forget).map_err(failed)?;
         lost.push(format!("the damaged control journal is kept as {}", aside.display()));
     }
     lost.extend(salvage::accept_loss(&dir.sub("index")).map_err(failed)?);
@@ -205,6 +225,7 @@ fn rebuild_journal(dir: &DataDir, identity: &Identity) -> Result<Vec<String>, Of
     let aside = free_name(&journal);
     std::fs::rename(&journal, &aside).map_err(failed)?;
     std::fs::create_dir(&journal).map_err(failed)?;
+    MarksFile::carry_over(&aside, &journal).map_err(failed)?;
     let generation = salvaged.superblock.map_or(0, |known| known.generation) + 1;
     let birth = Birth { generation, ..birth(identity)? };
     let (log, _) =

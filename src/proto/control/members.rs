@@ -285,10 +285,14 @@ impl State {
     pub(super) fn settle_first(&mut self) {
         let Some(birth) = &self.birth else { return };
         let member = Member::first(birth);
-        self.layout = Layout::first(birth.node, member.candidate()).into();
-        self.next_node = birth.node.0.saturating_add(1);
+        let mut layout = Layout::first(birth.node, member.candidate());
+        if self.layout.version > 0 {
+            layout.outrun(self.layout.version);
+        }
+        self.layout = layout.into();
+        self.next_node = self.next_node.max(birth.node.0.saturating_add(1));
         self.members = BTreeMap::from([(birth.node, member)]).into();
-        (self.next_invite, self.next_plan) = (1, 1);
+        (self.next_invite, self.next_plan) = (self.next_invite.max(1), self.next_plan.max(1));
     }
 
     /// A node that is not removed.

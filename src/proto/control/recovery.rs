@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use crate::base::id::NodeId;
 use crate::proto::audit::By;
 use crate::proto::audit::Outcome;
+use crate::proto::control::Birth;
+use crate::proto::control::Command;
 use crate::proto::control::Refused;
 use crate::proto::control::State;
 use crate::proto::control::members::MemberState;
@@ -43,12 +45,7 @@ impl State {
         for (_, member) in self.members.iter_mut().filter(|(node, _)| lost.contains(node)) {
             member.become_state(MemberState::Removed, "lost when the control plane was recovered without it");
         }
-        self.next_node = self.next_node.saturating_add(NUMBERS_LEFT_OUT);
-        self.next_token = self.next_token.saturating_add(NUMBERS_LEFT_OUT);
-        self.next_invite = self.next_invite.saturating_add(NUMBERS_LEFT_OUT);
-        self.next_plan = self.next_plan.saturating_add(NUMBERS_LEFT_OUT);
-        self.next_bucket = self.next_bucket.saturating_add(BUCKETS_LEFT_OUT);
-        self.layout.outrun(EPOCHS_AHEAD);
+        self.leave_out();
         let names: Vec<String> = lost.iter().map(ToString::to_string).collect();
         let what = format!(
             "recovers the control plane as generation {generation}, without the voters {} and what only they knew",
@@ -57,6 +54,24 @@ impl State {
         self.access_audit.push(by.clone(), what.clone(), Outcome::Changed);
         self.audit.push(by, what, Outcome::Changed);
         Ok(())
+    }
+
+    /// Of a lone node of whose state nothing is left: nothing that it may have given out is given out again.
+    #[must_use]
+    pub fn begun_again(birth: Birth) -> Self {
+        let mut state = Self::default();
+        state.leave_out();
+        let _made = state.apply(Command::Begin(birth));
+        state
+    }
+
+    fn leave_out(&mut self) {
+        self.next_node = self.next_node.saturating_add(NUMBERS_LEFT_OUT);
+        self.next_token = self.next_token.saturating_add(NUMBERS_LEFT_OUT);
+        self.next_invite = self.next_invite.saturating_add(NUMBERS_LEFT_OUT);
+        self.next_plan = self.next_plan.saturating_add(NUMBERS_LEFT_OUT);
+        self.next_bucket = self.next_bucket.saturating_add(BUCKETS_LEFT_OUT);
+        self.layout.outrun(EPOCHS_AHEAD);
     }
 }
 

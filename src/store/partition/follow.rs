@@ -2,7 +2,9 @@
 //! overlay, and from time to time proves to the journal what the index holds on disk. A watchdog looks at its
 //! progress.
 
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -48,11 +50,18 @@ struct Group {
     behind: Position,
 }
 
+/// What is to go.
+enum Purge {
+    Bucket(BucketId),
+    /// All below a number but these.
+    Others(BTreeSet<BucketId>, BucketId),
+}
+
 #[derive(Default)]
 struct Queue {
     /// Bounded by the overlay's limit: every record in it is counted there before it is submitted.
     groups: VecDeque<Group>,
-    purges: VecDeque<BucketId>,
+    purges: VecDeque<Purge>,
     applied: Sequence,
     /// Since when the thread has been busy with one step.
     busy_since: Option<Instant>,
@@ -114,7 +123,14 @@ impl Progress {
 
     /// Asks for the data of a removed bucket to go.
     pub fn purge(&self, bucket: BucketId) {
-        self.lock().purges.push_back(bucket);
+        self.lock().purges.push_back(Purge::Bucket(bucket));
+        self.work.notify_one();
+    }
+
+    /// Asks for the data of all buckets below a number to go, except that of these. What is in the index is looked at, not
+    /// every number: a cluster that was begun anew has left out many of them.
+    pub fn purge_others(&self, there: BTreeSet<BucketId>, below: BucketId) {
+        self.lock().purges.push_back(Purge::Others(there, below));
         self.work.notify_one();
     }
 
@@ -191,7 +207,7 @@ pub(super) struct IndexWriter<I> {
 
 enum Work {
     Apply(Group),
-    Purge(BucketId),
+    Purge(Purge),
     Settle,
     End,
 }
@@ -223,7 +239,8 @@ impl<I: Index> IndexWriter<I> {
     fn step(&mut self, work: Work) -> Result<(), IndexError> {
         match work {
             Work::Apply(group) => self.apply(group),
-            Work::Purge(bucket) => self.purge(bucket),
+            Work::Purge(Purge::Bucket(bucket)) => PartitionId::all().try_for_each(|id| self.purge(id, bucket)),
+            Work::Purge(Purge::Others(there, below)) => self.purge_others(&there, below),
             Work::Settle | Work::End => self.settle(),
         }
     }
@@ -239,8 +256,8 @@ impl<I: Index> IndexWriter<I> {
             if let Some(group) = queue.groups.pop_front() {
                 return Work::Apply(group);
             }
-            if let Some(bucket) = queue.purges.pop_front() {
-                return Work::Purge(bucket);
+            if let Some(purge) = queue.purges.pop_front() {
+                return Work::Purge(purge);
             }
             if queue.closed {
                 return Work::End;
@@ -281,18 +298,40 @@ impl<I: Index> IndexWriter<I> {
     }
 
     /// Removes what a bucket held. Repeated at every start until nothing is left, so a crash in between is harmless.
-    fn purge(&self, bucket: BucketId) -> Result<(), IndexError> {
+    fn purge(&self, partition: PartitionId, bucket: BucketId) -> Result<(), IndexError> {
+        // Each partition is a step of its own to the watchdog.
+        self.progress.lock().busy_since = Some(time::mono());
+        let from = IndexKey::in_partition(partition, bucket, &[]);
+        let mut places = Vec::new();
+        self.shared.index.scan(from.as_bytes(), &end_of_bucket(partition, bucket), &mut |place, _| {
+            places.push(place.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        let removals: Vec<_> = places.iter().map(|place| Change { place, object: None }).collect();
+        self.shared.index.apply(&removals)
+    }
+
+    fn purge_others(&self, there: &BTreeSet<BucketId>, below: BucketId) -> Result<(), IndexError> {
         for partition in PartitionId::all() {
-            // Each partition is a step of its own to the watchdog.
-            self.progress.lock().busy_since = Some(time::mono());
-            let from = IndexKey::in_partition(partition, bucket, &[]);
-            let mut places = Vec::new();
-            self.shared.index.scan(from.as_bytes(), &end_of_bucket(partition, bucket), &mut |place, _| {
-                places.push(place.to_vec());
-                std::ops::ControlFlow::Continue(())
-            })?;
-            let removals: Vec<_> = places.iter().map(|place| Change { place, object: None }).collect();
-            self.shared.index.apply(&removals)?;
+            let mut from = IndexKey::in_partition(partition, BucketId(0), &[]).as_bytes().to_vec();
+            let to = IndexKey::in_partition(partition, below, &[]);
+            while from.as_slice() < to.as_bytes() {
+                let mut first = None;
+                self.shared.index.scan(&from, to.as_bytes(), &mut |place, _| {
+                    first = Some(place.to_vec());
+                    ControlFlow::Break(())
+                })?;
+                let Some(first) = first else { break };
+                // What is filed wrongly is named to whoever reads or checks it.
+                let Some(bucket) = IndexKey::parse(&first).map(|place| place.bucket()) else {
+                    from = [first.as_slice(), &[0]].concat();
+                    continue;
+                };
+                if !there.contains(&bucket) {
+                    self.purge(partition, bucket)?;
+                }
+                from = end_of_bucket(partition, bucket);
+            }
         }
         Ok(())
     }

@@ -176,6 +176,24 @@ fn a_read_sees_only_what_is_durable_and_a_write_builds_on_what_is_newest() {
 }
 
 #[test]
+fn a_place_holds_what_is_durable_there_and_the_newest() {
+    let rig = Rig::new();
+    let store = rig.open(MemoryIndex::default(), true);
+    put(&store, "k", "old").durable_blocking().unwrap();
+    let old = store.read(&place("k")).unwrap().unwrap().fingerprint();
+    assert!(store.holds(&place("k"), old) && !store.holds(&place("other"), old));
+    rig.gate.set(true);
+    let pending = put(&store, "k", "new");
+    let new = store.newest(&place("k")).unwrap().unwrap().fingerprint();
+    assert!(!store.holds(&place("k"), old), "it is being replaced");
+    assert!(!store.holds(&place("k"), new), "it is not durable");
+    rig.gate.set(false);
+    pending.durable_blocking().unwrap();
+    assert!(store.holds(&place("k"), new));
+    store.close();
+}
+
+#[test]
 fn what_was_acked_is_replayed_into_an_index_that_has_nothing() {
     let rig = Rig::new();
     let store = rig.open(MemoryIndex::default(), true);
@@ -315,4 +333,21 @@ fn the_data_of_a_removed_bucket_goes() {
         store.scan(partition, BucketId(1), Bound::Unbounded, &mut count).unwrap();
     }
     assert_eq!(left, 0);
+}
+
+#[test]
+fn the_data_of_buckets_that_are_not_there_goes_and_that_of_others_stays() {
+    let rig = Rig::new();
+    let index = MemoryIndex::default();
+    let places = |bucket| (0..50).map(move |i: u32| IndexKey::new(bucket, &Key::new(i.to_string().into()).unwrap()));
+    for bucket in [1, 2, 3, 70_000, 70_001].map(BucketId) {
+        for place in places(bucket) {
+            index.apply(&[Change { place: place.as_bytes(), object: Some(b"x") }]).unwrap();
+        }
+    }
+    let store = rig.open(index, true);
+    store.progress().purge_others([BucketId(2), BucketId(70_000)].into(), BucketId(70_001));
+    store.close();
+    let left = |bucket| places(BucketId(bucket)).filter(|place| store.read(place).is_err()).count();
+    assert_eq!([1, 2, 3, 70_000, 70_001].map(left), [0, 50, 0, 50, 50]);
 }

@@ -17,12 +17,16 @@ use crate::control::group::tests::begin;
 use crate::control::group::tests::birth;
 use crate::control::group::tests::put;
 use crate::control::lane::Nobody;
+use crate::control::refound;
 use crate::control::snapshot;
+use crate::proto::audit::By;
+use crate::proto::audit::Via;
 use crate::proto::control::Applied;
 use crate::proto::control::Command;
 use crate::proto::control::Session;
 use crate::proto::control::Token;
 use crate::proto::control::User;
+use crate::proto::control::recovery::Recovery;
 use crate::proto::scope::Scope;
 
 async fn open(dir: &Path) -> Group {
@@ -161,4 +165,36 @@ async fn a_command_copies_only_what_it_changes() {
     assert!(std::ptr::eq(&before.tokens_by_hash[&[2; 32]], &after.tokens_by_hash[&[2; 32]]));
     assert!(std::ptr::eq(&before.users["ann"], &after.users["ann"]));
     group.close();
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_is_named_and_no_number_that_was_in_it_is_given_again() {
+    let base = tempfile::tempdir().unwrap();
+    let dir = base.path().join("control");
+    fs::create_dir(&dir).unwrap();
+    let group = open(&dir).await;
+    group.propose(begin()).await.unwrap();
+    group.propose(put("a")).await.unwrap();
+    group.propose(put("b")).await.unwrap();
+    let before = group.state();
+    group.close();
+    drop(group);
+    // All of it is in a snapshot, and of the log nothing is left.
+    let by = By { name: "local owner".to_owned(), via: Via::Local, from: None, at_ms: 7 };
+    let recovery = Recovery { generation: 1, lost: [].into(), by };
+    refound::recover(&dir, &base.path().join("aside-1"), NodeId(1), recovery).unwrap();
+    let path = dir.join(snapshot::NAME);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[9] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let lost = refound::accept_loss(&dir, &base.path().join("aside-2"), NodeId(1), birth(1)).unwrap();
+    assert!(lost.iter().any(|lost| lost.contains("snapshot")), "{lost:?}");
+    let group = open(&dir).await;
+    let state = group.state();
+    assert_eq!(state.birth.as_ref().map(|birth| birth.cluster), before.birth.as_ref().map(|birth| birth.cluster));
+    assert!(state.layout.version > before.layout.version, "what the node adopted is behind this");
+    assert!(state.next_bucket > before.next_bucket && state.next_token > before.next_token);
+    group.propose(put("c")).await.unwrap();
+    let next = group.state().buckets["c"].id;
+    assert!(before.buckets.values().all(|bucket| bucket.id < next), "{next:?}");
 }
