@@ -206,7 +206,7 @@ mod tests {
         let writer = Writer::new(dir.path());
         let at = |index| Some(Id { term: 2, node: 1, index });
         let bytes = move |index| encode(at(index), &Seated::default(), &State::default());
-        let (go_on, wait) = mpsc::channel::<()>();
+        let (go_on, wait) = mpsc::sync_channel::<()>(1);
         let newer = writer.begin(at(9), move || {
             let _gone = wait.recv();
             bytes(9)

@@ -17,6 +17,7 @@ mod bad_peers;
 mod browser;
 mod buckets;
 mod cluster;
+mod cluster_births;
 mod cluster_control;
 mod cluster_faces;
 mod cluster_faults;

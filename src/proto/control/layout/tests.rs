@@ -44,7 +44,7 @@ fn join(state: &mut State) -> NodeId {
 }
 
 /// Everybody who is alive adopts and syncs until nothing is left to do.
-fn finish(state: &mut State) {
+pub(in crate::proto::control) fn finish(state: &mut State) {
     for _ in 0..20 {
         let before = state.clone();
         let nodes: Vec<NodeId> = state.members.keys().copied().collect();

@@ -107,12 +107,37 @@ fn whoever_is_not_let_in_is_told_one_thing() {
 }
 
 #[test]
+fn who_was_let_in_and_did_not_come_may_knock_again_from_elsewhere_and_no_copy_of_it_may() {
+    let mut state = begun();
+    invite(&mut state, 1, 0).unwrap();
+    assert_eq!(admit(&mut state, admission(1, 1)), Ok(Applied::Admitted(NodeId(2))));
+    let elsewhere = Admission { addresses: vec!["10.9.9.9:7400".into()], ..admission(1, 1) };
+    assert_eq!(admit(&mut state, elsewhere.clone()), Ok(Applied::Admitted(NodeId(2))));
+    assert_eq!(state.members[&NodeId(2)].addresses, elsewhere.addresses);
+    assert_eq!(admit(&mut state, elsewhere), Ok(Applied::AdmittedBefore(NodeId(2))));
+    // The second machine lets the cluster of one grow only with a third one; with it both have come.
+    invite(&mut state, 3, 0).unwrap();
+    assert_eq!(
+        admit(&mut state, Admission { name: "third".into(), ..admission(3, 3) }),
+        Ok(Applied::Admitted(NodeId(3)))
+    );
+    super::super::layout::tests::finish(&mut state);
+    assert_eq!(state.members[&NodeId(2)].state, MemberState::Member);
+    let copy = Admission { addresses: vec!["10.8.8.8:7400".into()], ..admission(1, 1) };
+    assert_eq!(admit(&mut state, copy), Ok(Applied::AdmittedBefore(NodeId(2))));
+    assert_eq!(state.members[&NodeId(2)].addresses, ["10.9.9.9:7400"]);
+    invite(&mut state, 4, 0).unwrap();
+    assert_eq!(admit(&mut state, admission(4, 1)), Err(Refused::NotInvited), "the key of one that has come");
+}
+
+#[test]
 fn what_a_node_says_of_itself_is_checked() {
     let mut state = begun();
     invite(&mut state, 1, 0).unwrap();
     let bad = [
         Admission { name: "<img>".into(), ..admission(1, 1) },
         Admission { name: "node-1".into(), ..admission(1, 1) },
+        Admission { name: "7".into(), ..admission(1, 1) },
         Admission { zone: String::new(), ..admission(1, 1) },
         Admission { weight: u32::MAX, ..admission(1, 1) },
         Admission { addresses: vec!["10.0.0.1".into()], ..admission(1, 1) },
