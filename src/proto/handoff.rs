@@ -6,6 +6,7 @@
 //! another pull has to begin. Whatever arrives is merged, never put in place of something: writes go on meanwhile.
 //! A source counts as merged when all that came from it is durable here; a node that dies before begins again.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::base::id::NodeId;
@@ -95,6 +96,9 @@ pub struct Pull<P> {
     merged: BTreeSet<NodeId>,
     /// Much of the slot is here: digests say what is not.
     some: bool,
+    /// Up to where all that a source gave is durable here: there it goes on, where it failed in the middle. It had adopted
+    /// the epoch before it gave the first page, so what it took since is with the other owners as well.
+    cursors: BTreeMap<NodeId, P>,
     /// The next of `sources` to try.
     turn: usize,
     copying: Option<Copying<P>>,
@@ -110,7 +114,8 @@ impl<P: Clone> Pull<P> {
     pub fn new(me: NodeId, sources: Vec<NodeId>, here: Here) -> Self {
         let merged = if here == Here::All { BTreeSet::from([me]) } else { BTreeSet::new() };
         let (some, sources) = (here != Here::Nothing, sources.into_iter().filter(|source| *source != me).collect());
-        Self { sources, merged, some, turn: 0, copying: None, rest_until_ms: 0, question: 0, todo: None }
+        let cursors = BTreeMap::new();
+        Self { sources, merged, some, cursors, turn: 0, copying: None, rest_until_ms: 0, question: 0, todo: None }
     }
 
     /// What the next pull of the slot begins with, where this one ends early.
@@ -136,7 +141,8 @@ impl<P: Clone> Pull<P> {
             self.turn += 1;
             if let Some(from) = source.filter(|source| !self.merged.contains(source)) {
                 let step = if self.some { Step::Digests } else { Step::Objects };
-                self.copying = Some(Copying { from, step, after: None, at_end: false, until_ms: None, storing: 0 });
+                let after = self.cursors.get(&from).cloned();
+                self.copying = Some(Copying { from, step, after, at_end: false, until_ms: None, storing: 0 });
                 self.ask(now_ms);
                 return;
             }
@@ -176,9 +182,9 @@ impl<P: Clone> Pull<P> {
         self.step_on(now_ms);
     }
 
-    /// Digests came, up to `last`; `more` follow; those at `differing` are not what is here. That is the newest of each place,
-    /// not what is durable: a place that is being emptied is durable for a moment still. All of it is durable before the
-    /// node can say that it is synced, for that is written behind it.
+    /// Digests came, up to `last`; `more` follow; those at `differing` are not what is here. Here is what is durable and the
+    /// newest of its place: a place that is being emptied is durable for a moment still, and what is not durable could be
+    /// lost behind a note that the slot is synced, for that stands in a file of its own.
     pub fn digests(&mut self, question: u64, differing: Vec<P>, last: Option<P>, more: bool, now_ms: u64) {
         let Some(copying) = self.copying.as_mut().filter(|_| question == self.question) else { return };
         if copying.step != Step::Digests {
@@ -216,6 +222,7 @@ impl<P: Clone> Pull<P> {
             return;
         }
         if !copying.at_end {
+            self.cursors.extend(copying.after.clone().map(|after| (copying.from, after)));
             self.ask(now_ms);
             return;
         }
@@ -237,11 +244,21 @@ impl<P: Clone> Pull<P> {
         // What is still being stored of it counts for nobody.
         self.question += 1;
         self.copying = None;
-        // After a whole round a rest: the sources may need a moment to adopt.
-        if self.turn.is_multiple_of(self.sources.len().max(1)) {
+        // After a whole round a rest: the sources may need a moment to adopt, or are gone. Those that are merged are passed
+        // over, and end no round.
+        let tried = self.turn % self.sources.len().max(1);
+        let mut left = self.sources.iter().skip(tried).filter(|_| tried > 0);
+        if left.all(|source| self.merged.contains(source)) {
+            self.turn = 0;
             self.rest_until_ms = now_ms + RETRY_MS;
         }
         self.go_on(now_ms);
+    }
+
+    /// Whether nothing is asked for and nothing on its way: all sources were tried.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        self.copying.is_none() && self.todo.is_none()
     }
 
     /// What to do now.
@@ -351,6 +368,59 @@ mod tests {
         next.go_on(2);
         assert_eq!(next.poll_effect(), Some(Effect::AskDigests { from: A, question: 1, after: None }));
         assert!(next.merged().is_empty(), "nothing of it counts");
+    }
+
+    #[test]
+    fn a_source_that_is_gone_is_not_asked_without_a_rest_however_many_are_merged() {
+        let mut pull = Pull::<u8>::new(ME, vec![A, B], Here::Nothing);
+        pull.go_on(0);
+        let _asked = pull.poll_effect();
+        pull.refused(1, 0);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: B, question: 3, after: None }));
+        pull.objects(3, 0, None, false, 0);
+        assert_eq!(pull.poll_effect(), Some(Effect::Merged { from: B }));
+        pull.go_on(0);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: A, question: 4, after: None }));
+        for round in 0..3 {
+            let now_ms = round * RETRY_MS;
+            pull.refused(4 + 2 * round, now_ms);
+            assert_eq!((pull.poll_effect(), pull.poll_timeout()), (None, now_ms + RETRY_MS), "round {round}");
+            assert!(pull.rests());
+            assert!(pull.rests());
+            pull.handle_timeout(now_ms + RETRY_MS);
+            let question = 6 + 2 * round;
+            assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: A, question, after: None }));
+            assert!(!pull.rests());
+        }
+    }
+
+    #[test]
+    fn a_source_goes_on_where_it_was_behind_the_last_page_that_is_stored() {
+        let mut pull = Pull::<u8>::new(ME, vec![A], Here::Nothing);
+        pull.go_on(0);
+        let _asked = pull.poll_effect();
+        pull.objects(1, 1, Some(7), true, 0);
+        pull.stored(1, 0);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskObjects { from: A, question: 2, after: Some(7) }));
+        pull.objects(2, 2, Some(9), true, 0);
+        pull.stored(2, 0);
+        pull.refused(2, 0);
+        pull.handle_timeout(RETRY_MS);
+        let asked = pull.poll_effect();
+        assert_eq!(
+            asked,
+            Some(Effect::AskDigests { from: A, question: 4, after: Some(7) }),
+            "of the second page one is not"
+        );
+        pull.digests(4, vec![8], Some(9), true, RETRY_MS);
+        let _asked = pull.poll_effect();
+        pull.refused(5, RETRY_MS);
+        pull.handle_timeout(2 * RETRY_MS);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: A, question: 7, after: Some(7) }));
+        pull.digests(7, vec![], Some(9), true, 2 * RETRY_MS);
+        assert_eq!(pull.poll_effect(), Some(Effect::AskDigests { from: A, question: 8, after: Some(9) }));
+        pull.digests(8, vec![], None, false, 2 * RETRY_MS);
+        assert_eq!(pull.poll_effect(), Some(Effect::Merged { from: A }));
     }
 
     #[test]

@@ -225,12 +225,13 @@ fn rebuild_journal(dir: &DataDir, identity: &Identity) -> Result<Vec<String>, Of
     let aside = free_name(&journal);
     std::fs::rename(&journal, &aside).map_err(failed)?;
     std::fs::create_dir(&journal).map_err(failed)?;
-    MarksFile::carry_over(&aside, &journal).map_err(failed)?;
     let generation = salvaged.superblock.map_or(0, |known| known.generation) + 1;
     let birth = Birth { generation, ..birth(identity)? };
-    let (log, _) =
-        recovery::open(Arc::new(FsDisk::new(journal)), SIZES, Some(birth), &mut |_, _| Ok(())).map_err(failed)?;
+    let (log, _) = recovery::open(Arc::new(FsDisk::new(journal.clone())), SIZES, Some(birth), &mut |_, _| Ok(()))
+        .map_err(failed)?;
     log.close().map_err(failed)?;
+    // A new journal begins in an empty directory.
+    MarksFile::carry_over(&aside, &journal).map_err(failed)?;
     let mut lost: Vec<String> = salvaged.missing.iter().map(|group| format!("journal group {group}")).collect();
     lost.push(format!("{objects} objects were read from the damaged journal, which is kept as {}", aside.display()));
     Ok(lost)

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::base::limits::HANDOFF_BUSY_PAUSE;
 use crate::base::limits::HANDOFF_BYTES_PER_SECOND;
 use crate::base::time;
 use crate::node::Node;
@@ -27,8 +28,9 @@ use crate::proto::message::Ask;
 use crate::proto::message::Place;
 use crate::proto::message::Sealed;
 use crate::proto::message::Tell;
-use crate::proto::object::Object;
 use crate::proto::ring::sources::Sources;
+use crate::store::partition::Pending;
+use crate::store::partition::StoreError;
 
 /// A slot on its way here.
 pub(super) struct Pulling {
@@ -83,25 +85,36 @@ impl Slot {
         here: Here,
         mut until: watch::Receiver<()>,
     ) -> Here {
-        let _turn = tokio::select! {
-            // Never closed.
-            turn = turns.acquire() => turn,
-            _ended = until.changed() => return here,
-        };
         let (me, from) = (self.node.who().node, self.node.nearest(sources.from()));
         let is_source = self.view.slot(self.partition).now.is_synced(me);
         let mut pull = Pull::new(me, from, if is_source { Here::All } else { here });
+        let mut turn = None;
         while !sources.enough(pull.merged()) {
             if until.has_changed().is_err() {
                 return pull.here();
             }
+            if turn.is_none() {
+                turn = tokio::select! {
+                    // Never closed.
+                    turn = turns.acquire() => turn.ok(),
+                    _ended = until.changed() => return pull.here(),
+                };
+                // Not before: what is asked for is given its time from here on.
+                pull.handle_timeout(now_ms());
+            }
             match pull.poll_effect() {
-                Some(effect) => self.perform(&mut pull, effect).await,
+                Some(effect) => self.perform(&mut pull, effect, &until).await,
                 None => {
+                    if pull.rests() {
+                        // Too few of its sources are there: nobody waits for them but this slot.
+                        turn = None;
+                    }
                     let rest = pull.poll_timeout().saturating_sub(now_ms()).min(PAGE_MS);
                     // Whichever comes first.
                     let _over = tokio::time::timeout(Duration::from_millis(rest), until.changed()).await;
-                    pull.handle_timeout(now_ms());
+                    if turn.is_some() {
+                        pull.handle_timeout(now_ms());
+                    }
                 }
             }
         }
@@ -115,7 +128,7 @@ impl Slot {
         Here::Some
     }
 
-    async fn perform(&mut self, pull: &mut Pull<IndexKey>, effect: Effect<IndexKey>) {
+    async fn perform(&mut self, pull: &mut Pull<IndexKey>, effect: Effect<IndexKey>, until: &watch::Receiver<()>) {
         let partition = self.partition;
         let behind = |after: Option<IndexKey>| after.as_ref().map(Place::from);
         match effect {
@@ -125,7 +138,10 @@ impl Slot {
                     Some((theirs_ms, Tell::Objects { objects, more })) => {
                         let last = objects.last().and_then(|(place, _)| place.get());
                         pull.objects(question, objects.len(), last, more, now_ms());
-                        self.store(pull, question, objects, theirs_ms).await;
+                        match self.store(&objects, theirs_ms, until).await {
+                            Some(()) => objects.iter().for_each(|_| pull.stored(question, now_ms())),
+                            None => pull.refused(question, now_ms()),
+                        }
                     }
                     _ => pull.refused(question, now_ms()),
                 }
@@ -134,84 +150,89 @@ impl Slot {
                 match self.ask(from, Ask::PageOfDigests { partition, after: behind(after) }).await {
                     Some(Answer { tell: Tell::Digests { digests, more }, .. }) => {
                         let last = digests.last().and_then(|(place, _)| place.get());
+                        let store = &self.node.0.store;
                         let differing = digests
                             .into_iter()
-                            .filter_map(|(place, theirs)| place.get().filter(|place| !self.is_here(place, theirs)));
+                            .filter_map(|(place, theirs)| place.get().filter(|place| !store.holds(place, theirs)));
                         pull.digests(question, differing.collect(), last, more, now_ms());
                     }
                     _ => pull.refused(question, now_ms()),
                 }
             }
-            Effect::AskThese { from, question, places } => self.fetch(pull, from, question, &places).await,
+            Effect::AskThese { from, question, places } => match self.fetch(from, &places, until).await {
+                Some(()) => pull.objects(question, 0, None, false, now_ms()),
+                None => pull.refused(question, now_ms()),
+            },
             Effect::Merged { .. } => pull.go_on(now_ms()),
         }
     }
 
-    /// Whether the newest of a place is what a source has.
-    fn is_here(&self, place: &IndexKey, theirs: u64) -> bool {
-        let mine = self.node.0.store.newest(place).ok().flatten();
-        mine.as_deref().map(Object::fingerprint) == Some(theirs)
-    }
-
-    /// Certain objects, in as many answers as it takes.
-    async fn fetch(&self, pull: &mut Pull<IndexKey>, from: NodeId, question: u64, places: &[IndexKey]) {
-        let (mut all, mut theirs_ms, mut left) = (Vec::new(), 0, places);
+    /// Brings certain objects, in as many answers as it takes; each is durable before the next is asked for, so that no
+    /// more than one is in memory. None where not all of them came.
+    async fn fetch(&self, from: NodeId, places: &[IndexKey], until: &watch::Receiver<()>) -> Option<()> {
+        let mut left = places;
         loop {
             let ask = Ask::These { partition: self.partition, places: left.iter().map(Place::from).collect() };
-            let Some(Answer { steady_ms, tell: Tell::Objects { objects, more }, .. }) = self.ask(from, ask).await
-            else {
-                return pull.refused(question, now_ms());
+            let Answer { steady_ms, tell: Tell::Objects { objects, more }, .. } = self.ask(from, ask).await? else {
+                return None;
             };
-            theirs_ms = steady_ms.max(theirs_ms);
             let last = objects.last().and_then(|(place, _)| place.get());
-            all.extend(objects);
+            self.store(&objects, steady_ms, until).await?;
             let at = last.and_then(|last| left.iter().position(|place| *place == last));
             match at.and_then(|at| left.get(at + 1..)).filter(|rest| more && !rest.is_empty()) {
+                Some(_) if until.has_changed().is_err() => return None,
                 Some(rest) => left = rest,
-                None => break,
+                None => return Some(()),
             }
         }
-        pull.objects(question, all.len(), None, false, now_ms());
-        self.store(pull, question, all, theirs_ms).await;
     }
 
+    /// None at once where nothing came back from it a moment ago: each slot would wait for it anew.
     async fn ask(&self, from: NodeId, ask: Ask) -> Option<Answer> {
+        if self.node.is_silent(from) {
+            return None;
+        }
         let body = self.node.question(&self.view, self.partition, PAGE_MS, ask);
         self.node.ask(from, Lane::Bulk, body, Duration::from_millis(PAGE_MS)).await.ok()
     }
 
-    /// Merges what came, and says of each object when it is durable. Not faster than handoff may be.
-    async fn store(&self, pull: &mut Pull<IndexKey>, question: u64, objects: Vec<(Place, Sealed)>, theirs_ms: u64) {
+    /// Merges what came; returns when all of it is durable. Not faster than handoff may be. None where that cannot be.
+    async fn store(&self, objects: &[(Place, Sealed)], theirs_ms: u64, until: &watch::Receiver<()>) -> Option<()> {
         let began = time::mono();
-        let bytes: usize = objects.iter().map(|(_, object)| object.len()).sum();
-        let merged: Option<Vec<_>> =
-            objects.iter().map(|(place, object)| self.merge(place, object, theirs_ms)).collect();
-        let Some(pendings) = merged else { return pull.refused(question, now_ms()) };
+        let mut bytes = 0;
+        let mut pendings = Vec::with_capacity(objects.len());
+        for (place, object) in objects {
+            bytes += object.len();
+            pendings.extend(self.merge(place, object, theirs_ms, until).await?);
+        }
         for pending in pendings {
-            if let Some(pending) = pending
-                && pending.durable().await.is_err()
-            {
-                return pull.refused(question, now_ms());
-            }
-            pull.stored(question, now_ms());
+            pending.durable().await.ok()?;
         }
         self.node.0.cluster.handed_off.fetch_add(bytes as u64, Ordering::Relaxed);
         let least = Duration::from_micros(bytes as u64 * 1_000_000 / HANDOFF_BYTES_PER_SECOND);
         tokio::time::sleep(least.saturating_sub(began.elapsed())).await;
+        Some(())
     }
 
-    /// None: it could not be; otherwise what to wait for.
-    fn merge(
+    /// None: it could not be; otherwise what to wait for. Where too much is under way here, it waits until that is past:
+    /// the page need not come again for it.
+    async fn merge(
         &self,
         place: &Place,
         object: &Sealed,
         theirs_ms: u64,
-    ) -> Option<Option<crate::store::partition::Pending>> {
+        until: &watch::Receiver<()>,
+    ) -> Option<Option<Pending>> {
         let place = place.get().filter(|place| place.partition() == self.partition)?;
         // Of a bucket that is gone by now nothing is needed.
         let Some(known) = self.node.view().bucket(place.bucket()) else { return Some(None) };
         let mut object = object.open(&place).ok()?;
         object.rebase(theirs_ms, now_ms());
-        self.node.0.store.merge(&place, &object, known.kind).ok()
+        loop {
+            match self.node.0.store.merge(&place, &object, known.kind) {
+                Err(StoreError::Busy) if until.has_changed().is_ok() => tokio::time::sleep(HANDOFF_BUSY_PAUSE).await,
+                merged => return merged.ok(),
+            }
+        }
     }
 }
