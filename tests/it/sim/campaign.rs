@@ -113,13 +113,15 @@ pub fn mutant_named(name: &str) -> Option<Mutant> {
 }
 
 /// All of them.
-pub const ALL_MUTANTS: [Mutant; 10] = [
+pub const ALL_MUTANTS: [Mutant; 12] = [
     Mutant::AckAtWMinusOne,
     Mutant::SkipTheFsync,
     Mutant::ReuseAnIncarnation,
     Mutant::ReadAtRMinusOne,
     Mutant::ReadOnlyTheNewLayout,
     Mutant::AcceptAStaleEpoch,
+    Mutant::CountWhatCameTooLate,
+    Mutant::SyncedBeforeItIsDurable,
     Mutant::ForgetBeforeTheReceiverIsDurable,
     Mutant::NoWriteBack,
     Mutant::MergeDropsASibling,

@@ -40,6 +40,13 @@ pub enum Event {
         /// The life that began it.
         life: u32,
     },
+    /// A node's marks are written.
+    Noted {
+        /// The machine.
+        host: Host,
+        /// The life that began it.
+        life: u32,
+    },
     /// A job's time may be over.
     Timer {
         /// The machine.

@@ -19,6 +19,7 @@ mod control;
 mod disk;
 mod faults;
 mod io;
+mod marks;
 mod net;
 mod node;
 mod queue;

@@ -2,6 +2,7 @@
 //! drivers of floor `node` do: carry messages and effects between cores, and wait for the disk.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use crate::io::Event;
 use crate::io::Io;
 use crate::io::host_of;
 use crate::io::node_of;
+use crate::marks::MarksFile;
+use crate::marks::Note;
 use crate::net::Host;
 use crate::proto::causal::Actor;
 use crate::proto::mutant::Mutant;
@@ -47,6 +50,8 @@ const HINTS_AT_ONCE: usize = 8;
 pub enum Then {
     /// A question is answered: what was asked is merged.
     Held {
+        /// The epoch of the question.
+        epoch: u64,
         /// Who asked.
         to: NodeId,
         /// Its job.
@@ -70,6 +75,19 @@ pub enum Then {
         /// The question that brought it.
         question: u64,
     },
+    /// What a source has of a slot is here; what is missing is asked for.
+    Compared {
+        /// The slot.
+        partition: PartitionId,
+        /// The question that brought the digests.
+        question: u64,
+        /// Places at which something else stands.
+        differing: Vec<Place>,
+        /// The last of the page.
+        last: Option<Place>,
+        /// More follow.
+        more: bool,
+    },
 }
 
 /// A node.
@@ -78,8 +96,12 @@ pub struct Node {
     pub id: NodeId,
     /// Where.
     pub host: Host,
-    /// What survives it.
+    /// What survives it: data,
     pub disk: Disk,
+    /// and what it has to remember of its part in the ring.
+    pub marks: MarksFile,
+    /// Who missed what; the marks know only in which slots.
+    pub hints: BTreeSet<(NodeId, Place)>,
     /// The node in its present life.
     pub actor: Actor,
     /// Dots minted in this life, by partition.
@@ -119,6 +141,8 @@ impl Node {
             id,
             host,
             disk,
+            marks: MarksFile::default(),
+            hints: BTreeSet::new(),
             actor: Actor { node: id, incarnation: Incarnation(1) },
             minted: BTreeMap::new(),
             view: 0,
@@ -150,6 +174,12 @@ impl Node {
         self.next_job = u64::from(life) << 32 | 1;
         let delay = io.rng.within(1, TICK);
         io.queue.after(delay, Event::Tick { host: self.host, life });
+        // Of what others missed only the slots are known: everything in them is told.
+        for (number, partition) in io.partition_of.iter().enumerate() {
+            let place = Place::try_from(number).unwrap_or(Place::MAX);
+            let missed = self.marks.durable.missed.iter().filter(|(_, slot)| slot == partition);
+            self.hints.extend(missed.map(|(to, _)| (*to, place)));
+        }
         self.adopt(io);
     }
 
@@ -165,6 +195,8 @@ impl Node {
     pub fn crash(&mut self, io: &mut Io) {
         let written = io.rng.chance(500_000);
         let lost = self.disk.crash(written);
+        self.marks.crash(io.rng.chance(500_000));
+        self.hints.clear();
         let (life, runs) = &mut io.lives[self.host];
         *runs = false;
         *life += 1;
@@ -260,11 +292,37 @@ impl Node {
         self.sync(io);
     }
 
+    /// Hands a note to the marks.
+    fn note(&mut self, io: &mut Io, note: Note) {
+        if self.lives_on(io) {
+            self.marks.note(note);
+            self.write_marks(io);
+        }
+    }
+
+    fn write_marks(&mut self, io: &mut Io) {
+        if self.marks.begin() {
+            // The file, and then its directory.
+            let took = io.faults.sync_time(&mut io.rng) + io.rng.within(200, 1_500);
+            let life = io.lives[self.host].0;
+            io.queue.after(took, Event::Noted { host: self.host, life });
+        }
+    }
+
+    /// The marks are written.
+    pub fn noted(&mut self, io: &mut Io) {
+        self.marks.end();
+        self.write_marks(io);
+    }
+
     fn durable(&mut self, io: &mut Io, then: Then) {
         match then {
-            Then::Held { to, job, place, round } => self.tell_held(io, to, job, place, round),
+            Then::Held { epoch, to, job, place, round } => self.tell_held(io, epoch, to, job, place, round),
             Then::OwnHeld { job, round } => self.own_held(io, job, round),
             Then::Pulled { partition, question } => self.pulled(io, partition, question),
+            Then::Compared { partition, question, differing, last, more } => {
+                self.compared(io, partition, question, differing, last, more);
+            }
         }
     }
 
@@ -290,8 +348,8 @@ impl Node {
     /// From now on older epochs are refused; it may say so when that is durable.
     fn adopt(&mut self, io: &mut Io) {
         let version = io.log.view(self.view).layout.version;
-        if self.disk.newest.adopted < version {
-            self.submit(io, Record::Adopted(version), None);
+        if self.marks.newest.adopted < version {
+            self.note(io, Note::Adopted(version));
         }
     }
 
@@ -375,13 +433,13 @@ impl Node {
 
     /// Tells the log how far this node is, until the log shows it.
     fn report(&mut self, io: &mut Io, view: &View) {
-        let adopted = self.disk.durable.adopted;
+        let adopted = self.marks.durable.adopted;
         let unknown = |(partition, since): &(&PartitionId, &u64)| {
             let mut lists = Self::slot(view, **partition).lists();
             lists.any(|list| list.since == **since && !list.is_synced(self.id))
         };
         let known = view.layout.adopted.get(&self.id).copied().unwrap_or(0);
-        let synced = self.disk.durable.synced.iter();
+        let synced = self.marks.durable.synced.iter();
         if known < adopted || synced.clone().any(|one| unknown(&one)) {
             let synced = synced.map(|(partition, since)| (*partition, *since)).collect();
             let change = Change::Report { node: self.id, adopted, synced };
@@ -394,7 +452,11 @@ impl Node {
 
     fn deliver_hints(&mut self, io: &mut Io, view: &View) {
         let under_way = self.jobs.values().filter(|job| job.is_hint()).count();
-        let due: Vec<_> = self.disk.newest.hints.iter().copied().collect();
+        let slots: BTreeSet<_> = self.hints.iter().map(|(to, place)| (*to, io.partition_of[usize::from(*place)])).collect();
+        if slots != self.marks.newest.missed {
+            self.note(io, Note::Missed(slots));
+        }
+        let due: Vec<_> = self.hints.iter().copied().collect();
         for (to, place) in due.into_iter().take(HINTS_AT_ONCE.saturating_sub(under_way)) {
             self.deliver_hint(io, view, to, place);
         }

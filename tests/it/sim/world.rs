@@ -166,9 +166,10 @@ impl World {
     fn handle(&mut self, event: Event) {
         let (host, life) = match &event {
             Event::Word { to, life, .. } if *to < self.nodes.len() => (*to, *life),
-            Event::Synced { host, life } | Event::Timer { host, life, .. } | Event::Tick { host, life } => {
-                (*host, *life)
-            }
+            Event::Synced { host, life }
+            | Event::Noted { host, life }
+            | Event::Timer { host, life, .. }
+            | Event::Tick { host, life } => (*host, *life),
             _ => return self.handle_other(event),
         };
         if self.io.lives[host] != (life, true) {
@@ -182,6 +183,7 @@ impl World {
         match event {
             Event::Word { word, .. } => node.word(&mut self.io, word),
             Event::Synced { .. } => node.synced(&mut self.io),
+            Event::Noted { .. } => node.noted(&mut self.io),
             Event::Timer { job, .. } => node.timer(&mut self.io, job),
             Event::Tick { .. } => node.tick(&mut self.io),
             _ => {}
@@ -209,7 +211,7 @@ impl World {
             Event::Resume(host) => self.resume(host),
             Event::Calm => self.calm(),
             Event::End => self.end(),
-            Event::Synced { .. } | Event::Timer { .. } | Event::Tick { .. } => {}
+            Event::Synced { .. } | Event::Noted { .. } | Event::Timer { .. } | Event::Tick { .. } => {}
         }
     }
 

@@ -321,7 +321,7 @@ impl Node {
                 let (to, place) = (*to, *place);
                 self.jobs.remove(&job);
                 if matches!(tell, Tell::Held(..)) {
-                    self.submit(io, Record::HintDone(to, place), None);
+                    self.hints.remove(&(to, place));
                 }
             }
             Some(_) => self.feed(io, job, from, &tell),
@@ -423,7 +423,7 @@ impl Node {
         let (epoch, reply) = (job.epoch, job.reply.clone());
         match effect {
             write::Effect::Send { to, object, round } => self.ask(io, to, id, epoch, Ask::Merge(place, object, round)),
-            write::Effect::Hint { to } => self.submit(io, Record::Hint(to, place), None),
+            write::Effect::Hint { to } => drop(self.hints.insert((to, place))),
             write::Effect::Remint { above } => self.remint(io, id, place, above),
             write::Effect::Refresh => self.refresh_write(io, id, place),
             write::Effect::Answer(write::Answer::Ok { acked_by }) => {
@@ -569,7 +569,8 @@ impl Node {
         let object = self.disk.durable.objects[usize::from(place)].clone();
         let owns = slot.is_owner(to, bucket.numbers);
         let Some(object) = object.filter(|_| owns) else {
-            return self.submit(io, Record::HintDone(to, place), None);
+            self.hints.remove(&(to, place));
+            return;
         };
         let epoch = slot.epoch;
         let job = self.new_job(io, Job::new(Work::Hint { to, place }));
