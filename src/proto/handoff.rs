@@ -177,8 +177,8 @@ impl<P: Clone> Pull<P> {
     }
 
     /// Digests came, up to `last`; `more` follow; those at `differing` are not what is here. That is the newest of each place,
-    /// not what is durable: a place that is being emptied is durable for a moment still. All of it is durable before the
-    /// node can say that it is synced, for that is written behind it.
+    /// not what is durable: a place that is being emptied is durable for a moment still. The driver calls this when all
+    /// that is the same here is durable too, for the marks that say that the slot is merged do not wait for the journal.
     pub fn digests(&mut self, question: u64, differing: Vec<P>, last: Option<P>, more: bool, now_ms: u64) {
         let Some(copying) = self.copying.as_mut().filter(|_| question == self.question) else { return };
         if copying.step != Step::Digests {

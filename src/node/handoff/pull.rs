@@ -29,6 +29,8 @@ use crate::proto::message::Sealed;
 use crate::proto::message::Tell;
 use crate::proto::object::Object;
 use crate::proto::ring::sources::Sources;
+use crate::store::partition::Decision;
+use crate::store::partition::Pending;
 
 /// A slot on its way here.
 pub(super) struct Pulling {
@@ -134,10 +136,11 @@ impl Slot {
                 match self.ask(from, Ask::PageOfDigests { partition, after: behind(after) }).await {
                     Some(Answer { tell: Tell::Digests { digests, more }, .. }) => {
                         let last = digests.last().and_then(|(place, _)| place.get());
-                        let differing = digests
-                            .into_iter()
-                            .filter_map(|(place, theirs)| place.get().filter(|place| !self.is_here(place, theirs)));
-                        pull.digests(question, differing.collect(), last, more, now_ms());
+                        let all = digests.into_iter().filter_map(|(place, theirs)| Some((place.get()?, theirs)));
+                        match self.differing(all).await {
+                            Some(differing) => pull.digests(question, differing, last, more, now_ms()),
+                            None => pull.refused(question, now_ms()),
+                        }
                     }
                     _ => pull.refused(question, now_ms()),
                 }
@@ -147,10 +150,26 @@ impl Slot {
         }
     }
 
-    /// Whether the newest of a place is what a source has.
-    fn is_here(&self, place: &IndexKey, theirs: u64) -> bool {
-        let mine = self.node.0.store.newest(place).ok().flatten();
-        mine.as_deref().map(Object::fingerprint) == Some(theirs)
+    /// Places of which the newest is not what a source has. What is the same may be on its way to the disk still: it is
+    /// waited for, because the marks that say that the slot is merged are a file of their own, which a crash may leave
+    /// without what they rest on. None: it did not become durable.
+    async fn differing(&self, theirs: impl Iterator<Item = (IndexKey, u64)>) -> Option<Vec<IndexKey>> {
+        let (mut differing, mut on_their_way) = (Vec::new(), Vec::new());
+        for (place, theirs) in theirs {
+            let same = self.node.0.store.update(&place, |held, _| {
+                let same = held.map(Object::fingerprint) == Some(theirs);
+                if same { Decision::Confirm(true) } else { Decision::Leave(false) }
+            });
+            match same {
+                Ok((pending, true)) => on_their_way.extend(pending),
+                // What is damaged here comes again.
+                Ok((_, false)) | Err(_) => differing.push(place),
+            }
+        }
+        for pending in on_their_way {
+            pending.durable().await.ok()?;
+        }
+        Some(differing)
     }
 
     /// Certain objects, in as many answers as it takes.
@@ -206,7 +225,7 @@ impl Slot {
         place: &Place,
         object: &Sealed,
         theirs_ms: u64,
-    ) -> Option<Option<crate::store::partition::Pending>> {
+    ) -> Option<Option<Pending>> {
         let place = place.get().filter(|place| place.partition() == self.partition)?;
         // Of a bucket that is gone by now nothing is needed.
         let Some(known) = self.node.view().bucket(place.bucket()) else { return Some(None) };
