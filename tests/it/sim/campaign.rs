@@ -112,6 +112,11 @@ pub fn mutant_named(name: &str) -> Option<Mutant> {
     ALL_MUTANTS.into_iter().find(|mutant| format!("{mutant:?}") == name)
 }
 
+/// A fault by its name.
+pub fn fault_named(name: &str) -> Option<Fault> {
+    Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name)
+}
+
 /// All of them.
 pub const ALL_MUTANTS: [Mutant; 12] = [
     Mutant::AckAtWMinusOne,

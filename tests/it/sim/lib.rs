@@ -30,6 +30,7 @@ mod world;
 
 pub use campaign::ALL_MUTANTS;
 pub use campaign::Campaign;
+pub use campaign::fault_named;
 pub use campaign::mutant_named;
 pub use faults::Fault;
 pub use world::Plan;

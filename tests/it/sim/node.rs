@@ -37,6 +37,7 @@ mod coordinate;
 mod handoff;
 mod replica;
 
+use coordinate::BUDGET;
 pub use coordinate::Job;
 pub use coordinate::ReplyTo;
 
@@ -116,6 +117,8 @@ pub struct Node {
     looked_at: Option<usize>,
     next_job: u64,
     waiters: VecDeque<(u64, Then)>,
+    /// Questions that wait for this node's view to come as far as theirs, and until when.
+    early: Vec<(Us, Word)>,
     /// Events that wait for a process that stands still.
     pub deferred: Vec<Event>,
     /// Whether it stands still, and since when.
@@ -125,6 +128,8 @@ pub struct Node {
     /// When the process started, and what its wall clock said.
     started_ms: u64,
     steady_at_start_ms: u64,
+    /// Its journal stands still until then; its marks do not.
+    pub stuck_until: Us,
     /// After so many more effects it dies.
     pub crash_in: Option<u32>,
     /// It has died in the middle of something.
@@ -151,11 +156,13 @@ impl Node {
             looked_at: None,
             next_job: 1,
             waiters: VecDeque::new(),
+            early: Vec::new(),
             deferred: Vec::new(),
             paused: None,
             clock_ms: 0,
             started_ms: 0,
             steady_at_start_ms: 0,
+            stuck_until: 0,
             crash_in: None,
             dying: false,
             silent_until: BTreeMap::new(),
@@ -205,6 +212,7 @@ impl Node {
         self.pulls.clear();
         self.looked_at = None;
         self.waiters.clear();
+        self.early.clear();
         self.deferred.clear();
         self.silent_until.clear();
         self.paused = None;
@@ -274,7 +282,7 @@ impl Node {
 
     fn sync(&mut self, io: &mut Io) {
         if self.disk.begin() {
-            let took = io.faults.sync_time(&mut io.rng);
+            let took = io.faults.sync_time(&mut io.rng).max(self.stuck_until.saturating_sub(io.queue.now()));
             let life = io.lives[self.host].0;
             io.queue.after(took, Event::Synced { host: self.host, life });
         }
@@ -342,6 +350,20 @@ impl Node {
             self.view = index;
             self.adopt(io);
             self.refresh_writes(io);
+            self.refresh_reads(io);
+            for (_, word) in std::mem::take(&mut self.early) {
+                self.word(io, word);
+            }
+        }
+    }
+
+    /// Questions from a future that did not come in time.
+    fn refuse_early(&mut self, io: &mut Io) {
+        let now = io.queue.now();
+        for (_, word) in self.early.extract_if(.., |(until, _)| *until <= now).collect::<Vec<_>>() {
+            if let Word::Ask { from, job, .. } = word {
+                self.tell(io, from, job, Tell::Refused(Why::NotYet));
+            }
         }
     }
 
@@ -357,11 +379,15 @@ impl Node {
     pub fn word(&mut self, io: &mut Io, word: Word) {
         match word {
             Word::Ask { from, job, epoch, view, steady_ms, mut ask } => {
+                // A question from the future waits for the layout that it speaks of.
+                if view > self.view {
+                    let until = io.queue.now() + BUDGET;
+                    self.early.push((until, Word::Ask { from, job, epoch, view, steady_ms, ask }));
+                    return;
+                }
                 if let Ask::Merge(_, object, _) = &mut ask {
                     Arc::make_mut(object).rebase(steady_ms, self.steady_ms(io));
                 }
-                // A question from the future brings the layout that it speaks of.
-                self.learn(io, view);
                 self.answer(io, from, job, epoch, ask);
             }
             Word::Tell { from, job, view, steady_ms, mut tell } => {
@@ -374,9 +400,9 @@ impl Node {
                     _ => {}
                 }
                 self.silent_until.remove(&from);
-                // A refusal brings the layout by which it was refused.
+                // A refusal says how far one has to come to know why.
                 if matches!(tell, Tell::Refused(Why::Stale)) {
-                    self.learn(io, view);
+                    self.behind(job, view);
                 }
                 self.told(io, from, job, tell);
             }
@@ -420,6 +446,7 @@ impl Node {
     pub fn tick(&mut self, io: &mut Io) {
         let life = io.lives[self.host].0;
         io.queue.after(TICK, Event::Tick { host: self.host, life });
+        self.refuse_early(io);
         let view = self.view(io);
         // A view that was looked at, and has nothing on its way, asks for nothing new.
         if self.looked_at != Some(self.view) || !self.pulls.is_empty() {

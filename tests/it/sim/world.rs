@@ -151,6 +151,10 @@ impl World {
         for node in &mut self.nodes {
             node.start(&mut self.io);
         }
+        if self.io.faults.has(Fault::OldView) {
+            let host = self.io.rng.below(self.nodes.len() as u64) as usize;
+            self.old_view(host);
+        }
         // A cluster begins with one machine; the others join while devices are at work.
         let machines = (0..self.first_machines).map(node_of).collect();
         self.change(&Change::Machines(machines));
@@ -221,6 +225,9 @@ impl World {
         let until = self.io.old_view_until[host];
         let node = &mut self.nodes[host];
         if until > now || node.paused.is_some() || !self.io.lives[host].1 {
+            if until > now && index > node.view {
+                self.io.faults.hit(Fault::OldView);
+            }
             let again = until.saturating_sub(now).max(100_000);
             return self.io.queue.after(again, Event::View { host, index });
         }
@@ -291,7 +298,8 @@ impl World {
         let other = self.io.rng.below(self.nodes.len() as u64) as usize;
         self.io.trace(|| format!("nemesis: {fault:?} at n{}", node_of(host)));
         match fault {
-            Fault::Loss | Fault::Twice | Fault::Late | Fault::SlowDisk => {}
+            Fault::Loss | Fault::Twice | Fault::Late => {}
+            Fault::SlowDisk => self.slow_disks(),
             Fault::OneWay => {
                 self.io.net.cut(host, other);
                 self.io.faults.hit(fault);
@@ -307,10 +315,7 @@ impl World {
             }
             Fault::Layout => self.other_machines(),
             Fault::Numbers => self.other_numbers(),
-            Fault::OldView => {
-                self.io.old_view_until[host] = self.io.queue.now() + self.io.rng.within(500_000, 8_000_000);
-                self.io.faults.hit(fault);
-            }
+            Fault::OldView => self.old_view(host),
         }
     }
 
@@ -332,6 +337,19 @@ impl World {
             }
         }
         self.mend_later();
+    }
+
+    fn slow_disks(&mut self) {
+        let until = self.io.queue.now() + self.io.rng.within(100_000, 1_500_000);
+        for node in &mut self.nodes {
+            if self.io.rng.chance(400_000) {
+                node.stuck_until = until;
+            }
+        }
+    }
+
+    fn old_view(&mut self, host: Host) {
+        self.io.old_view_until[host] = self.io.queue.now() + self.io.rng.within(500_000, 8_000_000);
     }
 
     fn power_cut(&mut self) {
@@ -361,6 +379,14 @@ impl World {
         while machines.len() > left {
             let gone = self.io.rng.below(machines.len() as u64) as usize;
             machines.remove(gone);
+        }
+        // A plan finds some busy, and some behind.
+        if self.io.faults.has(Fault::SlowDisk) && self.io.rng.chance(500_000) {
+            self.slow_disks();
+        }
+        if self.io.faults.has(Fault::OldView) && self.io.rng.chance(500_000) {
+            let host = self.io.rng.below(self.nodes.len() as u64) as usize;
+            self.old_view(host);
         }
         let before = self.io.log.len();
         self.change(&Change::Machines(machines));

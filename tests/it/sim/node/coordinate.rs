@@ -44,7 +44,7 @@ use crate::wire::Word;
 use crate::words;
 
 /// How long a request may take here.
-const BUDGET: Us = 2_000_000;
+pub(super) const BUDGET: Us = 2_000_000;
 
 /// Who waits for a request.
 #[derive(Debug, Clone)]
@@ -127,6 +127,10 @@ pub struct Job {
     reply: ReplyTo,
     /// The epoch in which it asks.
     epoch: u64,
+    /// How far an owner's view has come by which it is of an older epoch.
+    ahead: usize,
+    /// A read that begins again when this node's view has come as far.
+    begins_again: bool,
     /// When its timer is set for.
     pub timer_at: Us,
 }
@@ -134,7 +138,7 @@ pub struct Job {
 impl Job {
     /// Nobody waits for it.
     pub fn new(work: Work) -> Self {
-        Self { work, reply: ReplyTo::Nobody, epoch: 0, timer_at: Us::MAX }
+        Self { work, reply: ReplyTo::Nobody, epoch: 0, ahead: 0, begins_again: false, timer_at: Us::MAX }
     }
 
     /// When it wants to be called, in milliseconds.
@@ -425,7 +429,9 @@ impl Node {
             write::Effect::Send { to, object, round } => self.ask(io, to, id, epoch, Ask::Merge(place, object, round)),
             write::Effect::Hint { to } => drop(self.hints.insert((to, place))),
             write::Effect::Remint { above } => self.remint(io, id, place, above),
-            write::Effect::Refresh => self.refresh_write(io, id, place),
+            // When this node's view has come as far as the owner's, all writes of older epochs begin again.
+            write::Effect::Refresh if self.view >= job.ahead => self.refresh_write(io, id, place),
+            write::Effect::Refresh => {}
             write::Effect::Answer(write::Answer::Ok { acked_by }) => {
                 io.trace(|| format!("n{} acks k{place}: {acked_by:?}", self.id));
                 let context = self.context_for_writer(id);
@@ -500,8 +506,31 @@ impl Node {
         }
     }
 
+    /// An owner has refused a job's question as of an older epoch.
+    pub(super) fn behind(&mut self, job: u64, view: usize) {
+        if let Some(job) = self.jobs.get_mut(&job) {
+            job.ahead = job.ahead.max(view);
+        }
+    }
+
+    /// Reads that wait for the view that this node has now begin again.
+    pub(super) fn refresh_reads(&mut self, io: &mut Io) {
+        let ready = self.jobs.iter().filter(|(_, job)| job.begins_again && self.view >= job.ahead).map(|(id, _)| *id);
+        for id in ready.collect::<Vec<_>>() {
+            self.read_again(io, id);
+        }
+    }
+
+    fn read_again(&mut self, io: &mut Io, id: u64) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        let deadline = job.timeout().map_or(0, |ms| ms.saturating_mul(1000));
+        if let Work::Read { place, .. } = job.work {
+            self.begin_read(io, job.reply, place, false, deadline);
+        }
+    }
+
     fn do_read(&mut self, io: &mut Io, id: u64, place: Place, effect: read::Effect) {
-        let Some(job) = self.jobs.get(&id) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         let (epoch, reply) = (job.epoch, job.reply.clone());
         match effect {
             read::Effect::AskObject { to } => self.ask(io, to, id, epoch, Ask::Object(place)),
@@ -509,11 +538,8 @@ impl Node {
             read::Effect::WriteBack { to, object, round } => {
                 self.ask(io, to, id, epoch, Ask::Merge(place, object, round));
             }
-            read::Effect::Refresh => {
-                let deadline = job.timeout().map_or(0, |ms| ms.saturating_mul(1000));
-                self.jobs.remove(&id);
-                self.begin_read(io, reply, place, false, deadline);
-            }
+            read::Effect::Refresh if self.view >= job.ahead => self.read_again(io, id),
+            read::Effect::Refresh => job.begins_again = true,
             read::Effect::Answer(read::Answer::Found(found)) => self.found(io, &reply, Ok(found)),
             read::Effect::Answer(answer) => self.found(io, &reply, Err(format!("{answer:?}"))),
         }
