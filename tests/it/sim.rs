@@ -47,7 +47,7 @@ fn every_mutant_is_caught() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..5 {
-        let plan = |traced| Plan { seed, faults: None, traced, mutant: None };
+        let plan = |traced| Plan { seed, faults: None, traced, mutant: None, looks_for: None };
         let (one, two, silent) = (run(&plan(true)), run(&plan(true)), run(&plan(false)));
         assert_eq!((one.fingerprint, &one.trace), (two.fingerprint, &two.trace));
         assert_eq!((one.fingerprint, one.events), (silent.fingerprint, silent.events), "looking changes nothing");
@@ -58,11 +58,11 @@ fn the_same_seed_is_the_same_run() {
 #[test]
 fn a_run_whose_fault_never_hits_is_known_for_it() {
     // With one fault after another, each hits in some seed; and a run without any is rejected by none.
-    let calm = run(&Plan { seed: 1, faults: Some(vec![]), traced: false, mutant: None });
+    let calm = run(&Plan { seed: 1, faults: Some(vec![]), traced: false, mutant: None, looks_for: None });
     assert_eq!((calm.violation, calm.missed), (None, vec![]));
     for fault in Fault::ALL {
         let hit = (0..20).any(|seed| {
-            let report = run(&Plan { seed, faults: Some(vec![fault]), traced: false, mutant: None });
+            let report = run(&Plan { seed, faults: Some(vec![fault]), traced: false, mutant: None, looks_for: None });
             assert_eq!(report.violation, None, "{fault:?}, seed {seed}");
             report.missed.is_empty()
         });

@@ -220,12 +220,7 @@ impl Slot {
     }
 
     /// None: it could not be; otherwise what to wait for.
-    fn merge(
-        &self,
-        place: &Place,
-        object: &Sealed,
-        theirs_ms: u64,
-    ) -> Option<Option<Pending>> {
+    fn merge(&self, place: &Place, object: &Sealed, theirs_ms: u64) -> Option<Option<Pending>> {
         let place = place.get().filter(|place| place.partition() == self.partition)?;
         // Of a bucket that is gone by now nothing is needed.
         let Some(known) = self.node.view().bucket(place.bucket()) else { return Some(None) };

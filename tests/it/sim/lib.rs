@@ -32,6 +32,7 @@ pub use campaign::ALL_MUTANTS;
 pub use campaign::Campaign;
 pub use campaign::fault_named;
 pub use campaign::mutant_named;
+pub use check::Promise;
 pub use faults::Fault;
 pub use world::Plan;
 pub use world::Report;

@@ -28,13 +28,15 @@ fn main() -> ExitCode {
             _ => None,
         };
         if known.is_none() {
-            eprintln!("--seed N | --seeds COUNT [--from N], with --mutant NAME, --fault NAME (more than once), --trace");
+            eprintln!(
+                "--seed N | --seeds COUNT [--from N], with --mutant NAME, --fault NAME (more than once), --trace"
+            );
             return ExitCode::from(64);
         }
     }
     let faults = (!faults.is_empty()).then_some(faults);
     if let Some(seed) = seed {
-        let report = ringfort_sim::run(&Plan { seed, faults, traced, mutant });
+        let report = ringfort_sim::run(&Plan { seed, faults, traced, mutant, looks_for: None });
         report.trace.iter().for_each(|line| println!("{line}"));
         println!("{}", report.in_words());
         return verdict(report.violation.is_none());

@@ -479,7 +479,8 @@ impl Node {
 
     fn deliver_hints(&mut self, io: &mut Io, view: &View) {
         let under_way = self.jobs.values().filter(|job| job.is_hint()).count();
-        let slots: BTreeSet<_> = self.hints.iter().map(|(to, place)| (*to, io.partition_of[usize::from(*place)])).collect();
+        let slots: BTreeSet<_> =
+            self.hints.iter().map(|(to, place)| (*to, io.partition_of[usize::from(*place)])).collect();
         if slots != self.marks.newest.missed {
             self.note(io, Note::Missed(slots));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::base::id::BucketId;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::check::Promise;
 use crate::check::Reference;
 use crate::check::Violation;
 use crate::client::Client;
@@ -54,6 +55,8 @@ pub struct Plan {
     pub traced: bool,
     /// A rule that is broken.
     pub mutant: Option<Mutant>,
+    /// Only this promise counts as broken; `None` = all.
+    pub looks_for: Option<Promise>,
 }
 
 /// How a run ended.
@@ -99,6 +102,7 @@ mod devices;
 pub fn run(plan: &Plan) -> Report {
     Mutant::switch(plan.mutant);
     let mut world = World::new(plan);
+    world.io.looks_for = plan.looks_for;
     world.begin();
     while !world.ended
         && world.io.violation.is_none()
@@ -283,7 +287,10 @@ impl World {
             return;
         }
         let silent: Vec<_> = (0..self.last_reads.len()).filter(|place| !self.last_reads[*place]).collect();
-        self.io.check(Err(Violation(format!("long after all is well, nobody can read the keys {silent:?}"))));
+        self.io.check(Err(Violation(
+            Promise::Well,
+            format!("long after all is well, nobody can read the keys {silent:?}"),
+        )));
     }
 
     fn nemesis(&mut self) {
