@@ -130,6 +130,12 @@ pub fn fault_named(name: &str) -> Option<Fault> {
     Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name)
 }
 
+/// A promise by its name.
+pub fn promise_named(name: &str) -> Option<Promise> {
+    use Promise::*;
+    [Durable, Kept, Gone, Once, Failed, Dot, Well].into_iter().find(|promise| format!("{promise:?}") == name)
+}
+
 /// All of them.
 pub const ALL_MUTANTS: [Mutant; 12] = [
     Mutant::AckAtWMinusOne,

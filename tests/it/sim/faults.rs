@@ -125,6 +125,8 @@ impl Faults {
             Fault::Loss => net.lost,
             Fault::Twice => net.twice,
             Fault::Late => net.late,
+            Fault::OneWay => net.one_way,
+            Fault::Split => net.split,
             other => self.hits[other as usize],
         };
         self.enabled.iter().copied().filter(|fault| hits(*fault) == 0).collect()

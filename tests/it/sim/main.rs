@@ -7,10 +7,11 @@ use ringfort_sim::Campaign;
 use ringfort_sim::Plan;
 use ringfort_sim::fault_named;
 use ringfort_sim::mutant_named;
+use ringfort_sim::promise_named;
 
 fn main() -> ExitCode {
     let (mut seed, mut count, mut from, mut mutant, mut traced) = (None, 200, 0, None, false);
-    let mut faults = Vec::new();
+    let (mut faults, mut looks_for) = (Vec::new(), None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         if argument == "--trace" {
@@ -24,24 +25,25 @@ fn main() -> ExitCode {
             "--seeds" => number.map(|number| count = number),
             "--from" => number.map(|number| from = number),
             "--fault" => fault_named(&value).map(|fault| faults.push(fault)),
+            "--promise" => promise_named(&value).map(|promise| looks_for = Some(promise)),
             "--mutant" => mutant_named(&value).map(|named| mutant = Some(named)),
             _ => None,
         };
         if known.is_none() {
             eprintln!(
-                "--seed N | --seeds COUNT [--from N], with --mutant NAME, --fault NAME (more than once), --trace"
+                "--seed N | --seeds COUNT [--from N], with --mutant NAME, --promise NAME, --fault NAME (more than once), --trace"
             );
             return ExitCode::from(64);
         }
     }
     let faults = (!faults.is_empty()).then_some(faults);
     if let Some(seed) = seed {
-        let report = ringfort_sim::run(&Plan { seed, faults, traced, mutant, looks_for: None });
+        let report = ringfort_sim::run(&Plan { seed, faults, traced, mutant, looks_for });
         report.trace.iter().for_each(|line| println!("{line}"));
         println!("{}", report.in_words());
         return verdict(report.violation.is_none());
     }
-    let campaign = Campaign::of(from, count, mutant, faults.as_deref());
+    let campaign = Campaign::against(from, count, mutant, faults.as_deref(), looks_for);
     println!("{}", campaign.in_words());
     verdict(campaign.violation.is_none())
 }

@@ -306,10 +306,11 @@ impl World {
         self.io.trace(|| format!("nemesis: {fault:?} at n{}", node_of(host)));
         match fault {
             Fault::Loss | Fault::Twice | Fault::Late => {}
-            Fault::SlowDisk => self.slow_disks(),
+            Fault::SlowDisk => self.slow_disks(100_000),
             Fault::OneWay => {
-                self.io.net.cut(host, other);
-                self.io.faults.hit(fault);
+                // Never from itself.
+                let other = if other == host { (host + 1) % self.nodes.len() } else { other };
+                self.io.net.cut(host, other, fault);
                 self.mend_later();
             }
             Fault::Split => self.split(host),
@@ -318,7 +319,6 @@ impl World {
             Fault::Pause => self.pause(host),
             Fault::Clock => {
                 self.nodes[host].clock_ms = self.io.rng.below(7_200_000) as i64 - 3_600_000;
-                self.io.faults.hit(fault);
             }
             Fault::Layout => self.other_machines(),
             Fault::Numbers => self.other_numbers(),
@@ -338,18 +338,17 @@ impl World {
         for from in 0..self.nodes.len() {
             for to in 0..self.nodes.len() {
                 if side[from] != side[to] && Some(from) != bridge && Some(to) != bridge {
-                    self.io.net.cut(from, to);
-                    self.io.faults.hit(Fault::Split);
+                    self.io.net.cut(from, to, Fault::Split);
                 }
             }
         }
         self.mend_later();
     }
 
-    fn slow_disks(&mut self) {
-        let until = self.io.queue.now() + self.io.rng.within(100_000, 1_500_000);
+    fn slow_disks(&mut self, at_least: Us) {
+        let until = self.io.queue.now() + self.io.rng.within(at_least, 1_800_000);
         for node in &mut self.nodes {
-            if self.io.rng.chance(400_000) {
+            if self.io.rng.chance(500_000) {
                 node.stuck_until = until;
             }
         }
@@ -388,10 +387,10 @@ impl World {
             machines.remove(gone);
         }
         // A plan finds some busy, and some behind.
-        if self.io.faults.has(Fault::SlowDisk) && self.io.rng.chance(500_000) {
-            self.slow_disks();
+        if self.io.faults.has(Fault::SlowDisk) && self.io.rng.chance(700_000) {
+            self.slow_disks(1_000_000);
         }
-        if self.io.faults.has(Fault::OldView) && self.io.rng.chance(500_000) {
+        if self.io.faults.has(Fault::OldView) && self.io.rng.chance(700_000) {
             let host = self.io.rng.below(self.nodes.len() as u64) as usize;
             self.old_view(host);
         }

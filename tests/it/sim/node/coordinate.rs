@@ -10,6 +10,7 @@ use crate::check::body_of;
 use crate::control::View;
 use crate::disk::Place;
 use crate::disk::Record;
+use crate::faults::Fault;
 use crate::io::Event;
 use crate::io::Io;
 use crate::node::Node;
@@ -278,6 +279,10 @@ impl Node {
     }
 
     fn count(&mut self, io: &mut Io, wanted: &Wanted, mint: Mint) {
+        let bucket = io.bucket_of[usize::from(wanted.place)];
+        if self.clock_ms != 0 && io.log.last().buckets[bucket].kind == Kind::Lww && io.faults.has(Fault::Clock) {
+            io.faults.hit(Fault::Clock);
+        }
         let partition = io.partition_of[usize::from(wanted.place)];
         self.minted.insert(partition, mint.counter);
         let dot = Dot { actor: mint.actor, counter: mint.counter };
