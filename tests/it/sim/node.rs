@@ -478,6 +478,8 @@ impl Node {
     }
 
     fn deliver_hints(&mut self, io: &mut Io, view: &View) {
+        // No answer came: they are due again.
+        self.jobs.retain(|_, job| !job.is_given_up(io.queue.now()));
         let under_way = self.jobs.values().filter(|job| job.is_hint()).count();
         let slots: BTreeSet<_> =
             self.hints.iter().map(|(to, place)| (*to, io.partition_of[usize::from(*place)])).collect();

@@ -97,6 +97,7 @@ pub struct World {
 }
 
 mod devices;
+mod rest;
 
 /// Runs a world to its end.
 pub fn run(plan: &Plan) -> Report {
@@ -284,6 +285,8 @@ impl World {
     fn end(&mut self) {
         if self.last_reads.iter().all(|read| *read) || self.io.violation.is_some() {
             self.ended = true;
+            let checked = self.is_at_rest();
+            self.io.check(checked);
             return;
         }
         let silent: Vec<_> = (0..self.last_reads.len()).filter(|place| !self.last_reads[*place]).collect();

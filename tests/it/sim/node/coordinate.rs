@@ -132,6 +132,8 @@ pub struct Job {
     ahead: usize,
     /// A read that begins again when this node's view has come as far.
     begins_again: bool,
+    /// For a hint: when it counts as not delivered.
+    given_up_at: Us,
     /// When its timer is set for.
     pub timer_at: Us,
 }
@@ -139,7 +141,15 @@ pub struct Job {
 impl Job {
     /// Nobody waits for it.
     pub fn new(work: Work) -> Self {
-        Self { work, reply: ReplyTo::Nobody, epoch: 0, ahead: 0, begins_again: false, timer_at: Us::MAX }
+        Self {
+            work,
+            reply: ReplyTo::Nobody,
+            epoch: 0,
+            ahead: 0,
+            begins_again: false,
+            given_up_at: Us::MAX,
+            timer_at: Us::MAX,
+        }
     }
 
     /// When it wants to be called, in milliseconds.
@@ -150,6 +160,11 @@ impl Job {
             Work::Forward { core, .. } => core.poll_timeout(),
             Work::Hint { .. } | Work::Question { .. } => None,
         }
+    }
+
+    /// Whether it is a hint that nobody answered in time.
+    pub fn is_given_up(&self, now: Us) -> bool {
+        self.given_up_at <= now
     }
 
     /// Whether it delivers a hint.
@@ -603,8 +618,8 @@ impl Node {
             self.hints.remove(&(to, place));
             return;
         };
-        let epoch = slot.epoch;
-        let job = self.new_job(io, Job::new(Work::Hint { to, place }));
+        let (epoch, given_up_at) = (slot.epoch, io.queue.now() + BUDGET);
+        let job = self.new_job(io, Job { given_up_at, ..Job::new(Work::Hint { to, place }) });
         self.ask(io, to, job, epoch, Ask::Merge(place, object, 0));
     }
 }
