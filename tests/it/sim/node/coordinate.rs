@@ -133,7 +133,7 @@ pub struct Job {
     /// A read that begins again when this node's view has come as far.
     begins_again: bool,
     /// For a hint: when it counts as not delivered.
-    given_up_at: Us,
+    pub(super) given_up_at: Us,
     /// When its timer is set for.
     pub timer_at: Us,
 }
@@ -606,20 +606,5 @@ impl Node {
             let (to, delay) = (io.lives.len() + client, io.rng.within(50, 500));
             io.queue.after(delay, Event::Word { to, life: 0, word });
         }
-    }
-
-    /// An owner that was silent is told what it missed.
-    pub(super) fn deliver_hint(&mut self, io: &mut Io, view: &View, to: NodeId, place: Place) {
-        let slot = Self::slot(view, io.partition_of[usize::from(place)]);
-        let bucket = &view.buckets[io.bucket_of[usize::from(place)]];
-        let object = self.disk.durable.objects[usize::from(place)].clone();
-        let owns = slot.is_owner(to, bucket.numbers);
-        let Some(object) = object.filter(|_| owns) else {
-            self.hints.remove(&(to, place));
-            return;
-        };
-        let (epoch, given_up_at) = (slot.epoch, io.queue.now() + BUDGET);
-        let job = self.new_job(io, Job { given_up_at, ..Job::new(Work::Hint { to, place }) });
-        self.ask(io, to, job, epoch, Ask::Merge(place, object, 0));
     }
 }

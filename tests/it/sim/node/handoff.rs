@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
 use crate::control::View;
 use crate::disk::Place;
@@ -11,6 +12,7 @@ use crate::marks::Note;
 use crate::node::Job;
 use crate::node::Node;
 use crate::node::Then;
+use crate::node::coordinate::BUDGET;
 use crate::node::coordinate::Work;
 use crate::proto::handoff::Effect;
 use crate::proto::handoff::Here;
@@ -169,5 +171,22 @@ impl Node {
         if forgot {
             self.begin_incarnation();
         }
+    }
+
+    /// An owner that was silent is told what it missed.
+    pub(super) fn deliver_hint(&mut self, io: &mut Io, view: &View, to: NodeId, place: Place) {
+        let slot = Self::slot(view, io.partition_of[usize::from(place)]);
+        let bucket = &view.buckets[io.bucket_of[usize::from(place)]];
+        let object = self.disk.durable.objects[usize::from(place)].clone();
+        let owns = slot.is_owner(to, bucket.numbers);
+        let Some(object) = object.filter(|_| owns) else {
+            self.hints.remove(&(to, place));
+            return;
+        };
+        let (epoch, given_up_at) = (slot.epoch, io.queue.now() + BUDGET);
+        let mut hint = Job::new(Work::Hint { to, place });
+        hint.given_up_at = given_up_at;
+        let job = self.new_job(io, hint);
+        self.ask(io, to, job, epoch, Ask::Merge(place, object, 0));
     }
 }
