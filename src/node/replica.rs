@@ -67,7 +67,7 @@ impl Node {
             return Tell::Refused(Why::NotYet);
         }
         let view = self.view();
-        if slot.is_some_and(|slot| question.epoch < view.slot(slot).epoch) {
+        if slot.is_some_and(|slot| view.slot(slot).is_over(question.epoch)) {
             return Tell::Refused(Why::Stale);
         }
         match question.ask {
@@ -75,7 +75,7 @@ impl Node {
                 let tell = self.merge(&view, &place, &object, round, question.steady_ms).await;
                 // While it became durable this node may have adopted a newer layout, and given the slot's new owners all
                 // that it had: then this is not among it, and must not be counted by the rules of before.
-                let is_late = slot.is_some_and(|slot| question.epoch < self.view().slot(slot).epoch);
+                let is_late = slot.is_some_and(|slot| self.view().slot(slot).is_too_late(question.epoch));
                 if is_late { Tell::Refused(Why::Stale) } else { tell }
             }
             Ask::Digest { place } => match self.held(&place) {

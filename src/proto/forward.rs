@@ -39,6 +39,8 @@ pub struct Forward {
     owners: Vec<NodeId>,
     asked: usize,
     perhaps_done: bool,
+    /// The owner that was asked last has taken it.
+    received: bool,
     deadline_ms: u64,
     next_at_ms: u64,
     todo: Option<Effect>,
@@ -53,6 +55,7 @@ impl Forward {
             owners,
             asked: 0,
             perhaps_done: false,
+            received: false,
             deadline_ms,
             next_at_ms: deadline_ms,
             todo: None,
@@ -67,6 +70,7 @@ impl Forward {
         self.todo = Some(match owner {
             Some(owner) => {
                 self.asked += 1;
+                self.received = false;
                 self.next_at_ms = self.deadline_ms.min(now_ms + RECEIVED_MS);
                 Effect::Ask(owner)
             }
@@ -87,8 +91,15 @@ impl Forward {
             return;
         }
         match input {
-            Input::Received => self.next_at_ms = now_ms + self.deadline_ms.saturating_sub(now_ms) / 2,
-            Input::NotDone => self.ask_next(now_ms),
+            Input::Received => {
+                self.received = true;
+                self.next_at_ms = now_ms + self.deadline_ms.saturating_sub(now_ms) / 2;
+            }
+            Input::NotDone => {
+                // It has taken the forward, and refuses another copy of it.
+                self.perhaps_done |= self.received;
+                self.ask_next(now_ms);
+            }
             Input::Failed => self.give_up(),
             Input::Silent => {
                 self.perhaps_done = true;
@@ -162,6 +173,15 @@ mod tests {
         let mut first = Forward::new(vec![A, B], 0, 1000);
         first.handle(A, Input::Failed, 1);
         assert_eq!(first.poll_effect(), Some(Effect::GiveUp { perhaps_done: false }));
+    }
+
+    #[test]
+    fn who_has_taken_it_and_then_refuses_it_may_have_done_it() {
+        let mut forward = Forward::new(vec![A, B], 0, 1000);
+        forward.handle(A, Input::Received, 1);
+        forward.handle(A, Input::NotDone, 2);
+        forward.handle(B, Input::NotDone, 3);
+        assert_eq!(forward.poll_effect(), Some(Effect::GiveUp { perhaps_done: true }));
     }
 
     #[test]

@@ -16,6 +16,10 @@ pub enum Mutant {
     ReadOnlyTheNewLayout,
     /// A replica takes requests of an older epoch.
     AcceptAStaleEpoch,
+    /// A replica counts what became durable after it gave the slot to its new owners.
+    CountWhatCameTooLate,
+    /// A slot counts as merged while what it rests on is on its way to the disk.
+    SyncedBeforeItIsDurable,
     /// An old owner forgets a partition before the new ones are durable.
     ForgetBeforeTheReceiverIsDurable,
     /// A value that fewer than R owners hold is answered without writing it back.

@@ -33,9 +33,8 @@ struct Walk {
 impl Node {
     /// Whether this node may be a source of a slot: it is synced itself, and its adoption is durable.
     fn may_give(&self, view: &View, partition: PartitionId) -> bool {
-        let slot = view.slot(partition);
         let adopted = self.0.cluster.marks.read(|marks| marks.adopted);
-        adopted >= slot.epoch && slot.now.is_synced(self.who().node)
+        view.slot(partition).may_give(self.who().node, adopted)
     }
 
     /// A page of the objects that a node is to have, or of their digests.

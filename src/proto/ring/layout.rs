@@ -207,6 +207,26 @@ impl Slot {
         self.lists().any(|list| list.rule(numbers).owners.contains(&node))
     }
 
+    /// Whether a question of this epoch is refused: it speaks of rules that are over.
+    #[must_use]
+    pub fn is_over(&self, epoch: u64) -> bool {
+        epoch < self.epoch && !Mutant::AcceptAStaleEpoch.is_on()
+    }
+
+    /// Whether what was asked in this epoch and is durable only now must not be counted by the epoch's rules: while it
+    /// became durable this node may have given the slot's new owners all that it had, and then this is not among it.
+    #[must_use]
+    pub fn is_too_late(&self, epoch: u64) -> bool {
+        self.is_over(epoch) && !Mutant::CountWhatCameTooLate.is_on()
+    }
+
+    /// Whether a node that has durably adopted this version may be a source of the slot: it is synced itself, and
+    /// refuses whatever is of an epoch before.
+    #[must_use]
+    pub fn may_give(&self, node: NodeId, adopted: u64) -> bool {
+        adopted >= self.epoch && self.now.is_synced(node)
+    }
+
     /// The list that reads ask.
     #[must_use]
     pub fn read_from(&self) -> &List {
@@ -289,6 +309,12 @@ impl Layout {
     pub fn may_forget(&self, node: NodeId, partition: PartitionId, numbers: BucketNumbers) -> bool {
         let slot = self.slot(partition);
         let owners = slot.now.rule(numbers).owners;
+        if Mutant::ForgetBeforeTheReceiverIsDurable.is_on()
+            && let Some(next) = &slot.next
+            && !next.list.owners.contains(&node)
+        {
+            return true;
+        }
         slot.next.is_none() && !owners.contains(&node) && owners.iter().all(|&owner| slot.now.is_synced(owner))
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::check::Promise;
 use crate::faults::Fault;
 use crate::proto::mutant::Mutant;
 use crate::world::Plan;
@@ -35,17 +36,29 @@ impl Campaign {
 
     /// The same with these faults in every run.
     pub fn of(from: u64, count: u64, mutant: Option<Mutant>, faults: Option<&[Fault]>) -> Self {
+        Self::against(from, count, mutant, faults, None)
+    }
+
+    /// The same, looking for one broken promise only.
+    pub fn against(
+        from: u64,
+        count: u64,
+        mutant: Option<Mutant>,
+        faults: Option<&[Fault]>,
+        looks_for: Option<Promise>,
+    ) -> Self {
         let mut campaign = Self::default();
         let began = processor_time();
         let seeds = from..from + count + count * REJECTED_PERCENT_MAX / 100 + 5;
         for seed in seeds {
-            let report = run(&Plan { seed, faults: faults.map(<[Fault]>::to_vec), traced: false, mutant });
+            let report = run(&Plan { seed, faults: faults.map(<[Fault]>::to_vec), traced: false, mutant, looks_for });
             campaign.simulated += Duration::from_micros(report.simulated);
             campaign.events += report.events;
             campaign.checked += report.checked;
             campaign.acked += report.acked;
             if report.violation.is_some() {
-                let traced = run(&Plan { seed, faults: faults.map(<[Fault]>::to_vec), traced: true, mutant });
+                let traced =
+                    run(&Plan { seed, faults: faults.map(<[Fault]>::to_vec), traced: true, mutant, looks_for });
                 assert_eq!(traced.fingerprint, report.fingerprint, "seed {seed}: the same seed gave another run");
                 campaign.violation = Some((seed, traced));
                 break;
@@ -99,7 +112,7 @@ impl Report {
     /// For people.
     pub fn in_words(&self) -> String {
         let verdict = match &self.violation {
-            Some(violation) => format!("BROKEN: {}", violation.0),
+            Some(violation) => format!("BROKEN, {:?}: {}", violation.0, violation.1),
             None if self.missed.is_empty() => "all promises held".to_owned(),
             None => format!("rejected: {:?} never hit", self.missed),
         };
@@ -112,14 +125,27 @@ pub fn mutant_named(name: &str) -> Option<Mutant> {
     ALL_MUTANTS.into_iter().find(|mutant| format!("{mutant:?}") == name)
 }
 
+/// A fault by its name.
+pub fn fault_named(name: &str) -> Option<Fault> {
+    Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name)
+}
+
+/// A promise by its name.
+pub fn promise_named(name: &str) -> Option<Promise> {
+    use Promise::*;
+    [Durable, Kept, Gone, Once, Failed, Dot, Well].into_iter().find(|promise| format!("{promise:?}") == name)
+}
+
 /// All of them.
-pub const ALL_MUTANTS: [Mutant; 10] = [
+pub const ALL_MUTANTS: [Mutant; 12] = [
     Mutant::AckAtWMinusOne,
     Mutant::SkipTheFsync,
     Mutant::ReuseAnIncarnation,
     Mutant::ReadAtRMinusOne,
     Mutant::ReadOnlyTheNewLayout,
     Mutant::AcceptAStaleEpoch,
+    Mutant::CountWhatCameTooLate,
+    Mutant::SyncedBeforeItIsDurable,
     Mutant::ForgetBeforeTheReceiverIsDurable,
     Mutant::NoWriteBack,
     Mutant::MergeDropsASibling,

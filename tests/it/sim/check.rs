@@ -22,9 +22,28 @@ use crate::proto::object::Object;
 use crate::queue::Us;
 use crate::words;
 
-/// A promise that was broken, in words.
+/// Which promise was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// What was answered is in every later read.
+    Durable,
+    /// What nobody who had seen it replaced is among the values.
+    Kept,
+    /// What is gone stays gone.
+    Gone,
+    /// An operation takes effect once at most, and as what it was.
+    Once,
+    /// What was answered with `failed` is nowhere.
+    Failed,
+    /// A dot is one operation's.
+    Dot,
+    /// After the faults all is well within seconds.
+    Well,
+}
+
+/// A promise that was broken, and how, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation(pub String);
+pub struct Violation(pub Promise, pub String);
 
 /// One write as its client sees it.
 #[derive(Debug, Clone)]
@@ -35,6 +54,8 @@ struct Write {
     /// Everything there: of an `lww` bucket.
     acked: Option<Us>,
     failed: bool,
+    /// It leaves nothing.
+    delete: bool,
     /// The dots that it became: more than one where two owners took it.
     dots: Vec<Dot>,
     /// Since when it must not be seen any more.
@@ -51,6 +72,10 @@ struct Key {
     by_dot: BTreeMap<Dot, OpId>,
     /// What every read from now on has to include.
     floor: Context,
+    /// Of each of these a read has to include one: acked operations that became several dots, of which one may be kept.
+    one_of: Vec<Vec<Dot>>,
+    /// Acked values in an `lww` bucket, and when.
+    values: Vec<(Us, OpId)>,
     /// Writes that nobody who had seen them has replaced, so that they must be among a read's values.
     stay: BTreeSet<OpId>,
 }
@@ -60,6 +85,8 @@ struct Key {
 pub struct Began {
     at: Us,
     floor: Context,
+    /// How many of the key's `one_of` were there.
+    one_of: usize,
 }
 
 /// All keys.
@@ -78,13 +105,15 @@ impl Reference {
             writes: BTreeMap::new(),
             by_dot: BTreeMap::new(),
             floor: Context::new(),
+            one_of: Vec::new(),
+            values: Vec::new(),
             stay: BTreeSet::new(),
         };
         Self { keys: kinds.iter().map(key).collect(), checked: 0 }
     }
 
     /// A client sends a write, or sends it again.
-    pub fn write_begins(&mut self, at: Us, place: usize, op: OpId, basis: &Context) {
+    pub fn write_begins(&mut self, at: Us, place: usize, op: OpId, basis: &Context, delete: bool) {
         let key = &mut self.keys[place];
         if key.writes.contains_key(&op) {
             return;
@@ -94,6 +123,7 @@ impl Reference {
             basis: basis.clone(),
             acked: None,
             failed: false,
+            delete,
             dots: Vec::new(),
             gone: None,
             may_go: false,
@@ -112,15 +142,18 @@ impl Reference {
         if let Some(other) = key.by_dot.insert(dot, op)
             && other != op
         {
-            return Err(Violation(format!("{dot:?} was minted for {other:?} and again for {op:?}")));
+            return Err(Violation(Promise::Dot, format!("{dot:?} was minted for {other:?} and again for {op:?}")));
         }
         let Some(write) = key.writes.get_mut(&op) else { return Ok(()) };
+        if write.failed {
+            return Err(Violation(Promise::Failed, format!("{op:?} was answered `failed`, and {dot:?} minted for it")));
+        }
         if !write.dots.contains(&dot) {
             write.dots.push(dot);
         }
         let seen = key.writes.values().any(|other| other.basis.covers(dot));
         if seen {
-            return Err(Violation(format!("{dot:?} of {op:?} was seen before it was minted")));
+            return Err(Violation(Promise::Dot, format!("{dot:?} of {op:?} was seen before it was minted")));
         }
         if key.kind == Kind::Siblings && !key.writes[&op].may_go {
             key.stay.insert(op);
@@ -128,24 +161,25 @@ impl Reference {
         Ok(())
     }
 
-    /// A client is told `ok`: `answered` is the context it got.
+    /// A client is told `ok`: from now on the write is in every read, and what it replaced is in none.
     pub fn write_acked(&mut self, at: Us, place: usize, op: OpId) -> Result<(), Violation> {
         self.checked += 1;
         let key = &mut self.keys[place];
         let Some(write) = key.writes.get_mut(&op) else { return Ok(()) };
         if write.failed {
-            return Err(Violation(format!("{op:?} was answered `failed` and then `ok`")));
+            return Err(Violation(Promise::Failed, format!("{op:?} was answered `failed` and then `ok`")));
         }
         if write.dots.is_empty() {
-            return Err(Violation(format!("{op:?} was acked, but no owner minted it")));
+            return Err(Violation(Promise::Dot, format!("{op:?} was acked, but no owner minted it")));
         }
         write.acked.get_or_insert(at);
         let (began, basis) = (write.began, write.basis.clone());
-        for dot in &write.dots.clone() {
-            // Of several dots only one may have been kept, but a context that includes the operation covers it then.
-            if write.dots.len() == 1 {
-                key.floor.add(*dot);
-            }
+        match write.dots.as_slice() {
+            [dot] => key.floor.add(*dot),
+            several => key.one_of.push(several.to_vec()),
+        }
+        if key.kind == Kind::Lww && !write.delete {
+            key.values.push((at, op));
         }
         let lww = key.kind == Kind::Lww;
         for (other, write) in &mut key.writes {
@@ -164,7 +198,10 @@ impl Reference {
         let key = &mut self.keys[place];
         let Some(write) = key.writes.get_mut(&op) else { return Ok(()) };
         if !write.dots.is_empty() {
-            return Err(Violation(format!("{op:?} was answered `failed`, but an owner took it as {:?}", write.dots)));
+            return Err(Violation(
+                Promise::Failed,
+                format!("{op:?} was answered `failed`, but an owner took it as {:?}", write.dots),
+            ));
         }
         write.failed = true;
         Ok(())
@@ -172,7 +209,8 @@ impl Reference {
 
     /// A client sends a read.
     pub fn read_begins(&self, at: Us, place: usize) -> Began {
-        Began { at, floor: self.keys[place].floor.clone() }
+        let key = &self.keys[place];
+        Began { at, floor: key.floor.clone(), one_of: key.one_of.len() }
     }
 
     /// A client gets what it read.
@@ -185,38 +223,63 @@ impl Reference {
             let lacks = |dot: &&Dot| began.floor.covers(**dot) && !found.context.covers(**dot);
             let missing: Vec<_> = key.by_dot.keys().filter(lacks).copied().collect();
             let (missing, found) = (words::dots(&missing), words::object(Some(found)));
-            return Err(Violation(format!(
-                "a read lacks what was answered before it began: {missing}; it found {found}"
-            )));
+            return Err(Violation(
+                Promise::Durable,
+                format!("a read lacks what was answered before it began: {missing}; it found {found}"),
+            ));
         }
+        let lacks_all = |dots: &&Vec<Dot>| !dots.iter().any(|dot| found.context.covers(*dot));
+        if let Some(dots) = key.one_of.iter().take(began.one_of).find(lacks_all) {
+            let (dots, found) = (words::dots(dots), words::object(Some(found)));
+            return Err(Violation(
+                Promise::Durable,
+                format!("a read lacks what was answered before it began, one of {dots}; it found {found}"),
+            ));
+        }
+        key.has_a_value(began, found)?;
         let mut seen = BTreeSet::new();
         for sibling in &found.siblings {
             let Some(op) = key.by_dot.get(&sibling.dot) else {
-                return Err(Violation(format!("a read found {}, which nobody wrote", words::dot(sibling.dot))));
+                return Err(Violation(
+                    Promise::Once,
+                    format!("a read found {}, which nobody wrote", words::dot(sibling.dot)),
+                ));
             };
             if let Content::Value { body, .. } = &sibling.content
                 && body_of(*op) != *body
             {
-                return Err(Violation(format!("a read found another value than {op:?} wrote")));
+                return Err(Violation(Promise::Once, format!("a read found another value than {op:?} wrote")));
             }
             let write = &key.writes[op];
+            if write.delete != matches!(sibling.content, Content::Tombstone) {
+                return Err(Violation(
+                    Promise::Once,
+                    format!("{op:?} deletes: {}; a read found the opposite", write.delete),
+                ));
+            }
             if write.failed {
-                return Err(Violation(format!("a read found {op:?}, which was answered `failed`")));
+                return Err(Violation(Promise::Failed, format!("a read found {op:?}, which was answered `failed`")));
             }
             // In an lww bucket a copy that comes late is a write of then.
             let came_again = key.kind == Kind::Lww && write.dots.len() > 1;
             if let Some(gone) = write.gone.filter(|gone| *gone < began.at && !came_again) {
-                return Err(Violation(format!("a read begun at {} found {op:?}, gone since {gone}", began.at)));
+                return Err(Violation(
+                    Promise::Gone,
+                    format!("a read begun at {} found {op:?}, gone since {gone}", began.at),
+                ));
             }
             if !seen.insert(*op) {
-                return Err(Violation(format!("{op:?} took effect twice")));
+                return Err(Violation(Promise::Once, format!("{op:?} took effect twice")));
             }
         }
         for op in &key.stay {
             let write = &key.writes[op];
             if !seen.contains(op) && write.dots.iter().any(|dot| found.context.covers(*dot)) {
                 let (dots, found) = (words::dots(&write.dots), words::object(Some(found)));
-                return Err(Violation(format!("a read dropped {op:?} {dots} silently; it found {found}")));
+                return Err(Violation(
+                    Promise::Kept,
+                    format!("a read dropped {op:?} {dots} silently; it found {found}"),
+                ));
             }
         }
         for (op, write) in &mut key.writes {
@@ -226,6 +289,24 @@ impl Reference {
         }
         key.floor.merge(&found.context);
         Ok(())
+    }
+}
+
+impl Key {
+    /// In an `lww` bucket something wins: after an acked value a read finds a value of then or later, or a deletion that
+    /// was not acked before the value's write began.
+    fn has_a_value(&self, began: &Began, found: &Object) -> Result<(), Violation> {
+        let acked = self.values.iter().rev().find(|(acked, _)| *acked < began.at);
+        let Some((acked, op)) = acked.filter(|_| found.siblings.is_empty()) else { return Ok(()) };
+        let since = self.writes[op].began;
+        let deletes = |write: &Write| {
+            write.delete && !write.dots.is_empty() && (write.dots.len() > 1 || write.acked.is_none_or(|at| at >= since))
+        };
+        if self.writes.values().any(deletes) {
+            return Ok(());
+        }
+        let text = format!("a read begun at {} found nothing, but {op:?} was acked at {acked}", began.at);
+        Err(Violation(Promise::Kept, text))
     }
 }
 

@@ -1,12 +1,8 @@
 //! The twin of journal and index: records become durable in groups, in order, some time after they were submitted; a
 //! crash loses every group that was not synced, or has just written the last one unseen.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::base::id::NodeId;
-use crate::base::id::PartitionId;
 use crate::proto::object::Object;
 
 /// A key of this world by its number.
@@ -17,14 +13,6 @@ pub type Place = u16;
 pub enum Record {
     /// A place holds this now.
     Object(Place, Arc<Object>),
-    /// A layout version was adopted.
-    Adopted(u64),
-    /// A slot was merged from enough owners to count in the list that came in this version.
-    Synced(PartitionId, u64),
-    /// An owner was silent: it has to be told of this place.
-    Hint(NodeId, Place),
-    /// It was told.
-    HintDone(NodeId, Place),
     /// A place is empty.
     Forgotten(Place),
     /// Nothing: when it is durable, so is what was before.
@@ -36,22 +24,12 @@ pub enum Record {
 pub struct Content {
     /// By place.
     pub objects: Vec<Option<Arc<Object>>>,
-    /// The newest layout version that was adopted.
-    pub adopted: u64,
-    /// Slots merged, and for which list.
-    pub synced: BTreeMap<PartitionId, u64>,
-    /// Who has to be told of what.
-    pub hints: BTreeSet<(NodeId, Place)>,
 }
 
 impl Content {
     fn apply(&mut self, record: &Record) {
         match record {
             Record::Object(place, object) => self.objects[usize::from(*place)] = Some(Arc::clone(object)),
-            Record::Adopted(version) => self.adopted = self.adopted.max(*version),
-            Record::Synced(partition, since) => drop(self.synced.insert(*partition, *since)),
-            Record::Hint(to, place) => drop(self.hints.insert((*to, *place))),
-            Record::HintDone(to, place) => drop(self.hints.remove(&(*to, *place))),
             Record::Forgotten(place) => self.objects[usize::from(*place)] = None,
             Record::Barrier => {}
         }
@@ -75,7 +53,7 @@ pub struct Disk {
 impl Disk {
     /// An empty disk in a world of so many places.
     pub fn new(places: usize) -> Self {
-        let empty = Content { objects: vec![None; places], ..Content::default() };
+        let empty = Content { objects: vec![None; places] };
         Self {
             durable: empty.clone(),
             newest: empty,
@@ -84,6 +62,12 @@ impl Disk {
             submitted: 0,
             synced: 0,
         }
+    }
+
+    /// Whether the newest of a place is durable.
+    pub fn is_durable(&self, place: Place) -> bool {
+        let of = |content: &Content| content.objects[usize::from(place)].as_ref().map(Arc::as_ptr);
+        of(&self.newest) == of(&self.durable)
     }
 
     /// Hands a record to the journal; returns its number.

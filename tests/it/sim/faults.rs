@@ -27,7 +27,7 @@ pub enum Fault {
     Pause,
     /// A wall clock jumps, up to an hour in either direction.
     Clock,
-    /// Syncs take long.
+    /// Syncs take long; at times the journals of several machines stand still together.
     SlowDisk,
     /// Machines come and go in the layout.
     Layout,
@@ -88,7 +88,8 @@ impl Faults {
         &self.enabled
     }
 
-    fn has(&self, fault: Fault) -> bool {
+    /// Whether this run has it.
+    pub fn has(&self, fault: Fault) -> bool {
         self.enabled.contains(&fault)
     }
 
@@ -124,6 +125,8 @@ impl Faults {
             Fault::Loss => net.lost,
             Fault::Twice => net.twice,
             Fault::Late => net.late,
+            Fault::OneWay => net.one_way,
+            Fault::Split => net.split,
             other => self.hits[other as usize],
         };
         self.enabled.iter().copied().filter(|fault| hits(*fault) == 0).collect()

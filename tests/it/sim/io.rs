@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::check::Promise;
 use crate::check::Reference;
 use crate::check::Violation;
 use crate::control::Change;
@@ -35,6 +36,13 @@ pub enum Event {
     },
     /// A sync ends.
     Synced {
+        /// The machine.
+        host: Host,
+        /// The life that began it.
+        life: u32,
+    },
+    /// A node's marks are written.
+    Noted {
         /// The machine.
         host: Host,
         /// The life that began it.
@@ -110,6 +118,8 @@ pub struct Io {
     pub violation: Option<Violation>,
     /// Machines whose view stands still until then.
     pub old_view_until: Vec<Us>,
+    /// Only this one counts as broken.
+    pub looks_for: Option<Promise>,
     /// Counts events that were handled.
     pub events: u64,
     /// A hash over everything that happened.
@@ -142,6 +152,7 @@ impl Io {
             partition_of,
             bucket_of,
             violation: None,
+            looks_for: None,
             old_view_until: vec![0; hosts],
             events: 0,
             fingerprint: 0,
@@ -181,8 +192,10 @@ impl Io {
 
     /// Notes a broken promise, once.
     pub fn check(&mut self, result: Result<(), Violation>) {
-        if let Err(violation) = result {
-            let text = violation.0.clone();
+        if let Err(violation) = result
+            && self.looks_for.is_none_or(|promise| promise == violation.0)
+        {
+            let text = violation.1.clone();
             self.trace(|| format!("VIOLATION {text}"));
             self.violation.get_or_insert(violation);
         }

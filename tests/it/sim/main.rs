@@ -1,14 +1,17 @@
-//! `cargo run -p ringfort-sim -- [--seed N | --seeds COUNT [--from N]] [--mutant NAME] [--trace]`: one seed to look at,
-//! or many.
+//! `cargo run -p ringfort-sim -- [--seed N | --seeds COUNT [--from N]] [--mutant NAME] [--fault NAME]... [--trace]`: one
+//! seed to look at, or many.
 
 use std::process::ExitCode;
 
 use ringfort_sim::Campaign;
 use ringfort_sim::Plan;
+use ringfort_sim::fault_named;
 use ringfort_sim::mutant_named;
+use ringfort_sim::promise_named;
 
 fn main() -> ExitCode {
     let (mut seed, mut count, mut from, mut mutant, mut traced) = (None, 200, 0, None, false);
+    let (mut faults, mut looks_for) = (Vec::new(), None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         if argument == "--trace" {
@@ -21,21 +24,26 @@ fn main() -> ExitCode {
             "--seed" => number.map(|number| seed = Some(number)),
             "--seeds" => number.map(|number| count = number),
             "--from" => number.map(|number| from = number),
+            "--fault" => fault_named(&value).map(|fault| faults.push(fault)),
+            "--promise" => promise_named(&value).map(|promise| looks_for = Some(promise)),
             "--mutant" => mutant_named(&value).map(|named| mutant = Some(named)),
             _ => None,
         };
         if known.is_none() {
-            eprintln!("--seed N | --seeds COUNT [--from N], with --mutant NAME, --trace");
+            eprintln!(
+                "--seed N | --seeds COUNT [--from N], with --mutant NAME, --promise NAME, --fault NAME (more than once), --trace"
+            );
             return ExitCode::from(64);
         }
     }
+    let faults = (!faults.is_empty()).then_some(faults);
     if let Some(seed) = seed {
-        let report = ringfort_sim::run(&Plan { seed, faults: None, traced, mutant });
+        let report = ringfort_sim::run(&Plan { seed, faults, traced, mutant, looks_for });
         report.trace.iter().for_each(|line| println!("{line}"));
         println!("{}", report.in_words());
         return verdict(report.violation.is_none());
     }
-    let campaign = Campaign::run(from, count, mutant);
+    let campaign = Campaign::against(from, count, mutant, faults.as_deref(), looks_for);
     println!("{}", campaign.in_words());
     verdict(campaign.violation.is_none())
 }

@@ -1,8 +1,9 @@
 //! The links between machines: each direction has its own delay, loss and state. What is lost is lost for good; the
 //! layers above have timers.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use crate::faults::Fault;
 use crate::queue::Us;
 use crate::rng::Rng;
 
@@ -36,7 +37,7 @@ pub enum Fate {
 pub struct Net {
     weather: Weather,
     /// Directions that are cut.
-    cut: BTreeSet<(Host, Host)>,
+    cut: BTreeMap<(Host, Host), Fault>,
     /// What happened to messages so far.
     pub counts: Counts,
 }
@@ -46,8 +47,10 @@ pub struct Net {
 pub struct Counts {
     /// Lost at random.
     pub lost: u64,
-    /// Lost because the direction was cut.
-    pub cut: u64,
+    /// Lost because one direction was cut.
+    pub one_way: u64,
+    /// Lost because a group was cut off.
+    pub split: u64,
     /// Arrived twice.
     pub twice: u64,
     /// Arrived late.
@@ -57,12 +60,12 @@ pub struct Counts {
 impl Net {
     /// All links up.
     pub fn new(weather: Weather) -> Self {
-        Self { weather, cut: BTreeSet::new(), counts: Counts::default() }
+        Self { weather, cut: BTreeMap::new(), counts: Counts::default() }
     }
 
-    /// Cuts one direction.
-    pub fn cut(&mut self, from: Host, to: Host) {
-        self.cut.insert((from, to));
+    /// Cuts one direction, for this cause.
+    pub fn cut(&mut self, from: Host, to: Host, cause: Fault) {
+        self.cut.insert((from, to), cause);
     }
 
     /// All links are up again, and none loses anything any more.
@@ -78,7 +81,7 @@ impl Net {
 
     /// Whether a direction is up.
     pub fn is_up(&self, from: Host, to: Host) -> bool {
-        !self.cut.contains(&(from, to))
+        !self.cut.contains_key(&(from, to))
     }
 
     /// Decides about one message.
@@ -86,8 +89,9 @@ impl Net {
         if from == to {
             return Fate::Arrives(1, None);
         }
-        if !self.is_up(from, to) {
-            self.counts.cut += 1;
+        if let Some(cause) = self.cut.get(&(from, to)) {
+            let lost = if *cause == Fault::Split { &mut self.counts.split } else { &mut self.counts.one_way };
+            *lost += 1;
             return Fate::Lost;
         }
         let weather = self.weather;

@@ -2,6 +2,7 @@
 //! drivers of floor `node` do: carry messages and effects between cores, and wait for the disk.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use crate::io::Event;
 use crate::io::Io;
 use crate::io::host_of;
 use crate::io::node_of;
+use crate::marks::MarksFile;
+use crate::marks::Note;
 use crate::net::Host;
 use crate::proto::causal::Actor;
 use crate::proto::mutant::Mutant;
@@ -34,6 +37,7 @@ mod coordinate;
 mod handoff;
 mod replica;
 
+use coordinate::BUDGET;
 pub use coordinate::Job;
 pub use coordinate::ReplyTo;
 
@@ -47,6 +51,8 @@ const HINTS_AT_ONCE: usize = 8;
 pub enum Then {
     /// A question is answered: what was asked is merged.
     Held {
+        /// The epoch of the question.
+        epoch: u64,
         /// Who asked.
         to: NodeId,
         /// Its job.
@@ -70,6 +76,19 @@ pub enum Then {
         /// The question that brought it.
         question: u64,
     },
+    /// What a source has of a slot is here; what is missing is asked for.
+    Compared {
+        /// The slot.
+        partition: PartitionId,
+        /// The question that brought the digests.
+        question: u64,
+        /// Places at which something else stands.
+        differing: Vec<Place>,
+        /// The last of the page.
+        last: Option<Place>,
+        /// More follow.
+        more: bool,
+    },
 }
 
 /// A node.
@@ -78,8 +97,12 @@ pub struct Node {
     pub id: NodeId,
     /// Where.
     pub host: Host,
-    /// What survives it.
+    /// What survives it: data,
     pub disk: Disk,
+    /// and what it has to remember of its part in the ring.
+    pub marks: MarksFile,
+    /// Who missed what; the marks know only in which slots.
+    pub hints: BTreeSet<(NodeId, Place)>,
     /// The node in its present life.
     pub actor: Actor,
     /// Dots minted in this life, by partition.
@@ -94,6 +117,8 @@ pub struct Node {
     looked_at: Option<usize>,
     next_job: u64,
     waiters: VecDeque<(u64, Then)>,
+    /// Questions that wait for this node's view to come as far as theirs, and until when.
+    early: Vec<(Us, Word)>,
     /// Events that wait for a process that stands still.
     pub deferred: Vec<Event>,
     /// Whether it stands still, and since when.
@@ -103,6 +128,8 @@ pub struct Node {
     /// When the process started, and what its wall clock said.
     started_ms: u64,
     steady_at_start_ms: u64,
+    /// Its journal stands still until then; its marks do not.
+    pub stuck_until: Us,
     /// After so many more effects it dies.
     pub crash_in: Option<u32>,
     /// It has died in the middle of something.
@@ -119,6 +146,8 @@ impl Node {
             id,
             host,
             disk,
+            marks: MarksFile::default(),
+            hints: BTreeSet::new(),
             actor: Actor { node: id, incarnation: Incarnation(1) },
             minted: BTreeMap::new(),
             view: 0,
@@ -127,11 +156,13 @@ impl Node {
             looked_at: None,
             next_job: 1,
             waiters: VecDeque::new(),
+            early: Vec::new(),
             deferred: Vec::new(),
             paused: None,
             clock_ms: 0,
             started_ms: 0,
             steady_at_start_ms: 0,
+            stuck_until: 0,
             crash_in: None,
             dying: false,
             silent_until: BTreeMap::new(),
@@ -150,6 +181,12 @@ impl Node {
         self.next_job = u64::from(life) << 32 | 1;
         let delay = io.rng.within(1, TICK);
         io.queue.after(delay, Event::Tick { host: self.host, life });
+        // Of what others missed only the slots are known: everything in them is told.
+        for (number, partition) in io.partition_of.iter().enumerate() {
+            let place = Place::try_from(number).unwrap_or(Place::MAX);
+            let missed = self.marks.durable.missed.iter().filter(|(_, slot)| slot == partition);
+            self.hints.extend(missed.map(|(to, _)| (*to, place)));
+        }
         self.adopt(io);
     }
 
@@ -165,6 +202,8 @@ impl Node {
     pub fn crash(&mut self, io: &mut Io) {
         let written = io.rng.chance(500_000);
         let lost = self.disk.crash(written);
+        self.marks.crash(io.rng.chance(500_000));
+        self.hints.clear();
         let (life, runs) = &mut io.lives[self.host];
         *runs = false;
         *life += 1;
@@ -173,6 +212,7 @@ impl Node {
         self.pulls.clear();
         self.looked_at = None;
         self.waiters.clear();
+        self.early.clear();
         self.deferred.clear();
         self.silent_until.clear();
         self.paused = None;
@@ -242,7 +282,7 @@ impl Node {
 
     fn sync(&mut self, io: &mut Io) {
         if self.disk.begin() {
-            let took = io.faults.sync_time(&mut io.rng);
+            let took = io.faults.sync_time(&mut io.rng).max(self.stuck_until.saturating_sub(io.queue.now()));
             let life = io.lives[self.host].0;
             io.queue.after(took, Event::Synced { host: self.host, life });
         }
@@ -260,11 +300,37 @@ impl Node {
         self.sync(io);
     }
 
+    /// Hands a note to the marks.
+    fn note(&mut self, io: &mut Io, note: Note) {
+        if self.lives_on(io) {
+            self.marks.note(note);
+            self.write_marks(io);
+        }
+    }
+
+    fn write_marks(&mut self, io: &mut Io) {
+        if self.marks.begin() {
+            // The file, and then its directory.
+            let took = io.faults.sync_time(&mut io.rng) + io.rng.within(200, 1_500);
+            let life = io.lives[self.host].0;
+            io.queue.after(took, Event::Noted { host: self.host, life });
+        }
+    }
+
+    /// The marks are written.
+    pub fn noted(&mut self, io: &mut Io) {
+        self.marks.end();
+        self.write_marks(io);
+    }
+
     fn durable(&mut self, io: &mut Io, then: Then) {
         match then {
-            Then::Held { to, job, place, round } => self.tell_held(io, to, job, place, round),
+            Then::Held { epoch, to, job, place, round } => self.tell_held(io, epoch, to, job, place, round),
             Then::OwnHeld { job, round } => self.own_held(io, job, round),
             Then::Pulled { partition, question } => self.pulled(io, partition, question),
+            Then::Compared { partition, question, differing, last, more } => {
+                self.compared(io, partition, question, differing, last, more);
+            }
         }
     }
 
@@ -284,14 +350,28 @@ impl Node {
             self.view = index;
             self.adopt(io);
             self.refresh_writes(io);
+            self.refresh_reads(io);
+            for (_, word) in std::mem::take(&mut self.early) {
+                self.word(io, word);
+            }
+        }
+    }
+
+    /// Questions from a future that did not come in time.
+    fn refuse_early(&mut self, io: &mut Io) {
+        let now = io.queue.now();
+        for (_, word) in self.early.extract_if(.., |(until, _)| *until <= now).collect::<Vec<_>>() {
+            if let Word::Ask { from, job, .. } = word {
+                self.tell(io, from, job, Tell::Refused(Why::NotYet));
+            }
         }
     }
 
     /// From now on older epochs are refused; it may say so when that is durable.
     fn adopt(&mut self, io: &mut Io) {
         let version = io.log.view(self.view).layout.version;
-        if self.disk.newest.adopted < version {
-            self.submit(io, Record::Adopted(version), None);
+        if self.marks.newest.adopted < version {
+            self.note(io, Note::Adopted(version));
         }
     }
 
@@ -299,11 +379,15 @@ impl Node {
     pub fn word(&mut self, io: &mut Io, word: Word) {
         match word {
             Word::Ask { from, job, epoch, view, steady_ms, mut ask } => {
+                // A question from the future waits for the layout that it speaks of.
+                if view > self.view {
+                    let until = io.queue.now() + BUDGET;
+                    self.early.push((until, Word::Ask { from, job, epoch, view, steady_ms, ask }));
+                    return;
+                }
                 if let Ask::Merge(_, object, _) = &mut ask {
                     Arc::make_mut(object).rebase(steady_ms, self.steady_ms(io));
                 }
-                // A question from the future brings the layout that it speaks of.
-                self.learn(io, view);
                 self.answer(io, from, job, epoch, ask);
             }
             Word::Tell { from, job, view, steady_ms, mut tell } => {
@@ -316,9 +400,9 @@ impl Node {
                     _ => {}
                 }
                 self.silent_until.remove(&from);
-                // A refusal brings the layout by which it was refused.
+                // A refusal says how far one has to come to know why.
                 if matches!(tell, Tell::Refused(Why::Stale)) {
-                    self.learn(io, view);
+                    self.behind(job, view);
                 }
                 self.told(io, from, job, tell);
             }
@@ -362,6 +446,7 @@ impl Node {
     pub fn tick(&mut self, io: &mut Io) {
         let life = io.lives[self.host].0;
         io.queue.after(TICK, Event::Tick { host: self.host, life });
+        self.refuse_early(io);
         let view = self.view(io);
         // A view that was looked at, and has nothing on its way, asks for nothing new.
         if self.looked_at != Some(self.view) || !self.pulls.is_empty() {
@@ -375,13 +460,13 @@ impl Node {
 
     /// Tells the log how far this node is, until the log shows it.
     fn report(&mut self, io: &mut Io, view: &View) {
-        let adopted = self.disk.durable.adopted;
+        let adopted = self.marks.durable.adopted;
         let unknown = |(partition, since): &(&PartitionId, &u64)| {
             let mut lists = Self::slot(view, **partition).lists();
             lists.any(|list| list.since == **since && !list.is_synced(self.id))
         };
         let known = view.layout.adopted.get(&self.id).copied().unwrap_or(0);
-        let synced = self.disk.durable.synced.iter();
+        let synced = self.marks.durable.synced.iter();
         if known < adopted || synced.clone().any(|one| unknown(&one)) {
             let synced = synced.map(|(partition, since)| (*partition, *since)).collect();
             let change = Change::Report { node: self.id, adopted, synced };
@@ -393,8 +478,15 @@ impl Node {
     }
 
     fn deliver_hints(&mut self, io: &mut Io, view: &View) {
+        // No answer came: they are due again.
+        self.jobs.retain(|_, job| !job.is_given_up(io.queue.now()));
         let under_way = self.jobs.values().filter(|job| job.is_hint()).count();
-        let due: Vec<_> = self.disk.newest.hints.iter().copied().collect();
+        let slots: BTreeSet<_> =
+            self.hints.iter().map(|(to, place)| (*to, io.partition_of[usize::from(*place)])).collect();
+        if slots != self.marks.newest.missed {
+            self.note(io, Note::Missed(slots));
+        }
+        let due: Vec<_> = self.hints.iter().copied().collect();
         for (to, place) in due.into_iter().take(HINTS_AT_ONCE.saturating_sub(under_way)) {
             self.deliver_hint(io, view, to, place);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::base::id::BucketId;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::check::Promise;
 use crate::check::Reference;
 use crate::check::Violation;
 use crate::client::Client;
@@ -54,6 +55,8 @@ pub struct Plan {
     pub traced: bool,
     /// A rule that is broken.
     pub mutant: Option<Mutant>,
+    /// Only this promise counts as broken; `None` = all.
+    pub looks_for: Option<Promise>,
 }
 
 /// How a run ended.
@@ -94,11 +97,13 @@ pub struct World {
 }
 
 mod devices;
+mod rest;
 
 /// Runs a world to its end.
 pub fn run(plan: &Plan) -> Report {
     Mutant::switch(plan.mutant);
     let mut world = World::new(plan);
+    world.io.looks_for = plan.looks_for;
     world.begin();
     while !world.ended
         && world.io.violation.is_none()
@@ -151,6 +156,10 @@ impl World {
         for node in &mut self.nodes {
             node.start(&mut self.io);
         }
+        if self.io.faults.has(Fault::OldView) {
+            let host = self.io.rng.below(self.nodes.len() as u64) as usize;
+            self.old_view(host);
+        }
         // A cluster begins with one machine; the others join while devices are at work.
         let machines = (0..self.first_machines).map(node_of).collect();
         self.change(&Change::Machines(machines));
@@ -166,9 +175,10 @@ impl World {
     fn handle(&mut self, event: Event) {
         let (host, life) = match &event {
             Event::Word { to, life, .. } if *to < self.nodes.len() => (*to, *life),
-            Event::Synced { host, life } | Event::Timer { host, life, .. } | Event::Tick { host, life } => {
-                (*host, *life)
-            }
+            Event::Synced { host, life }
+            | Event::Noted { host, life }
+            | Event::Timer { host, life, .. }
+            | Event::Tick { host, life } => (*host, *life),
             _ => return self.handle_other(event),
         };
         if self.io.lives[host] != (life, true) {
@@ -182,6 +192,7 @@ impl World {
         match event {
             Event::Word { word, .. } => node.word(&mut self.io, word),
             Event::Synced { .. } => node.synced(&mut self.io),
+            Event::Noted { .. } => node.noted(&mut self.io),
             Event::Timer { job, .. } => node.timer(&mut self.io, job),
             Event::Tick { .. } => node.tick(&mut self.io),
             _ => {}
@@ -209,7 +220,7 @@ impl World {
             Event::Resume(host) => self.resume(host),
             Event::Calm => self.calm(),
             Event::End => self.end(),
-            Event::Synced { .. } | Event::Timer { .. } | Event::Tick { .. } => {}
+            Event::Synced { .. } | Event::Noted { .. } | Event::Timer { .. } | Event::Tick { .. } => {}
         }
     }
 
@@ -219,6 +230,9 @@ impl World {
         let until = self.io.old_view_until[host];
         let node = &mut self.nodes[host];
         if until > now || node.paused.is_some() || !self.io.lives[host].1 {
+            if until > now && index > node.view {
+                self.io.faults.hit(Fault::OldView);
+            }
             let again = until.saturating_sub(now).max(100_000);
             return self.io.queue.after(again, Event::View { host, index });
         }
@@ -271,10 +285,15 @@ impl World {
     fn end(&mut self) {
         if self.last_reads.iter().all(|read| *read) || self.io.violation.is_some() {
             self.ended = true;
+            let checked = self.is_at_rest();
+            self.io.check(checked);
             return;
         }
         let silent: Vec<_> = (0..self.last_reads.len()).filter(|place| !self.last_reads[*place]).collect();
-        self.io.check(Err(Violation(format!("long after all is well, nobody can read the keys {silent:?}"))));
+        self.io.check(Err(Violation(
+            Promise::Well,
+            format!("long after all is well, nobody can read the keys {silent:?}"),
+        )));
     }
 
     fn nemesis(&mut self) {
@@ -289,10 +308,12 @@ impl World {
         let other = self.io.rng.below(self.nodes.len() as u64) as usize;
         self.io.trace(|| format!("nemesis: {fault:?} at n{}", node_of(host)));
         match fault {
-            Fault::Loss | Fault::Twice | Fault::Late | Fault::SlowDisk => {}
+            Fault::Loss | Fault::Twice | Fault::Late => {}
+            Fault::SlowDisk => self.slow_disks(100_000),
             Fault::OneWay => {
-                self.io.net.cut(host, other);
-                self.io.faults.hit(fault);
+                // Never from itself.
+                let other = if other == host { (host + 1) % self.nodes.len() } else { other };
+                self.io.net.cut(host, other, fault);
                 self.mend_later();
             }
             Fault::Split => self.split(host),
@@ -301,14 +322,10 @@ impl World {
             Fault::Pause => self.pause(host),
             Fault::Clock => {
                 self.nodes[host].clock_ms = self.io.rng.below(7_200_000) as i64 - 3_600_000;
-                self.io.faults.hit(fault);
             }
             Fault::Layout => self.other_machines(),
             Fault::Numbers => self.other_numbers(),
-            Fault::OldView => {
-                self.io.old_view_until[host] = self.io.queue.now() + self.io.rng.within(500_000, 8_000_000);
-                self.io.faults.hit(fault);
-            }
+            Fault::OldView => self.old_view(host),
         }
     }
 
@@ -324,12 +341,24 @@ impl World {
         for from in 0..self.nodes.len() {
             for to in 0..self.nodes.len() {
                 if side[from] != side[to] && Some(from) != bridge && Some(to) != bridge {
-                    self.io.net.cut(from, to);
-                    self.io.faults.hit(Fault::Split);
+                    self.io.net.cut(from, to, Fault::Split);
                 }
             }
         }
         self.mend_later();
+    }
+
+    fn slow_disks(&mut self, at_least: Us) {
+        let until = self.io.queue.now() + self.io.rng.within(at_least, 1_800_000);
+        for node in &mut self.nodes {
+            if self.io.rng.chance(500_000) {
+                node.stuck_until = until;
+            }
+        }
+    }
+
+    fn old_view(&mut self, host: Host) {
+        self.io.old_view_until[host] = self.io.queue.now() + self.io.rng.within(500_000, 8_000_000);
     }
 
     fn power_cut(&mut self) {
@@ -359,6 +388,14 @@ impl World {
         while machines.len() > left {
             let gone = self.io.rng.below(machines.len() as u64) as usize;
             machines.remove(gone);
+        }
+        // A plan finds some busy, and some behind.
+        if self.io.faults.has(Fault::SlowDisk) && self.io.rng.chance(700_000) {
+            self.slow_disks(1_000_000);
+        }
+        if self.io.faults.has(Fault::OldView) && self.io.rng.chance(700_000) {
+            let host = self.io.rng.below(self.nodes.len() as u64) as usize;
+            self.old_view(host);
         }
         let before = self.io.log.len();
         self.change(&Change::Machines(machines));

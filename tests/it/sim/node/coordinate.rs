@@ -10,6 +10,7 @@ use crate::check::body_of;
 use crate::control::View;
 use crate::disk::Place;
 use crate::disk::Record;
+use crate::faults::Fault;
 use crate::io::Event;
 use crate::io::Io;
 use crate::node::Node;
@@ -44,7 +45,7 @@ use crate::wire::Word;
 use crate::words;
 
 /// How long a request may take here.
-const BUDGET: Us = 2_000_000;
+pub(super) const BUDGET: Us = 2_000_000;
 
 /// Who waits for a request.
 #[derive(Debug, Clone)]
@@ -127,6 +128,12 @@ pub struct Job {
     reply: ReplyTo,
     /// The epoch in which it asks.
     epoch: u64,
+    /// How far an owner's view has come by which it is of an older epoch.
+    ahead: usize,
+    /// A read that begins again when this node's view has come as far.
+    begins_again: bool,
+    /// For a hint: when it counts as not delivered.
+    pub(super) given_up_at: Us,
     /// When its timer is set for.
     pub timer_at: Us,
 }
@@ -134,7 +141,15 @@ pub struct Job {
 impl Job {
     /// Nobody waits for it.
     pub fn new(work: Work) -> Self {
-        Self { work, reply: ReplyTo::Nobody, epoch: 0, timer_at: Us::MAX }
+        Self {
+            work,
+            reply: ReplyTo::Nobody,
+            epoch: 0,
+            ahead: 0,
+            begins_again: false,
+            given_up_at: Us::MAX,
+            timer_at: Us::MAX,
+        }
     }
 
     /// When it wants to be called, in milliseconds.
@@ -145,6 +160,11 @@ impl Job {
             Work::Forward { core, .. } => core.poll_timeout(),
             Work::Hint { .. } | Work::Question { .. } => None,
         }
+    }
+
+    /// Whether it is a hint that nobody answered in time.
+    pub fn is_given_up(&self, now: Us) -> bool {
+        self.given_up_at <= now
     }
 
     /// Whether it delivers a hint.
@@ -274,6 +294,10 @@ impl Node {
     }
 
     fn count(&mut self, io: &mut Io, wanted: &Wanted, mint: Mint) {
+        let bucket = io.bucket_of[usize::from(wanted.place)];
+        if self.clock_ms != 0 && io.log.last().buckets[bucket].kind == Kind::Lww && io.faults.has(Fault::Clock) {
+            io.faults.hit(Fault::Clock);
+        }
         let partition = io.partition_of[usize::from(wanted.place)];
         self.minted.insert(partition, mint.counter);
         let dot = Dot { actor: mint.actor, counter: mint.counter };
@@ -321,7 +345,7 @@ impl Node {
                 let (to, place) = (*to, *place);
                 self.jobs.remove(&job);
                 if matches!(tell, Tell::Held(..)) {
-                    self.submit(io, Record::HintDone(to, place), None);
+                    self.hints.remove(&(to, place));
                 }
             }
             Some(_) => self.feed(io, job, from, &tell),
@@ -423,9 +447,11 @@ impl Node {
         let (epoch, reply) = (job.epoch, job.reply.clone());
         match effect {
             write::Effect::Send { to, object, round } => self.ask(io, to, id, epoch, Ask::Merge(place, object, round)),
-            write::Effect::Hint { to } => self.submit(io, Record::Hint(to, place), None),
+            write::Effect::Hint { to } => drop(self.hints.insert((to, place))),
             write::Effect::Remint { above } => self.remint(io, id, place, above),
-            write::Effect::Refresh => self.refresh_write(io, id, place),
+            // When this node's view has come as far as the owner's, all writes of older epochs begin again.
+            write::Effect::Refresh if self.view >= job.ahead => self.refresh_write(io, id, place),
+            write::Effect::Refresh => {}
             write::Effect::Answer(write::Answer::Ok { acked_by }) => {
                 io.trace(|| format!("n{} acks k{place}: {acked_by:?}", self.id));
                 let context = self.context_for_writer(id);
@@ -500,8 +526,31 @@ impl Node {
         }
     }
 
+    /// An owner has refused a job's question as of an older epoch.
+    pub(super) fn behind(&mut self, job: u64, view: usize) {
+        if let Some(job) = self.jobs.get_mut(&job) {
+            job.ahead = job.ahead.max(view);
+        }
+    }
+
+    /// Reads that wait for the view that this node has now begin again.
+    pub(super) fn refresh_reads(&mut self, io: &mut Io) {
+        let ready = self.jobs.iter().filter(|(_, job)| job.begins_again && self.view >= job.ahead).map(|(id, _)| *id);
+        for id in ready.collect::<Vec<_>>() {
+            self.read_again(io, id);
+        }
+    }
+
+    fn read_again(&mut self, io: &mut Io, id: u64) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        let deadline = job.timeout().map_or(0, |ms| ms.saturating_mul(1000));
+        if let Work::Read { place, .. } = job.work {
+            self.begin_read(io, job.reply, place, false, deadline);
+        }
+    }
+
     fn do_read(&mut self, io: &mut Io, id: u64, place: Place, effect: read::Effect) {
-        let Some(job) = self.jobs.get(&id) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         let (epoch, reply) = (job.epoch, job.reply.clone());
         match effect {
             read::Effect::AskObject { to } => self.ask(io, to, id, epoch, Ask::Object(place)),
@@ -509,11 +558,8 @@ impl Node {
             read::Effect::WriteBack { to, object, round } => {
                 self.ask(io, to, id, epoch, Ask::Merge(place, object, round));
             }
-            read::Effect::Refresh => {
-                let deadline = job.timeout().map_or(0, |ms| ms.saturating_mul(1000));
-                self.jobs.remove(&id);
-                self.begin_read(io, reply, place, false, deadline);
-            }
+            read::Effect::Refresh if self.view >= job.ahead => self.read_again(io, id),
+            read::Effect::Refresh => job.begins_again = true,
             read::Effect::Answer(read::Answer::Found(found)) => self.found(io, &reply, Ok(found)),
             read::Effect::Answer(answer) => self.found(io, &reply, Err(format!("{answer:?}"))),
         }
@@ -560,19 +606,5 @@ impl Node {
             let (to, delay) = (io.lives.len() + client, io.rng.within(50, 500));
             io.queue.after(delay, Event::Word { to, life: 0, word });
         }
-    }
-
-    /// An owner that was silent is told what it missed.
-    pub(super) fn deliver_hint(&mut self, io: &mut Io, view: &View, to: NodeId, place: Place) {
-        let slot = Self::slot(view, io.partition_of[usize::from(place)]);
-        let bucket = &view.buckets[io.bucket_of[usize::from(place)]];
-        let object = self.disk.durable.objects[usize::from(place)].clone();
-        let owns = slot.is_owner(to, bucket.numbers);
-        let Some(object) = object.filter(|_| owns) else {
-            return self.submit(io, Record::HintDone(to, place), None);
-        };
-        let epoch = slot.epoch;
-        let job = self.new_job(io, Job::new(Work::Hint { to, place }));
-        self.ask(io, to, job, epoch, Ask::Merge(place, object, 0));
     }
 }

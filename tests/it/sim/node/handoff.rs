@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
 use crate::control::View;
 use crate::disk::Place;
 use crate::disk::Record;
 use crate::io::Io;
+use crate::marks::Note;
 use crate::node::Job;
 use crate::node::Node;
 use crate::node::Then;
+use crate::node::coordinate::BUDGET;
 use crate::node::coordinate::Work;
 use crate::proto::handoff::Effect;
 use crate::proto::handoff::Here;
@@ -35,7 +38,7 @@ impl Node {
     pub(super) fn pull_slots(&mut self, io: &mut Io, view: &View) {
         let numbers = view.numbers();
         for (partition, slot) in view.layout.slots() {
-            let done = self.disk.newest.synced.get(&partition).copied().unwrap_or(0);
+            let done = self.marks.newest.synced.get(&partition).copied().unwrap_or(0);
             let Some(sources) = slot.sources(self.id, &numbers).into_iter().find(|sources| sources.since > done) else {
                 self.pulls.remove(&partition);
                 continue;
@@ -46,7 +49,7 @@ impl Node {
             }
             if !io.partition_of.contains(&partition) {
                 // Nothing can be in it.
-                self.submit(io, Record::Synced(partition, sources.since), None);
+                self.note(io, Note::Synced(partition, sources.since));
                 continue;
             }
             let from = self.nearest(io, sources.from());
@@ -98,7 +101,7 @@ impl Node {
         let since = pulling.sources.since;
         self.pulls.remove(&partition);
         io.trace(|| format!("n{} has merged {partition:?} for the list of version {since}", self.id));
-        self.submit(io, Record::Synced(partition, since), None);
+        self.note(io, Note::Synced(partition, since));
         true
     }
 
@@ -119,11 +122,31 @@ impl Node {
                 let mine =
                     |place: Place| self.disk.newest.objects[usize::from(place)].as_deref().map(Object::fingerprint);
                 let differs = |(place, theirs): &(Place, u64)| mine(*place) != Some(*theirs);
-                let differing = digests.iter().filter(|digest| differs(digest)).map(|(place, _)| *place).collect();
-                self.pull_on(io, partition, |pull, now_ms| pull.digests(question, differing, last, more, now_ms));
+                let (differing, same): (Vec<_>, Vec<_>) = digests.iter().partition(|digest| differs(digest));
+                let differing = differing.into_iter().map(|(place, _)| place).collect();
+                // What is the same here may be on its way to the disk still; the slot counts as merged only behind it.
+                let waits = same.iter().any(|(place, _)| !self.disk.is_durable(*place));
+                if waits && !Mutant::SyncedBeforeItIsDurable.is_on() {
+                    let then = Then::Compared { partition, question, differing, last, more };
+                    return self.submit(io, Record::Barrier, Some(then));
+                }
+                self.compared(io, partition, question, differing, last, more);
             }
             _ => self.pull_on(io, partition, |pull, now_ms| pull.refused(question, now_ms)),
         }
+    }
+
+    /// What a source has is compared with what is durable here.
+    pub(super) fn compared(
+        &mut self,
+        io: &mut Io,
+        partition: PartitionId,
+        question: u64,
+        differing: Vec<Place>,
+        last: Option<Place>,
+        more: bool,
+    ) {
+        self.pull_on(io, partition, |pull, now_ms| pull.digests(question, differing, last, more, now_ms));
     }
 
     /// An object of a slot is stored.
@@ -139,11 +162,7 @@ impl Node {
             if self.disk.newest.objects[number].is_none() {
                 continue;
             }
-            let slot = Self::slot(view, partition);
-            let early = Mutant::ForgetBeforeTheReceiverIsDurable.is_on()
-                && !slot.target().owners.contains(&self.id)
-                && slot.next.is_some();
-            if early || view.layout.may_forget(self.id, partition, bucket.numbers) {
+            if view.layout.may_forget(self.id, partition, bucket.numbers) {
                 io.trace(|| format!("n{} forgets k{number}", self.id));
                 self.submit(io, Record::Forgotten(Place::try_from(number).unwrap_or_default()), None);
                 forgot = true;
@@ -152,5 +171,22 @@ impl Node {
         if forgot {
             self.begin_incarnation();
         }
+    }
+
+    /// An owner that was silent is told what it missed.
+    pub(super) fn deliver_hint(&mut self, io: &mut Io, view: &View, to: NodeId, place: Place) {
+        let slot = Self::slot(view, io.partition_of[usize::from(place)]);
+        let bucket = &view.buckets[io.bucket_of[usize::from(place)]];
+        let object = self.disk.durable.objects[usize::from(place)].clone();
+        let owns = slot.is_owner(to, bucket.numbers);
+        let Some(object) = object.filter(|_| owns) else {
+            self.hints.remove(&(to, place));
+            return;
+        };
+        let (epoch, given_up_at) = (slot.epoch, io.queue.now() + BUDGET);
+        let mut hint = Job::new(Work::Hint { to, place });
+        hint.given_up_at = given_up_at;
+        let job = self.new_job(io, hint);
+        self.ask(io, to, job, epoch, Ask::Merge(place, object, 0));
     }
 }

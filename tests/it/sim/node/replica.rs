@@ -29,13 +29,13 @@ impl Node {
         let partition = partition_of(io, &ask);
         let view = self.view(io);
         let slot = Self::slot(&view, partition);
-        if epoch < slot.epoch && !Mutant::AcceptAStaleEpoch.is_on() {
+        if slot.is_over(epoch) {
             return self.tell(io, from, job, Tell::Refused(Why::Stale));
         }
         match ask {
             Ask::Merge(place, object, round) => {
                 let kind = view.buckets[io.bucket_of[usize::from(place)]].kind;
-                self.merge_for(io, place, &object, kind, Then::Held { to: from, job, place, round });
+                self.merge_for(io, place, &object, kind, Then::Held { epoch, to: from, job, place, round });
             }
             Ask::Digest(place) => {
                 let object = self.disk.durable.objects[usize::from(place)].as_ref();
@@ -72,10 +72,10 @@ impl Node {
             Record::Object(place, Arc::new(merged))
         };
         if Mutant::SkipTheFsync.is_on()
-            && let Then::Held { to, job, place, round } = then
+            && let Then::Held { epoch, to, job, place, round } = then
         {
             self.submit(io, record, None);
-            return self.tell_held(io, to, job, place, round);
+            return self.tell_held(io, epoch, to, job, place, round);
         }
         self.submit(io, record, Some(then));
     }
@@ -90,7 +90,11 @@ impl Node {
     }
 
     /// What was asked to be merged is durable.
-    pub(super) fn tell_held(&mut self, io: &mut Io, to: NodeId, job: u64, place: Place, round: u32) {
+    pub(super) fn tell_held(&mut self, io: &mut Io, epoch: u64, to: NodeId, job: u64, place: Place, round: u32) {
+        // While it became durable this node may have given the slot's new owners all that it had.
+        if Self::slot(io.log.view(self.view), io.partition_of[usize::from(place)]).is_too_late(epoch) {
+            return self.tell(io, to, job, Tell::Refused(Why::Stale));
+        }
         let top = self.top(io, place);
         self.tell(io, to, job, Tell::Held(top, round));
     }
@@ -106,7 +110,7 @@ impl Node {
     fn may_give(&self, io: &Io, partition: PartitionId) -> bool {
         let view = io.log.view(self.view);
         let slot = Self::slot(view, partition);
-        self.disk.durable.adopted >= slot.epoch && slot.now.is_synced(self.id)
+        slot.may_give(self.id, self.marks.durable.adopted)
     }
 
     fn page(&mut self, io: &mut Io, to: NodeId, job: u64, partition: PartitionId, after: Option<Place>, whole: bool) {
