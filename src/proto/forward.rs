@@ -15,6 +15,8 @@ pub enum Input {
     Received,
     /// The owner has done nothing and will not; another one may.
     NotDone,
+    /// The owner took it and has stored nothing, for trouble of its own; another one may.
+    Undone,
     /// The owner refuses what is asked for, as every other would: nothing is stored by it.
     Failed,
     /// The owner cannot be reached; whether it got this is unknown.
@@ -100,6 +102,7 @@ impl Forward {
                 self.perhaps_done |= self.received;
                 self.ask_next(now_ms);
             }
+            Input::Undone => self.ask_next(now_ms),
             Input::Failed => self.give_up(),
             Input::Silent => {
                 self.perhaps_done = true;
@@ -182,6 +185,17 @@ mod tests {
         forward.handle(A, Input::NotDone, 2);
         forward.handle(B, Input::NotDone, 3);
         assert_eq!(forward.poll_effect(), Some(Effect::GiveUp { perhaps_done: true }));
+    }
+
+    #[test]
+    fn who_has_taken_it_and_stored_nothing_leaves_it_to_the_next_one() {
+        let mut forward = Forward::new(vec![A, B], 0, 1000);
+        for owner in [A, B] {
+            assert_eq!(forward.poll_effect(), Some(Effect::Ask(owner)));
+            forward.handle(owner, Input::Received, 1);
+            forward.handle(owner, Input::Undone, 2);
+        }
+        assert_eq!(forward.poll_effect(), Some(Effect::GiveUp { perhaps_done: false }));
     }
 
     #[test]

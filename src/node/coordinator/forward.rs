@@ -80,7 +80,7 @@ fn input_of(failure: &Failure) -> forward::Input {
     match failure {
         Failure::Refused(_) | Failure::TooLarge { .. } => forward::Input::Failed,
         Failure::Busy | Failure::DiskFull { .. } | Failure::Corrupt(_) | Failure::NoQuorum { .. } => {
-            forward::Input::NotDone
+            forward::Input::Undone
         }
     }
 }
@@ -181,7 +181,7 @@ mod tests {
             Failure::Corrupt(String::new()),
             Failure::NoQuorum { answered: 0, need: 2 },
         ];
-        assert!(own.iter().all(|failure| input_of(failure) == Input::NotDone));
+        assert!(own.iter().all(|failure| input_of(failure) == Input::Undone));
         assert_eq!(input_of(&Failure::Refused(Refusal::ConditionFailed)), Input::Failed);
         assert_eq!(input_of(&Failure::TooLarge { len: 9 }), Input::Failed);
     }

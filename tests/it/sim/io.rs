@@ -17,6 +17,7 @@ use crate::net::Net;
 use crate::queue::Queue;
 use crate::queue::Us;
 use crate::rng::Rng;
+use crate::wire::Ask;
 use crate::wire::Word;
 
 /// Lines of trace that are kept for a person to read.
@@ -182,7 +183,10 @@ impl Io {
         match self.net.send(&mut self.rng, from, to) {
             Fate::Lost => {}
             Fate::Arrives(delay, again) => {
-                if let Some(again) = again {
+                // A forward has effects of its own each time: the lanes bring a question once, and nothing else makes it
+                // harmless where the first copy was refused. All other questions may come twice.
+                let once = matches!(&word, Word::Ask { ask: Ask::Forward(..), .. });
+                if let Some(again) = again.filter(|_| !once) {
                     self.queue.after(again, Event::Word { to, life, word: word.clone() });
                 }
                 self.queue.after(delay, Event::Word { to, life, word });
