@@ -17,7 +17,6 @@ use crate::base::redact::Redacted;
 use crate::control::consensus::Consensus;
 use crate::control::group::Group;
 use crate::net::interfaces;
-use crate::proto::control::Bucket;
 use crate::proto::control::State;
 use crate::store::identity::Identity;
 use crate::store::partition::open::DiskStore;
@@ -61,6 +60,7 @@ pub mod whereabouts;
 pub mod worker;
 
 use certificate::Authority;
+use cluster::View;
 use error::DoorError;
 use places::Places;
 use telemetry::Telemetry;
@@ -127,8 +127,21 @@ impl Node {
         self.0.consensus.state()
     }
 
-    fn bucket(&self, name: &str) -> Result<Bucket, DoorError> {
-        self.state().buckets.get(name).cloned().ok_or_else(|| DoorError::NoSuchBucket { name: name.to_owned() })
+    /// The control state as this node knows it, with this bucket in it. One that is not there may have been made on another
+    /// node a moment ago: before it is said to be missing, this node comes as far as who leads, where it can.
+    async fn view_with(&self, bucket: &str) -> Result<Arc<View>, DoorError> {
+        let view = self.view();
+        if view.named(bucket).is_ok() {
+            return Ok(view);
+        }
+        if let Some(_turn) = self.turn_to_catch_up()
+            && let Err(error) = self.0.consensus.catch_up().await
+        {
+            tracing::debug!(%error, "a bucket that is not known here is taken for missing");
+        }
+        let view = self.view();
+        view.named(bucket)?;
+        Ok(view)
     }
 
     /// Notes where this node is reached; the first word counts.

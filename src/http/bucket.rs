@@ -67,7 +67,7 @@ pub async fn list(State(node): State<Node>) -> Json<Value> {
 /// `GET /v1/buckets/{name}`.
 pub async fn show(State(node): State<Node>, uri: Uri) -> Result<Json<Value>, Problem> {
     let name = path::segment(uri.path(), 2)?;
-    let bucket = node.bucket_view(&name)?;
+    let bucket = node.bucket_view(&name).await?;
     std::future::ready(Ok(Json(view(&name, &bucket)))).await
 }
 
@@ -81,7 +81,7 @@ pub async fn make(
     let name = path::segment(parts.uri.path(), 2)?;
     let wish = wish(body::document(&node, &parts.headers, body).await?)?;
     let made = node.put_bucket(&caller, &name, wish).await?;
-    let bucket = node.bucket_view(&name)?;
+    let bucket = node.bucket_view(&name).await?;
     Ok((if made { StatusCode::CREATED } else { StatusCode::OK }, Json(view(&name, &bucket))))
 }
 

@@ -35,12 +35,20 @@ impl Node {
         self.state().buckets.iter().map(|(name, bucket)| (name.clone(), bucket.clone())).collect()
     }
 
-    /// One bucket.
+    /// One bucket, as this node's copy has it.
     ///
     /// # Errors
     /// [`DoorError::NoSuchBucket`].
-    pub fn bucket_view(&self, name: &str) -> Result<Bucket, DoorError> {
-        self.bucket(name)
+    pub fn bucket_here(&self, name: &str) -> Result<Bucket, DoorError> {
+        self.view().named(name).cloned()
+    }
+
+    /// The same; one that is not known here may have been made elsewhere a moment ago, and is waited for.
+    ///
+    /// # Errors
+    /// [`DoorError::NoSuchBucket`].
+    pub async fn bucket_view(&self, name: &str) -> Result<Bucket, DoorError> {
+        Ok(self.view_with(name).await?.named(name)?.clone())
     }
 
     /// Makes or changes a bucket. Returns whether it is new.
@@ -48,6 +56,9 @@ impl Node {
     /// # Errors
     /// [`DoorError`].
     pub async fn put_bucket(&self, caller: &Caller, name: &str, wish: BucketWish) -> Result<bool, DoorError> {
+        // What the wish leaves as it is, is as the newest definition has it, not as an older copy of it. Without who leads
+        // nothing is changed anyway.
+        self.0.consensus.catch_up().await?;
         let known = self.state().buckets.get(name).map(|bucket| bucket.definition.clone());
         let definition = known.unwrap_or_default().with(&wish);
         let command = Command::PutBucket { name: name.to_owned(), definition };
@@ -63,7 +74,7 @@ impl Node {
     /// # Errors
     /// [`DoorError::NoSuchBucket`] and others.
     pub async fn remove_bucket(&self, caller: &Caller, name: &str) -> Result<(), DoorError> {
-        let id = self.bucket(name)?.id;
+        let id = self.view_with(name).await?.named(name)?.id;
         self.order(caller, Command::RemoveBucket { name: name.to_owned() }).await?;
         self.0.store.progress().purge(id);
         tracing::info!(bucket = name, at = time::rfc3339(time::wall_ms()), "bucket removed");

@@ -33,10 +33,12 @@ use crate::base::rng;
 use crate::base::time;
 use crate::control::consensus::Consensus as _;
 use crate::node::Node;
+use crate::node::error::DoorError;
 use crate::node::handoff::Pace;
 use crate::node::hints::Hints;
 use crate::node::members::Sight;
 use crate::proto::bucket::Kind;
+use crate::proto::control::Bucket;
 use crate::proto::control::State;
 use crate::proto::message::Answer;
 use crate::proto::message::Ask;
@@ -102,8 +104,7 @@ pub struct View {
 impl View {
     /// Of this state, behind so many entries.
     pub(super) fn new(index: u64, state: Arc<State>) -> Self {
-        let known =
-            |bucket: &crate::proto::control::Bucket| Known { kind: bucket.definition.kind, numbers: bucket.numbers };
+        let known = |bucket: &Bucket| Known { kind: bucket.definition.kind, numbers: bucket.numbers };
         let buckets = state.buckets.values().map(|bucket| (bucket.id, known(bucket))).collect();
         Self { index, state, buckets }
     }
@@ -112,6 +113,14 @@ impl View {
     #[must_use]
     pub fn slot(&self, partition: PartitionId) -> &Slot {
         self.state.layout.slot(partition)
+    }
+
+    /// A bucket by its name.
+    ///
+    /// # Errors
+    /// [`DoorError::NoSuchBucket`].
+    pub fn named(&self, bucket: &str) -> Result<&Bucket, DoorError> {
+        self.state.buckets.get(bucket).ok_or_else(|| DoorError::NoSuchBucket { name: bucket.to_owned() })
     }
 
     /// A bucket by its number.

@@ -41,7 +41,7 @@ impl Node {
     /// # Errors
     /// [`DoorError`].
     pub async fn export(&self, name: &str, format: Format) -> Result<Pieces, DoorError> {
-        let bucket = self.bucket(name)?;
+        let bucket = self.view_with(name).await?.named(name)?.clone();
         if format == Format::Csv && bucket.columns.is_empty() {
             return Err(DoorError::Unsuitable(format!(
                 "bucket `{name}` was not imported from CSV, so there is no header; export it as NDJSON"

@@ -150,13 +150,13 @@ impl Node {
         let opening = options.clone();
         let opened = worker::block("reading the header", move || Ok((Source::open(&opening, body)?, place)));
         let (source, place) = opened.await?;
-        let bucket_made = match self.bucket(name) {
+        let bucket_made = match self.view_with(name).await {
             Ok(_) => false,
             Err(_missing) => {
                 self.put_bucket(caller, name, BucketWish { kind: Some(Kind::Lww), ..BucketWish::default() }).await?
             }
         };
-        let bucket = self.bucket(name)?;
+        let bucket = self.view().named(name)?.clone();
         let report = ImportReport { bucket: name.to_owned(), bucket_made, ..ImportReport::default() };
         if let Source::Csv { columns, .. } = &source {
             let command = Command::SetColumns { bucket: name.to_owned(), columns: columns.clone() };

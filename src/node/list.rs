@@ -55,7 +55,7 @@ impl Node {
     /// # Errors
     /// [`DoorError`].
     pub async fn list(&self, bucket: &str, range: Range, limit: usize) -> Result<Page, DoorError> {
-        let bucket = self.bucket(bucket)?.id;
+        let bucket = self.view_with(bucket).await?.named(bucket)?.id;
         let limit = limit.clamp(1, LIST_PAGE_MAX);
         let turn = Arc::new(self.list_turn().await?);
         let until_ms = now_ms() + time::millis(OPERATION_BUDGET);

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::base::limits::BODY_BYTES_IN_FLIGHT_MAX;
+use crate::base::limits::CATCH_UPS_MAX;
 use crate::base::limits::LISTS_MAX;
 use crate::base::limits::LIVE_STREAMS_MAX;
 use crate::base::limits::LONG_JOBS_MAX;
@@ -32,6 +33,7 @@ pub struct Places {
     rows: Arc<Semaphore>,
     long_jobs: Arc<Semaphore>,
     live: Arc<Semaphore>,
+    catch_ups: Arc<Semaphore>,
 }
 
 impl Places {
@@ -47,6 +49,7 @@ impl Places {
             rows: free(ROWS_ANSWERED_MAX),
             long_jobs: free(LONG_JOBS_MAX),
             live: free(LIVE_STREAMS_MAX),
+            catch_ups: free(CATCH_UPS_MAX),
         }
     }
 }
@@ -110,6 +113,11 @@ impl Node {
     pub(super) async fn rows_turn(&self) -> Result<Place, DoorError> {
         let turn = timeout(ROWS_BUDGET, Arc::clone(&self.0.places.rows).acquire_owned());
         turn.await.ok().and_then(Result::ok).ok_or(DoorError::Busy)
+    }
+
+    /// A turn to ask how far the control state is elsewhere, where one is free.
+    pub(super) fn turn_to_catch_up(&self) -> Option<Place> {
+        take(&self.0.places.catch_ups, 1).ok()
     }
 
     /// A place for an export, an import or an examination.

@@ -19,6 +19,7 @@ use crate::base::limits::OPERATION_BUDGET;
 use crate::base::rng;
 use crate::base::time;
 use crate::node::Node;
+use crate::node::cluster::View;
 use crate::node::cluster::now_ms;
 use crate::node::coordinator::Done;
 use crate::node::coordinator::Wanted;
@@ -165,13 +166,14 @@ impl Node {
         action: Action,
         options: WriteOptions,
     ) -> Result<Receipt, DoorError> {
-        let bucket = self.bucket(bucket)?;
+        let view = self.view_with(bucket).await?;
+        let bucket = view.named(bucket)?;
         let place = IndexKey::new(bucket.id, &key);
-        let owners = self.owners_of(&bucket, &place);
+        let owners = owners_of(&view, bucket, &place);
         check_raised("w", options.w, bucket.definition.w, bucket.definition.n, owners.len())?;
         let w = options.w;
-        let update = self.update_of(&bucket, &place, action, options)?;
-        let Done { context, stamp, acked_by } = self.write(Wanted::new(place.clone(), update, w)).await?;
+        let update = self.update_of(bucket, &place, action, options)?;
+        let Done { context, stamp, acked_by } = self.write(&view, Wanted::new(place.clone(), update, w)).await?;
         Ok(Receipt {
             outcome: "ok",
             context: token::encode(&self.0.context_secret, &place, &context),
@@ -184,9 +186,8 @@ impl Node {
     }
 
     /// Writes here, over the owners, or at one of them.
-    pub(super) async fn write(&self, wanted: Wanted) -> Result<Done, DoorError> {
+    pub(super) async fn write(&self, view: &View, wanted: Wanted) -> Result<Done, DoorError> {
         let place = &wanted.place;
-        let view = self.view();
         let slot = view.slot(place.partition());
         let Some(known) = view.bucket(place.bucket()) else { return Err(bucket_gone(place)) };
         let me = self.who().node;
@@ -220,11 +221,6 @@ impl Node {
         slot.next.is_none() && slot.now.owners == [me] && slot.now.is_synced(me) && self.is_serving()
     }
 
-    /// Those that keep a key.
-    fn owners_of(&self, bucket: &Bucket, place: &IndexKey) -> Vec<NodeId> {
-        self.view().slot(place.partition()).write_owners(bucket.numbers).collect()
-    }
-
     /// What names exactly the live values of a key, for [`Node::put_unchanged`]; empty where there is none.
     #[must_use]
     pub fn state_of(value: Option<&Value>) -> String {
@@ -245,7 +241,7 @@ impl Node {
         state: String,
         options: WriteOptions,
     ) -> Result<Receipt, DoorError> {
-        let options = match self.bucket(bucket)?.definition.kind {
+        let options = match self.view_with(bucket).await?.named(bucket)?.definition.kind {
             Kind::Lww => {
                 if Self::state_of(self.get(bucket, &key, ReadOptions::default()).await?.as_ref()) != state {
                     return Err(Refusal::ConditionFailed.into());
@@ -312,11 +308,11 @@ impl Node {
     /// # Errors
     /// [`DoorError`].
     pub async fn get(&self, bucket: &str, key: &Key, options: ReadOptions) -> Result<Option<Value>, DoorError> {
-        let bucket = self.bucket(bucket)?;
+        let view = self.view_with(bucket).await?;
+        let bucket = view.named(bucket)?;
         let place = IndexKey::new(bucket.id, key);
-        let owners = self.owners_of(&bucket, &place);
-        check_raised("r", options.r, bucket.definition.r, bucket.definition.n, owners.len())?;
-        let view = self.view();
+        let owners = view.slot(place.partition()).write_owners(bucket.numbers).count();
+        check_raised("r", options.r, bucket.definition.r, bucket.definition.n, owners)?;
         let object = if self.is_alone(view.slot(place.partition())) {
             self.0.store.read(&place)?
         } else {
@@ -337,9 +333,10 @@ impl Node {
     /// # Errors
     /// [`DoorError::NoSuchBucket`].
     pub fn place_of(&self, bucket: &str, key: &Key) -> Result<Place, DoorError> {
-        let bucket = self.bucket(bucket)?;
+        let view = self.view();
+        let bucket = view.named(bucket)?;
         let place = IndexKey::new(bucket.id, key);
-        Ok(Place { partition: place.partition(), owners: self.owners_of(&bucket, &place) })
+        Ok(Place { partition: place.partition(), owners: owners_of(&view, bucket, &place) })
     }
 
     /// Deletions go on when there is no room for more.
@@ -414,12 +411,17 @@ impl Node {
                 if there.is_some_and(|there| is_there(&there, &update.action, existing, time::wall_ms())) {
                     return Ok(false);
                 }
-                node.write(Wanted::new(place, update, None)).await.map(|_done| true)
+                node.write(&node.view(), Wanted::new(place, update, None)).await.map(|_done| true)
             };
             let _nobody_waits = tell.send(stored.await);
         });
         Row(RowState::Elsewhere(told))
     }
+}
+
+/// Those that keep a key.
+fn owners_of(view: &View, bucket: &Bucket, place: &IndexKey) -> Vec<NodeId> {
+    view.slot(place.partition()).write_owners(bucket.numbers).collect()
 }
 
 /// The next write of this actor.
@@ -475,7 +477,7 @@ impl Again {
         }
         let (tell, told) = oneshot::channel();
         worker::spawn("row of an import", async move {
-            let written = node.write(Wanted::new(place, update, None)).await;
+            let written = node.write(&node.view(), Wanted::new(place, update, None)).await;
             let _nobody_waits = tell.send(written.map(|_done| ()));
         });
         told.blocking_recv().unwrap_or(Err(DoorError::Unknown))

@@ -85,8 +85,9 @@ impl Node {
     /// # Errors
     /// [`DoorError::NoSuchBucket`].
     pub async fn whereabouts(&self, bucket: &str, key: &Key) -> Result<Whereabouts, DoorError> {
-        let bucket = self.bucket(bucket)?;
-        let (place, view) = (IndexKey::new(bucket.id, key), self.view());
+        let view = self.view_with(bucket).await?;
+        let bucket = view.named(bucket)?;
+        let place = IndexKey::new(bucket.id, key);
         let slot = view.slot(place.partition());
         let owners =
             slot.write_owners(bucket.numbers).map(|owner| self.owner_view(&view, bucket.numbers, owner, &place));

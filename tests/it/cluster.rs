@@ -305,6 +305,22 @@ async fn what_is_put_on_one_node_is_read_on_each_other() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_was_just_made_on_one_node_is_there_on_each_other() {
+    let cluster = Cluster::start(3).await;
+    for round in 0..10 {
+        let made = call(&cluster.client(round % 3), "PUT", &format!("/v1/buckets/b{round}"), &[], "{}").await;
+        assert_eq!(made.status, 201, "{made:?}");
+        for other in 1..3 {
+            let path = format!("/v1/kv/b{round}/k");
+            let read = call(&cluster.client((round + other) % 3), "GET", &path, &[], "").await;
+            assert_eq!(read.problem(), (404, "no_such_key".into()), "{read:?}");
+        }
+    }
+    let missing = call(&cluster.client(0), "GET", "/v1/kv/nothing/k", &[], "").await;
+    assert_eq!(missing.problem(), (404, "no_such_bucket".into()));
+}
+
 /// Rounds of each fault; the bench behind a flag of `tests/run` has more.
 pub fn rounds() -> usize {
     std::env::var("RINGFORT_FAULT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)

@@ -55,8 +55,8 @@ struct About {
 pub async fn show(State(node): State<Node>, visit: Visit, request: Request) -> Answer {
     let (parts, _no_body) = request.into_parts();
     let bucket = data::bucket_of(&parts.uri)?;
-    let origin = host::origin(&node, &parts);
-    std::future::ready(draw(&node, &visit, StatusCode::OK, &bucket, &origin, Said::default())).await
+    node.bucket_view(&bucket).await?;
+    draw(&node, &visit, StatusCode::OK, &bucket, &host::origin(&node, &parts), Said::default())
 }
 
 /// Draws the page of a bucket.
@@ -64,7 +64,7 @@ pub async fn show(State(node): State<Node>, visit: Visit, request: Request) -> A
 /// # Errors
 /// Where the bucket is gone.
 pub fn draw(node: &Node, visit: &Visit, status: StatusCode, bucket: &str, origin: &str, said: Said) -> Answer {
-    let view = node.bucket_view(bucket)?;
+    let view = node.bucket_here(bucket)?;
     let definition = &view.definition;
     let template = About {
         page: Page::new(node, visit, Section::Data, bucket),

@@ -191,7 +191,7 @@ struct NewKey {
 /// `GET /data/{bucket}/new`.
 pub async fn blank(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer {
     let bucket = data::bucket_of(&uri)?;
-    node.bucket_view(&bucket)?;
+    node.bucket_view(&bucket).await?;
     let url = data::bucket_url(&bucket);
     let form = Form::default();
     let editor = Editor { key: Some(String::new()), infers: true, ..Editor::typed(&form, format!("{url}/new"), url) };

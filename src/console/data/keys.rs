@@ -57,7 +57,7 @@ const ROW_BYTES: usize = 220;
 pub async fn show(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer {
     let bucket = data::bucket_of(&uri)?;
     let query = Query::parse(&uri, &["prefix", "after", "before", "done"])?;
-    let definition = node.bucket_view(&bucket)?.definition;
+    let definition = node.bucket_view(&bucket).await?.definition;
     let prefix = query.bytes("prefix").unwrap_or_default();
     let turned = turn(&node, &bucket, prefix, query.bytes("after"), query.bytes("before")).await?;
     let url = data::bucket_url(&bucket);

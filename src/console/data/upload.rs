@@ -40,7 +40,7 @@ type Pieces = mpsc::Receiver<Result<Bytes, io::Error>>;
 pub async fn import(State(node): State<Node>, visit: Visit, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let bucket = data::bucket_of(&parts.uri)?;
-    node.bucket_view(&bucket)?;
+    node.bucket_view(&bucket).await?;
     let origin = host::origin(&node, &parts);
     let draw = |status, said| about::draw(&node, &visit, status, &bucket, &origin, said);
     let refuse = |status, wrong: String| draw(status, Said { wrong_import: Some(wrong), ..Said::default() });

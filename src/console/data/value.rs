@@ -187,7 +187,7 @@ fn done(what: &str) -> Option<Notice> {
 /// Where the bucket is gone.
 pub fn draw(node: &Node, status: StatusCode, asked: Asked<'_>, value: Option<&Value>) -> Answer {
     let Asked { visit, origin, bucket, key, view, from, notice, editor } = asked;
-    let definition = node.bucket_view(bucket)?.definition;
+    let definition = node.bucket_here(bucket)?.definition;
     let place = node.place_of(bucket, key)?;
     let live: Vec<&Sibling> = value.map(|value| value.object.live(value.now_ms).collect()).unwrap_or_default();
     let body = data::body_bytes(bucket, key);

@@ -124,7 +124,7 @@ fn judge(node: &Node, visit: &Visit, answers: Answers) -> Wizard {
     let taken = || format!("There is a bucket `{}` already. Nothing was changed; choose another name.", answers.name);
     let wrong_name = match key::check_bucket_name(&answers.name) {
         Err(error) => Some(show::sentence(&error.to_string())),
-        Ok(()) if node.bucket_view(&answers.name).is_ok() => Some(taken()),
+        Ok(()) if node.bucket_here(&answers.name).is_ok() => Some(taken()),
         Ok(()) => None,
     };
     let (ttl_ms, wrong_ttl) = match data::ttl_ms(&answers.ttl) {
