@@ -175,7 +175,7 @@ pub async fn dev(arguments: &DevArguments, as_json: bool) -> Done {
             let message = format!("{socket} is too long for a socket's path; give a shorter --data; nothing was made");
             return Err(Failure::new(Exit::Usage, message));
         }
-        std::fs::create_dir_all(&node.data).map_err(failed)?;
+        data_dir::make(&node.data).map_err(failed)?;
     }
     // Before anything of another dev's is touched.
     let _lock = data_dir::lock(dir).map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;

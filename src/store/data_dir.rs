@@ -106,7 +106,11 @@ pub fn lock(dir: &Path) -> Result<fs::File, DataDirError> {
     }
 }
 
-fn make(path: &Path) -> io::Result<()> {
+/// Makes a directory, closed to others, and those above it that are missing.
+///
+/// # Errors
+/// Of the operating system.
+pub fn make(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
