@@ -161,7 +161,9 @@ async fn go_on(others: &[&Node], round: usize) -> Vec<String> {
     for (number, other) in others.iter().enumerate() {
         let key = format!("{round}-{number}");
         eventually("the others serve", async || {
-            let put = call(&other.owner(), "PUT", &format!("/v1/kv/b/{key}"), &[], key.clone()).await;
+            // One whose outcome was unknown may be stored; under this name it is the same write again.
+            let name = [("idempotency-key", key.as_str())];
+            let put = call(&other.owner(), "PUT", &format!("/v1/kv/b/{key}"), &name, key.clone()).await;
             (put.status == 200).then_some(())
         })
         .await;
