@@ -7,6 +7,7 @@ pub mod arrival;
 pub mod body;
 pub mod cookie;
 pub mod crowd;
+pub mod etag;
 pub mod frames;
 pub mod framing;
 pub mod gate;

@@ -8,6 +8,7 @@ pub mod bucket;
 pub mod cluster;
 pub mod config;
 pub mod kv;
+pub mod nodes;
 pub mod openapi;
 pub mod routes;
 pub mod status;

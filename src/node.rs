@@ -32,6 +32,7 @@ mod coordinator;
 pub mod debug;
 pub mod doctor;
 mod drill;
+pub mod elsewhere;
 pub mod error;
 pub mod export;
 pub mod handoff;

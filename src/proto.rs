@@ -6,6 +6,7 @@ pub mod campaign;
 pub mod causal;
 pub mod certificate;
 pub mod control;
+pub mod elsewhere;
 pub mod forward;
 pub mod handoff;
 pub mod invite;

@@ -469,5 +469,13 @@ pub const FORECAST_HISTORY_MIN: Duration = Duration::from_secs(600);
 /// History that it looks at: a morning tells more about the evening than yesterday does.
 pub const FORECAST_WINDOW: Duration = Duration::from_secs(6 * 3600);
 
+/// Nodes in the header that sends a device elsewhere: enough that one of them is there, and within any client's head.
+pub const NODES_TOLD_MAX: usize = 4;
+/// How long a device may keep the list of nodes: nodes come and go in minutes, and a cache in front should help.
+pub const NODES_FRESH: Duration = Duration::from_secs(5);
+/// Loads that differ by less, in per cent, are the same to a device that chooses a node: otherwise all of them would go to
+/// the idlest one at once.
+pub const LOAD_STEP: u8 = 25;
+
 /// Live streams of the console at once: one to each open page, and each costs a connection.
 pub const LIVE_STREAMS_MAX: usize = 64;

@@ -136,6 +136,12 @@ impl Client {
         Self { trust: Some(trust), ..self }
     }
 
+    /// Talks to another node of the same cluster, with the same token.
+    #[must_use]
+    pub fn at(&self, target: Target) -> Self {
+        Self { target, ..self.clone() }
+    }
+
     /// The node.
     #[must_use]
     pub fn target(&self) -> &Target {

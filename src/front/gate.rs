@@ -19,6 +19,7 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
+use crate::base::limits::NODES_TOLD_MAX;
 use crate::base::time;
 use crate::front::arrival;
 use crate::front::cookie;
@@ -38,6 +39,9 @@ use crate::proto::scope::Need;
 
 /// Milliseconds since the node had contact with the control plane, at least; there where that is longer than it should be.
 const CONTROL_AGE: HeaderName = HeaderName::from_static("ringfort-control-age-ms");
+
+/// Where a device should go instead: URLs of nodes that serve, separated by commas, the best first.
+const NODES: HeaderName = HeaderName::from_static("ringfort-nodes");
 
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +105,10 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
         return not_so(&gate, matched.as_str(), &request);
     };
     let route = row.route;
-    let mut response = match admit(&gate.node, &mut request, &route).await {
+    let from = request.extensions().get::<Peer>().and_then(|peer| peer.ip());
+    let entrance = admit(&gate.node, &mut request, &route).await;
+    let admitted = entrance.is_ok();
+    let mut response = match entrance {
         Ok(Entrance::Free) => next.run(request).await,
         // Asked here too, while there is a request to say no to.
         Ok(Entrance::Counted) if gate.node.is_full() => {
@@ -118,9 +125,8 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
         Err(problem) => (row.refuse)(&gate.node, problem, &RefusedRequest::of(&request)),
     };
     harden(&mut response, cache_of(&route));
-    if gate.node.diverted().is_some() {
-        // Where the caller's connection ends it asks whoever balances, or its list of nodes, for the next one.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if gate.node.sends_away() {
+        send_away(&gate.node, from, admitted && is_for_devices(route.need), &mut response);
     }
     if route.need != Need::Nothing {
         tell_age(&gate.node, &mut response);
@@ -156,6 +162,24 @@ async fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Entr
 fn tell_age(node: &Node, response: &mut Response) {
     if let Some(age) = node.control_age() {
         response.headers_mut().insert(CONTROL_AGE, HeaderValue::from(time::millis(age)));
+    }
+}
+
+fn is_for_devices(need: Need) -> bool {
+    matches!(need, Need::ReadValues | Need::WriteValues | Need::AnyValues)
+}
+
+/// Where the caller's connection ends it asks whoever balances for the next one; a device that was let in is told where else
+/// to go. Nobody else: where the nodes are is not for strangers.
+fn send_away(node: &Node, from: Option<IpAddr>, tell: bool, response: &mut Response) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if !tell {
+        return;
+    }
+    let told = node.nodes_for(from, None).into_iter().map(|node| node.url).filter(|url| !url.contains(','));
+    let told: Vec<String> = told.take(NODES_TOLD_MAX).collect();
+    if let (false, Ok(value)) = (told.is_empty(), HeaderValue::try_from(told.join(", "))) {
+        response.headers_mut().insert(NODES, value);
     }
 }
 

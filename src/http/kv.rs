@@ -22,6 +22,7 @@ use crate::base::limits::LIST_PAGE_MAX;
 use crate::base::limits::VALUE_BYTES_MAX;
 use crate::base::time;
 use crate::front::body;
+use crate::front::etag;
 use crate::front::path;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
@@ -96,7 +97,7 @@ fn all(value: &Value, request: &HeaderMap) -> Result<Response, Problem> {
             // Deleted or expired: the context lets the next writer replace the grave.
             absent().into_response()
         }
-        Some(_) if is_known(request, &etag) => StatusCode::NOT_MODIFIED.into_response(),
+        Some(_) if etag::is_known(request, etag.as_bytes()) => StatusCode::NOT_MODIFIED.into_response(),
         Some(only) if !several => raw(only, value.now_ms),
         Some(_) => {
             let mut response = (StatusCode::MULTIPLE_CHOICES, Json(siblings(value))).into_response();
@@ -110,13 +111,6 @@ fn all(value: &Value, request: &HeaderMap) -> Result<Response, Problem> {
         headers.insert(header::ETAG, etag);
     }
     Ok(response)
-}
-
-/// Whether the client has what this etag names: `If-None-Match` is a list or `*`, compared weakly (RFC 9110 §13.1.2).
-fn is_known(request: &HeaderMap, etag: &HeaderValue) -> bool {
-    let fits = |known: &str| known == "*" || known.strip_prefix("W/").unwrap_or(known).as_bytes() == etag.as_bytes();
-    let lists = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|known| fits(known.trim()))
 }
 
 /// The concurrent values and the context that replaces them all.
@@ -243,7 +237,7 @@ fn options(uri: &Uri, headers: &HeaderMap, caller: &Caller) -> Result<WriteOptio
 /// Reads what a request says beside its key and body, without a node.
 pub fn read_request(uri: &Uri, headers: &HeaderMap) {
     let _options = options(uri, headers, &Caller::anonymous(None));
-    let _known = is_known(headers, &HeaderValue::from_static("\"\""));
+    let _known = etag::is_known(headers, b"\"\"");
     if let Ok(content_type) = content_type(headers) {
         let _served = (is_executable(&content_type), header_value(&content_type));
     }

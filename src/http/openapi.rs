@@ -140,7 +140,7 @@ fn need_in_words(need: Need) -> &'static str {
         Need::Nothing => "no token",
         Need::ReadValues => "device:read, data or admin",
         Need::WriteValues => "device:write, data or admin",
-        Need::AnyValues => "device:read for reads, device:write for writes, or data or admin for both",
+        Need::AnyValues => "device:read, device:write, data or admin; in a batch, for each operation the one it needs",
         Need::Data => "data or admin",
         Need::Observe => "data, operate, support or admin",
         Need::Metrics => "data, operate, support or admin; nothing on a loopback address",

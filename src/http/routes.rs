@@ -17,6 +17,7 @@ use crate::http::bucket;
 use crate::http::cluster;
 use crate::http::config;
 use crate::http::kv;
+use crate::http::nodes;
 use crate::http::openapi;
 use crate::http::status;
 use crate::http::transfer;
@@ -64,6 +65,13 @@ pub const ROUTES: &[Route] = &[
         Need::AnyValues,
         Operation::Batch,
         "Many reads and writes, each with its own answer",
+    ),
+    Route::api(
+        "GET",
+        "/v1/nodes",
+        Need::AnyValues,
+        Operation::Other,
+        "Where a device may go: nodes that serve, the best first",
     ),
     Route::api("GET", "/v1/buckets", Need::Data, Operation::Other, "All buckets"),
     Route::api("GET", "/v1/buckets/{name}", Need::Data, Operation::Other, "One bucket's definition"),
@@ -181,6 +189,7 @@ fn router(_node: &Node) -> Router<Node> {
         .route(KV_EMPTY, key)
         .route("/v1/kv/{bucket}", get(kv::list))
         .route("/v1/batch", post(batch::batch))
+        .route("/v1/nodes", get(nodes::nodes))
         .route("/v1/buckets", get(bucket::list))
         .route("/v1/buckets/{name}", get(bucket::show).put(bucket::make).delete(bucket::remove))
         .route("/v1/buckets/{name}/import", post(transfer::import))

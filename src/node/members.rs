@@ -170,7 +170,7 @@ impl Node {
     }
 
     fn serving(&self) -> Serving {
-        if self.is_draining() || self.diverted().is_some() {
+        if self.sends_away() {
             Serving::Draining
         } else if self.is_serving() {
             Serving::Yes

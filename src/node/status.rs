@@ -155,7 +155,7 @@ impl Node {
             release: RELEASE,
             commit: COMMIT,
             worker_pid: std::process::id(),
-            serving: match (self.is_draining() || self.diverted().is_some(), self.is_serving()) {
+            serving: match (self.sends_away(), self.is_serving()) {
                 (true, _) => "draining",
                 (false, true) => "yes",
                 (false, false) => "recovering",

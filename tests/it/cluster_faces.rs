@@ -23,7 +23,7 @@ async fn start(dir: &Path, name: &str, join: Option<&str>) -> Node {
     Node::start_saying(&dir.join(name), &[], &[&words[..], &join].concat()).await
 }
 
-async fn invite(node: &Node) -> String {
+pub async fn invite(node: &Node) -> String {
     // It serves a moment before the cluster knows where it is.
     eventually("its address is known", async || {
         let members = get(node, "/v1/members").await;
@@ -36,7 +36,7 @@ async fn invite(node: &Node) -> String {
 }
 
 /// So many nodes, named n1, n2 and so on, of which each sees all as up.
-async fn cluster(dir: &Path, count: usize) -> Vec<Node> {
+pub async fn cluster(dir: &Path, count: usize) -> Vec<Node> {
     let mut nodes = vec![start(dir, "n1", None).await];
     for number in 2..=count {
         let token = invite(&nodes[0]).await;
@@ -48,7 +48,7 @@ async fn cluster(dir: &Path, count: usize) -> Vec<Node> {
     nodes
 }
 
-async fn get(node: &Node, path: &str) -> Value {
+pub async fn get(node: &Node, path: &str) -> Value {
     let reply = call(&node.owner(), "GET", path, &[], "").await;
     assert_eq!(reply.status, 200, "{path}: {reply:?}");
     reply.json()
@@ -61,7 +61,7 @@ async fn states(node: &Node) -> Vec<String> {
 }
 
 /// Waits until every partition rests with these owners, all synced, as this node knows it.
-async fn owned_by(node: &Node, owners: &[u64]) {
+pub async fn owned_by(node: &Node, owners: &[u64]) {
     eventually("the layout is at rest with its owners", async || {
         let ring = get(node, "/v1/ring").await;
         let all = ring["partitions"].as_array().unwrap();

@@ -31,6 +31,7 @@ mod console_data;
 mod corpus;
 mod crash;
 mod damage;
+mod device_nodes;
 mod full_disk;
 mod handoff;
 mod lists;

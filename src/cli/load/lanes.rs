@@ -16,8 +16,10 @@ use hyper::body::Bytes;
 
 use crate::base::limits::LOAD_ANSWER_TIMEOUT;
 use crate::base::time;
+use crate::cli::client::Answer;
 use crate::cli::client::Client;
 use crate::cli::client::Connection;
+use crate::cli::client::Target;
 use crate::cli::client::full;
 use crate::cli::load::plan::Arrival;
 use crate::cli::load::plan::Operation;
@@ -54,8 +56,28 @@ impl Work {
 
 /// One connection and its alarm clock.
 struct Lane {
+    /// Where it goes.
+    node: Client,
     connection: Option<Connection>,
     timer: Timer,
+}
+
+/// What an answer said.
+struct Exchanged {
+    status: u16,
+    /// Of the value that crossed.
+    bytes: usize,
+    after: After,
+}
+
+/// Where a lane's next request goes.
+enum After {
+    /// Over the same connection.
+    Stay,
+    /// Over another one to the same node.
+    Anew,
+    /// To another node.
+    Move(Target),
 }
 
 /// A run while it goes on: one task, many lanes.
@@ -83,7 +105,7 @@ impl<'a> Run<'a> {
     ) -> Result<Self, Failure> {
         let lane = async || {
             let timer = Timer::new().map_err(|error| Failure::io("a timer for each connection", &error))?;
-            Ok::<_, Failure>(Lane { connection: Some(client.open().await?), timer })
+            Ok::<_, Failure>(Lane { node: client.clone(), connection: Some(client.open().await?), timer })
         };
         let lanes = try_join_all((0..connections).map(|_| lane())).await?;
         let tally = RefCell::new(Tally::new()?);
@@ -130,8 +152,10 @@ impl<'a> Run<'a> {
     async fn drive(&self, mut lane: Lane) -> io::Result<()> {
         loop {
             if lane.connection.is_none() && self.elapsed() < self.length {
-                lane.connection = self.client.open().await.ok();
+                lane.connection = lane.node.open().await.ok();
                 if lane.connection.is_none() {
+                    // Where it was sent nobody is: back to where it began.
+                    lane.node = self.client.clone();
                     tokio::time::sleep(RECONNECT_AFTER).await;
                     continue;
                 }
@@ -139,39 +163,48 @@ impl<'a> Run<'a> {
             let Some(connection) = &mut lane.connection else { return Ok(()) };
             let Some(arrival) = self.take() else { return Ok(()) };
             lane.timer.until(self.began + arrival.due).await?;
-            if self.ask(connection, arrival).await.is_none() {
-                lane.connection = None;
+            match self.ask(connection, arrival).await {
+                After::Stay => {}
+                After::Anew => lane.connection = None,
+                After::Move(target) => {
+                    lane.connection = None;
+                    lane.node = self.client.at(target);
+                    self.tally.borrow_mut().moved += 1;
+                }
             }
         }
     }
 
-    /// One request; `None` where its connection is of no more use.
-    async fn ask(&self, connection: &mut Connection, arrival: Arrival) -> Option<()> {
+    /// One request, and what becomes of its connection.
+    async fn ask(&self, connection: &mut Connection, arrival: Arrival) -> After {
         let operation = arrival.operation;
         self.tally.borrow_mut().sent();
         let asked = tokio::time::timeout(LOAD_ANSWER_TIMEOUT, self.exchange(connection, arrival)).await;
         let latency = self.elapsed().saturating_sub(arrival.due);
         let mut tally = self.tally.borrow_mut();
         let why = match asked {
-            Ok(Ok((200 | 300, bytes))) => {
+            Ok(Ok(Exchanged { status: 200 | 300, bytes, after })) => {
                 tally.answered(operation, latency, bytes);
-                return Some(());
+                return after;
             }
-            Ok(Ok((404, _))) if operation == Operation::Read => {
+            Ok(Ok(Exchanged { status: 404, after, .. })) if operation == Operation::Read => {
                 tally.answered(operation, latency, 0);
                 tally.was_absent(operation);
-                return Some(());
+                return after;
             }
-            Ok(Ok((status, _))) => Trouble::Status(status),
+            Ok(Ok(Exchanged { status, after, .. })) => {
+                tally.failed(operation, Trouble::Status(status));
+                return after;
+            }
             Ok(Err(_broken)) => Trouble::Broken,
             Err(_elapsed) => Trouble::TimedOut,
         };
         tally.failed(operation, why);
-        matches!(why, Trouble::Status(_)).then_some(())
+        After::Anew
     }
 
-    /// Sends a request and reads its answer to the end: the status and the value's bytes that crossed.
-    async fn exchange(&self, connection: &mut Connection, arrival: Arrival) -> Result<(u16, usize), Failure> {
+    /// Sends a request and reads its answer to the end.
+    async fn exchange(&self, connection: &mut Connection, arrival: Arrival) -> Result<Exchanged, Failure> {
         let path = self.work.path_of(arrival.device);
         let (mut answer, sent) = match arrival.operation {
             Operation::Read => (connection.send(Method::GET, &path, &[], full("")).await?, None),
@@ -186,6 +219,20 @@ impl<'a> Run<'a> {
         while let Some(piece) = answer.piece().await? {
             read += piece.len();
         }
-        Ok((answer.head.status.as_u16(), sent.unwrap_or(read)))
+        let (status, after) = (answer.head.status.as_u16(), self.after(&answer));
+        Ok(Exchanged { status, bytes: sent.unwrap_or(read), after })
+    }
+
+    /// What a device does that takes a node's word: it goes to the first of those that it is told of, but not where it
+    /// would be heard by others.
+    fn after(&self, answer: &Answer) -> After {
+        let told = answer.header("ringfort-nodes").unwrap_or_default().split(',');
+        let mut targets = told.filter_map(|url| Target::parse(url.trim()).ok());
+        let alike = |target: &Target| std::mem::discriminant(target) == std::mem::discriminant(self.client.target());
+        match targets.find(alike) {
+            Some(target) => After::Move(target),
+            None if answer.header("connection") == Some("close") => After::Anew,
+            None => After::Stay,
+        }
     }
 }

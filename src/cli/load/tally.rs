@@ -109,6 +109,8 @@ pub struct Tally {
     sent: u64,
     /// Due within the run, but no connection was free to send it.
     pub missed: u64,
+    /// How often a connection went to another node because it was told to.
+    pub moved: u64,
     /// From the first request's due time to the end.
     pub elapsed: Duration,
     /// Whether somebody ended it early.
@@ -122,7 +124,7 @@ impl Tally {
     /// None is known: the histogram's bounds are constants.
     pub fn new() -> Result<Self, Failure> {
         let (reads, writes) = (Side::new()?, Side::new()?);
-        Ok(Self { reads, writes, sent: 0, missed: 0, elapsed: Duration::ZERO, interrupted: false })
+        Ok(Self { reads, writes, sent: 0, missed: 0, moved: 0, elapsed: Duration::ZERO, interrupted: false })
     }
 
     fn side(&mut self, operation: Operation) -> &mut Side {
@@ -202,6 +204,7 @@ impl Tally {
             "failed": self.failures(),
             "missed": self.missed,
             "unanswered": self.unanswered(),
+            "moved": self.moved,
             "rate_achieved": self.rate(),
             "reads": self.reads.json(),
             "writes": self.writes.json(),
@@ -238,6 +241,9 @@ impl Tally {
                 "{} reads found no value, because nothing was written there; --fill writes one for every device first",
                 self.reads.absent
             ));
+        }
+        if self.moved > 0 {
+            sentences.push(format!("{} times a connection went to another node, as it was told to", self.moved));
         }
         if self.missed > 0 {
             sentences.push(

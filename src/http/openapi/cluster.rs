@@ -139,6 +139,11 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
                 [],
             ),
         ),
+        ("Nodes", object([("nodes", list_of(reference("DeviceNode")))], [])),
+        (
+            "DeviceNode",
+            object([("id", count()), ("url", text()), ("zone", text()), ("near", flag()), ("load", count())], []),
+        ),
         ("Members", object([("members", list_of(reference("Member")))], [])),
         ("Member", member()),
         ("InviteWish", object([], [("ttl", duration()), ("replaces", text())])),

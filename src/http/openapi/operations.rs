@@ -9,6 +9,7 @@ use super::schemas;
 use crate::base::limits::AUDIT_PAGE_MAX;
 use crate::base::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::base::limits::LIST_PAGE_MAX;
+use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::limits::VALUE_BYTES_MAX;
 use crate::http::routes::KV_KEY;
 
@@ -57,6 +58,7 @@ pub const DESCRIBED: &[(&str, &str)] = &[
     ("DELETE", KV_KEY),
     ("GET", "/v1/kv/{bucket}"),
     ("POST", "/v1/batch"),
+    ("GET", "/v1/nodes"),
     ("GET", "/v1/buckets"),
     ("GET", "/v1/buckets/{name}"),
     ("PUT", "/v1/buckets/{name}"),
@@ -95,6 +97,7 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
         ("DELETE", KV_KEY) => delete(),
         ("GET", "/v1/kv/{bucket}") => list(),
         ("POST", "/v1/batch") => batch(),
+        ("GET", "/v1/nodes") => nodes(),
         ("GET", "/v1/buckets") => plain(vec![(200, "All buckets by name", Content::Json("Buckets"))]),
         ("GET", "/v1/buckets/{name}") => plain(vec![
             (200, "The bucket's definition", Content::Json("Bucket")),
@@ -164,6 +167,23 @@ pub(super) fn body(required: bool, contents: &[(&str, Value, Value)]) -> Option<
     };
     let content: serde_json::Map<_, _> = contents.iter().map(content).collect();
     Some(json!({ "required": required, "content": content }))
+}
+
+fn nodes() -> Described {
+    let parameters = vec![
+        query("zone", "Where the device is [default: where the node is that is asked]", text(NAME_BYTES_MAX), "west"),
+        header("If-None-Match", "ETags: 304 where one still fits", text(4096), "\"5d41402abc4b2a76b9719d911017c592\""),
+    ];
+    let listed = "Nodes that serve: those of the zone first, of these the less busy; each device has an order of its own \
+                  among equals. It may be kept for `Cache-Control: max-age` and asked for again by its `ETag`. While a node \
+                  is drained or stops, its answers to devices carry `Ringfort-Nodes`, up to four URLs separated by commas, \
+                  the best first, and end their connection: the next request goes to the first that answers";
+    let responses = vec![
+        (200, listed, Content::Json("Nodes")),
+        (304, "The list is still the one with this ETag", Content::Nothing),
+        (400, "A parameter is not one", Content::Problem),
+    ];
+    Described { parameters, body: None, responses }
 }
 
 fn read() -> Described {
