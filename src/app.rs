@@ -251,6 +251,8 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     let peers = way.peers.clone();
     worker::spawn("ring", node.clone().keep_ring());
     worker::spawn("views", node.clone().follow_views());
+    worker::spawn("surveys", node.clone().keep_surveyed());
+    worker::spawn("repair", node.clone().keep_equal());
     let talking = worker::spawn("members", node.clone().keep_members(way));
     worker::spawn("said", node.clone().keep_said(said));
     let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));

@@ -47,6 +47,7 @@ pub mod places;
 pub mod plan;
 pub mod recover;
 pub mod refusals;
+pub mod repair;
 mod replica;
 pub mod ring;
 pub mod said;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 mod control;
 mod peers;
+mod repair;
 
 pub use control::*;
 pub use peers::*;
+pub use repair::*;
 
 /// Partitions of the ring. A power of two so that a partition is the top byte of a hash; 256 leaves about 28 per
 /// owner at nine nodes, enough for an even spread, few enough that a scan over all of them stays cheap.

@@ -1,4 +1,4 @@
-//! `/v1/members`, `/v1/invites`, `/v1/where`, `/v1/ring` and `/v1/plan`: who is in the cluster, how nodes come and go, who
+//! `/v1/members`, `/v1/invites`, `/v1/where`, `/v1/ring`, `/v1/convergence` and `/v1/plan`: who is in the cluster, how nodes come and go, who
 //! owns what, and where a key is.
 
 use std::collections::BTreeSet;
@@ -26,6 +26,7 @@ use crate::node::Node;
 use crate::node::access::Caller;
 use crate::node::plan::PartView;
 use crate::node::plan::PlansView;
+use crate::node::repair::view::Convergence;
 use crate::node::ring::RingView;
 use crate::node::whereabouts::Whereabouts;
 
@@ -146,6 +147,11 @@ pub async fn undrain(
 /// `GET /v1/ring`.
 pub async fn ring(State(node): State<Node>) -> Json<RingView> {
     std::future::ready(Json(node.ring())).await
+}
+
+/// `GET /v1/convergence`.
+pub async fn convergence(State(node): State<Node>) -> Json<Convergence> {
+    std::future::ready(Json(node.convergence())).await
 }
 
 /// `GET /v1/plan`.

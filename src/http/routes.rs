@@ -159,6 +159,13 @@ pub const ROUTES: &[Route] = &[
         Operation::Other,
         "Who owns what, and how far a change of it has come",
     ),
+    Route::api(
+        "GET",
+        "/v1/convergence",
+        Need::Observe,
+        Operation::Other,
+        "Whether the owners of each partition hold the same, as far as this node knows",
+    ),
     Route::api("GET", "/v1/plan", Need::Observe, Operation::Other, "The plan that is staged: what moves where"),
     Route::api("POST", "/v1/plan", Need::Operate, Operation::Other, "Stage a plan for all nodes"),
     Route::api("DELETE", "/v1/plan", Need::Operate, Operation::Other, "Drop what is staged"),
@@ -214,6 +221,7 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/members/{id}/drain", post(cluster::drain))
         .route("/v1/members/{id}/undrain", post(cluster::undrain))
         .route("/v1/ring", get(cluster::ring))
+        .route("/v1/convergence", get(cluster::convergence))
         .route("/v1/plan", get(cluster::plans).post(cluster::stage_plan).delete(cluster::clear_plan))
         .route("/v1/plan/commit", post(cluster::commit_plan))
         .route(WHERE_KEY, get(cluster::whereabouts))

@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -28,6 +29,7 @@ use crate::base::limits::GUESTS_MAX;
 use crate::base::limits::PEER_ADDRESSES_MAX;
 use crate::base::limits::PEERS_MAX;
 use crate::base::limits::TWIN_REMEMBERED;
+use crate::base::rng;
 use crate::net::peer::arrive::Arrivals;
 use crate::net::peer::call::Asked;
 use crate::net::peer::count::Count;
@@ -217,6 +219,8 @@ struct Shared {
     counters: Counters,
     peers: RwLock<Known>,
     cuts: Mutex<Cuts>,
+    /// Of a hundred messages so many are dropped (`Peers::lose`).
+    lost_percent: AtomicU8,
     arrivals: Arrivals,
     guests: Arc<Semaphore>,
     tasks: Tasks,
@@ -255,6 +259,7 @@ impl Peers {
             counters: Counters::default(),
             peers: RwLock::default(),
             cuts: Mutex::default(),
+            lost_percent: AtomicU8::new(0),
             arrivals: Arrivals::default(),
             guests: Arc::new(Semaphore::new(GUESTS_MAX)),
             tasks: Tasks::new(),
@@ -380,6 +385,11 @@ impl Peers {
         }
     }
 
+    /// For tests and drills: drops so many of a hundred questions, answers and messages that come, each on its own.
+    pub fn lose(&self, percent: u8) {
+        self.0.lost_percent.store(percent.min(100), Ordering::Relaxed);
+    }
+
     /// Ends all: nobody is let in any more, what waits is written, questions being answered get a moment.
     pub async fn close(&self) {
         self.0.tasks.close().await;
@@ -390,6 +400,13 @@ impl Peers {
 type Known = BTreeMap<NodeId, Arc<Peer>>;
 
 impl Shared {
+    /// Whether what has just come is dropped.
+    fn loses(&self) -> bool {
+        let percent = self.lost_percent.load(Ordering::Relaxed);
+        // Without entropy nothing is lost.
+        percent > 0 && rng::nonzero_u64().is_ok_and(|drawn| drawn % 100 < u64::from(percent))
+    }
+
     /// A node of which nobody here has heard, and that may speak nevertheless. None where there are too many.
     fn meet(self: &Arc<Self>, node: NodeId) -> Option<Arc<Peer>> {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);

@@ -37,6 +37,7 @@ use crate::node::error::DoorError;
 use crate::node::handoff::Pace;
 use crate::node::hints::Hints;
 use crate::node::members::Sight;
+use crate::node::repair::Repair;
 use crate::proto::bucket::Kind;
 use crate::proto::control::Bucket;
 use crate::proto::control::State;
@@ -156,6 +157,8 @@ pub struct Cluster {
     /// Bytes of objects that came for slots.
     pub handed_off: AtomicU64,
     pace: Mutex<Pace>,
+    /// How the others' copies compare with this node's.
+    pub(super) repair: Repair,
     /// What is seen of the others.
     pub sight: watch::Sender<Arc<Sight>>,
     /// Nodes of which there are two: when that was seen last, and where one of them is.
@@ -180,6 +183,7 @@ impl Cluster {
             met: AtomicBool::new(false),
             handed_off: AtomicU64::new(0),
             pace: Mutex::default(),
+            repair: Repair::default(),
             sight: watch::Sender::default(),
             twins: Mutex::default(),
         }

@@ -1,4 +1,4 @@
-//! A drill: lanes of a running node that are cut as long as a file names them. Only where an environment variable says
+//! A drill: lanes of a running node that are cut, and messages that are lost, as long as a file says so. Only where an environment variable says
 //! which file; for tests and for operators who want to see what a cluster does.
 
 use std::collections::BTreeSet;
@@ -16,20 +16,27 @@ use crate::node::worker;
 pub const CUT_FILE: &str = "RINGFORT_TEST_CUT_FILE";
 
 /// Begins to look at the file, where one is named: what it lists (`control`, `gossip`, `requests`, `bulk`, between blanks)
-/// is cut for all other nodes; without the file nothing is.
+/// is cut for all other nodes, and with `loss=50` half of all messages is lost; without the file nothing is.
 pub fn begin(peers: &Peers) {
     let Some(path) = std::env::var_os(CUT_FILE).map(PathBuf::from) else { return };
     tracing::error!(
         path = %path.display(),
-        "{CUT_FILE} is set: lanes to other nodes are cut as this file says; unset it on a machine that is to serve"
+        "{CUT_FILE} is set: lanes to other nodes are cut and messages lost as this file says; unset it on a machine that \
+         is to serve"
     );
     worker::spawn("drill", follow(peers.clone(), path));
 }
 
 async fn follow(peers: Peers, path: PathBuf) {
-    let mut cut = BTreeSet::new();
+    let (mut cut, mut lost) = (BTreeSet::new(), 0);
     loop {
-        let wanted = listed(&read(&path));
+        let text = read(&path);
+        let (wanted, loss) = (listed(&text), loss_of(&text));
+        if loss != lost {
+            tracing::warn!(percent = loss, "a drill changed how many messages are lost");
+            peers.lose(loss);
+            lost = loss;
+        }
         for lane in Lane::ALL {
             let name = lane.name();
             if wanted.contains(name) != cut.contains(name) {
@@ -48,6 +55,12 @@ fn listed(text: &str) -> BTreeSet<&'static str> {
     Lane::ALL.into_iter().filter(named).map(Lane::name).collect()
 }
 
+/// How many of a hundred messages a text says are lost.
+fn loss_of(text: &str) -> u8 {
+    let said = text.split_whitespace().find_map(|word| word.strip_prefix("loss="));
+    said.and_then(|percent| percent.parse().ok()).unwrap_or(0)
+}
+
 fn read(path: &Path) -> String {
     let mut text = Vec::new();
     let file = std::fs::File::open(path);
@@ -61,12 +74,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::listed;
+    use super::loss_of;
     use super::read;
 
     #[test]
     fn only_lanes_that_are_named_are_cut() {
         assert_eq!(listed(""), BTreeSet::new());
         assert_eq!(listed("bulk\n control\tcontrols x\n"), BTreeSet::from(["bulk", "control"]));
+        assert_eq!(["", "loss=x", "bulk loss=50", "loss=300"].map(loss_of), [0, 0, 50, 0]);
         assert_eq!(read(std::path::Path::new("/nothing/here")), "");
     }
 }

@@ -39,8 +39,8 @@ use crate::store::partition::Decision;
 use crate::store::partition::StoreError;
 
 pub(super) mod give;
-pub(super) mod pull;
-pub(super) mod tell;
+pub(in crate::node) mod pull;
+pub(in crate::node) mod tell;
 
 /// How far this node is with the slots that it is to own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -58,7 +58,7 @@ impl Node {
 
     async fn tell(&self, from: NodeId, question: Question) -> Tell {
         let slot = question.partition();
-        if slot.is_none() && !matches!(question.ask, Ask::Rows(_)) {
+        if slot.is_none() && !matches!(question.ask, Ask::Rows(_) | Ask::Roots { .. }) {
             return Tell::Refused(Why::NotYet);
         }
         let until_ms = now_ms() + question.left_ms.min(time::millis(OPERATION_BUDGET));
@@ -92,6 +92,12 @@ impl Node {
             Ask::These { partition, places } => self.these(&view, partition, &places),
             Ask::Where { place } => self.show(&view, &place),
             Ask::Rows(wish) => self.rows(&view, question.epoch, *wish).await,
+            Ask::Roots { slots } => self.tell_roots(&view, from, &slots),
+            Ask::Leaves { partition } => self.tell_leaves(&view, from, partition).await,
+            Ask::PageOfLeaves { partition, leaves, after } => {
+                self.tell_page_of_leaves(&view, from, partition, leaves, after).await
+            }
+            Ask::DigestsOf { partition, places } => self.tell_digests_of(&view, partition, places),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The node in one view: for `/v1/status`, the command line, and `/metrics`.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
@@ -9,6 +10,7 @@ use crate::control::words;
 use crate::node::Node;
 use crate::node::handoff::Progress;
 use crate::node::health::Alarm;
+use crate::node::repair::Counts;
 use crate::node::survival::Survives;
 use crate::node::telemetry::Gauge;
 use crate::node::worker;
@@ -189,6 +191,8 @@ impl Node {
         let status = self.status();
         let busy_us = self.0.store.journal().stats().busy_ns.load(Ordering::Relaxed) / 1000;
         let gauge = |name, help, value| Gauge { name, help, value };
+        let counts = &self.0.cluster.repair.counts;
+        let repair = |name, help, of: fn(&Counts) -> &AtomicU64| gauge(name, help, of(counts).load(Ordering::Relaxed));
         self.0.telemetry.prometheus(&[
             gauge("ringfort_journal_records_total", "Records made durable.", status.journal.records),
             gauge("ringfort_journal_syncs_total", "Commit groups made durable, one sync each.", status.journal.groups),
@@ -199,6 +203,21 @@ impl Node {
                 "Bytes durable or on their way and not yet in the index.",
                 status.journal.overlay_bytes,
             ),
+            repair("ringfort_repair_compared_total", "Partitions compared with another owner, by their roots.", |c| {
+                &c.compared
+            }),
+            repair(
+                "ringfort_repair_differing_total",
+                "Keys that differed from another owner's, looked at twice.",
+                |c| &c.differing,
+            ),
+            repair("ringfort_repair_brought_total", "Keys that another owner's copy changed here.", |c| &c.brought),
+            repair("ringfort_repair_sent_total", "Keys that another owner merged from here.", |c| &c.sent),
+            repair("ringfort_repair_bytes_total", "Bytes of objects moved to repair keys, in both directions.", |c| {
+                &c.bytes
+            }),
+            repair("ringfort_survey_partitions_total", "Partitions looked through.", |c| &c.surveyed),
+            repair("ringfort_survey_bytes_total", "Bytes of objects read for that.", |c| &c.surveyed_bytes),
             gauge("ringfort_index_bytes", "Bytes of the index on disk.", status.disk.index),
             gauge("ringfort_disk_free_bytes", "Free bytes of the data directory's file system.", status.disk.free),
             gauge("ringfort_disk_reserve_bytes", "Free bytes below which writes are refused.", status.disk.reserve),

@@ -16,7 +16,9 @@ use crate::base::id::OpId;
 use crate::base::id::PartitionId;
 use crate::proto::causal::Context;
 use crate::proto::causal::Dot;
+use crate::proto::exchange::Root;
 use crate::proto::key::IndexKey;
+use crate::proto::merkle::Leaves;
 use crate::proto::object::Action;
 use crate::proto::object::Basis;
 use crate::proto::object::Condition;
@@ -158,6 +160,32 @@ pub enum Ask {
     /// Rows of many slots, in key order. The question's epoch is the version of the sender's whole layout: whatever slot
     /// changed since has a later one.
     Rows(Box<rows::Wish>),
+    /// What do you hold of these slots, each in the epoch that I know, of what I own too?
+    Roots {
+        /// With their epochs.
+        slots: Vec<(PartitionId, u64)>,
+    },
+    /// The leaves of a slot's tree, of what I own too.
+    Leaves {
+        /// The slot.
+        partition: PartitionId,
+    },
+    /// A page of the fingerprints in some leaves.
+    PageOfLeaves {
+        /// The slot.
+        partition: PartitionId,
+        /// Which.
+        leaves: Leaves,
+        /// Where the last page ended.
+        after: Option<Place>,
+    },
+    /// The fingerprints of what is newest at these places.
+    DigestsOf {
+        /// The slot.
+        partition: PartitionId,
+        /// Which.
+        places: Vec<Place>,
+    },
 }
 
 /// A question.
@@ -247,6 +275,10 @@ pub enum Tell {
         /// Slots of which this node can tell nothing; where there are any, the rows do not count.
         without: rows::Partitions,
     },
+    /// What is held of slots, in the order asked for; none where it cannot be said now.
+    Roots(Vec<Option<Root>>),
+    /// The leaves of a tree, in order.
+    Leaves(Vec<u64>),
 }
 
 /// An answer.
@@ -370,8 +402,11 @@ impl Question {
             Ask::Forward(forwarded) => forwarded.place.get().map(|place| place.partition()),
             Ask::PageOfObjects { partition, .. }
             | Ask::PageOfDigests { partition, .. }
-            | Ask::These { partition, .. } => Some(*partition),
-            Ask::Rows(_) => None,
+            | Ask::These { partition, .. }
+            | Ask::Leaves { partition }
+            | Ask::PageOfLeaves { partition, .. }
+            | Ask::DigestsOf { partition, .. } => Some(*partition),
+            Ask::Rows(_) | Ask::Roots { .. } => None,
         }
     }
 }

@@ -28,6 +28,10 @@ pub enum Mutant {
     MergeDropsASibling,
     /// A write that lost to a higher stamp is acked.
     LwwAcksALoser,
+    /// An owner that was silent and is to be told later counts as one that holds a write.
+    CountAHint,
+    /// What anti-entropy brings takes the place of what is there.
+    RepairOverwrites,
 }
 
 #[cfg(not(feature = "mutants"))]

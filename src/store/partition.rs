@@ -171,6 +171,8 @@ struct Partition {
     overlay: HashMap<IndexKey, Vec<Entry>>,
     /// Dots minted by this actor in this partition.
     minted: u64,
+    /// The last record that was handed to the journal for it: whatever was found out of it before is of then.
+    changed: Sequence,
 }
 
 /// What the follower and the store share.
@@ -323,9 +325,16 @@ impl<D: Disk, I: Index> Store<D, I> {
         let (ack, acked) = oneshot::channel();
         let sequence = self.journal.submit(record, ack)?;
         partition.minted += 1;
+        partition.changed = sequence;
         self.shared.overlay_bytes.fetch_add(bytes, Ordering::Relaxed);
         partition.overlay.entry(place.clone()).or_default().push(Entry { sequence, object });
         Ok((Some(Pending(acked)), answer))
+    }
+
+    /// The last change of a partition in this life: what a scan finds that began behind it is of now, until it rises.
+    #[must_use]
+    pub fn changed(&self, partition: PartitionId) -> Sequence {
+        self.shared.lock(partition).changed
     }
 
     /// What is newest at a place, durable or not.

@@ -28,6 +28,7 @@ mod cluster_recovery;
 mod commands;
 mod console;
 mod console_data;
+mod converge;
 mod corpus;
 mod crash;
 mod damage;

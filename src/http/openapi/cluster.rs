@@ -29,6 +29,7 @@ pub const DESCRIBED: &[(&str, &str)] = &[
     ("POST", "/v1/members/{id}/undrain"),
     ("POST", "/v1/invites"),
     ("GET", "/v1/ring"),
+    ("GET", "/v1/convergence"),
     ("GET", "/v1/plan"),
     ("POST", "/v1/plan"),
     ("DELETE", "/v1/plan"),
@@ -69,6 +70,9 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
             undrain.responses.retain(|(status, ..)| ![400, 408, 413, 422].contains(status));
             undrain.responses.push((400, "The name is not one", Content::Problem));
             undrain
+        }
+        ("GET", "/v1/convergence") => {
+            plain(vec![(200, "How equal the owners' copies are, as this node knows", Content::Json("Convergence"))])
         }
         ("GET", "/v1/ring") => plain(vec![(200, "The layout as this node knows it", Content::Json("Ring"))]),
         ("GET", "/v1/plan") => {
@@ -127,6 +131,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("Whereabouts", whereabouts()),
         ("Ring", ring()),
+        ("Convergence", convergence()),
         ("Plans", plans()),
         ("Removal", object([], [("accept_loss", flag())])),
         ("Replacement", object([("by", count())], [])),
@@ -242,6 +247,35 @@ fn ring() -> Value {
             ("nodes", list_of(share)),
             ("partitions", list_of(partition)),
             ("handoff", handoff),
+        ],
+        [],
+    )
+}
+
+fn convergence() -> Value {
+    let digest = || json!({ "type": ["string", "null"], "pattern": "^[0-9a-f]{16}$" });
+    let other = object([("node", count()), ("same_s", maybe_count()), ("differs_s", maybe_count())], []);
+    let partition = object(
+        [
+            ("id", count()),
+            ("owners", list_of(count())),
+            ("root", digest()),
+            ("settled", flag()),
+            ("keys", count()),
+            ("others", list_of(other)),
+        ],
+        [],
+    );
+    let done = ["compared", "differing", "brought", "sent", "bytes"].map(|name| (name, count()));
+    object(
+        [
+            ("node", count()),
+            ("digest", digest()),
+            ("differing", count()),
+            ("oldest_s", maybe_count()),
+            ("unsettled", count()),
+            ("done", object(done, [])),
+            ("partitions", list_of(partition)),
         ],
         [],
     )

@@ -259,7 +259,7 @@ async fn listen<S: tokio::io::AsyncRead>(shared: &Shared, out: &OutLane, reader:
 
 fn take(shared: &Shared, out: &OutLane, frame: Frame) -> Result<(), FrameError> {
     let Frame { kind, id, body } = frame;
-    if out.is_cut() {
+    if out.is_cut() || kind == Kind::Answer && shared.loses() {
         return Ok(());
     }
     let answer = match kind {

@@ -245,7 +245,7 @@ fn take(
     frame: Frame,
 ) -> Result<(), FrameError> {
     let Frame { kind, id, body } = frame;
-    if peer.out.of(lane).is_cut() {
+    if peer.out.of(lane).is_cut() || matches!(kind, Kind::Message | Kind::Question) && shared.loses() {
         return Ok(());
     }
     match kind {

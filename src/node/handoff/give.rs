@@ -24,15 +24,15 @@ use crate::proto::message::Why;
 use crate::proto::object::Object;
 
 /// What is walked for a page: these buckets of a partition, behind this place.
-struct Walk {
-    partition: PartitionId,
-    buckets: BTreeSet<BucketId>,
-    after: Option<IndexKey>,
+pub(in crate::node) struct Walk {
+    pub(in crate::node) partition: PartitionId,
+    pub(in crate::node) buckets: BTreeSet<BucketId>,
+    pub(in crate::node) after: Option<IndexKey>,
 }
 
 impl Node {
     /// Whether this node may be a source of a slot: it is synced itself, and its adoption is durable.
-    fn may_give(&self, view: &View, partition: PartitionId) -> bool {
+    pub(in crate::node) fn may_give(&self, view: &View, partition: PartitionId) -> bool {
         let adopted = self.0.cluster.marks.read(|marks| marks.adopted);
         view.slot(partition).may_give(self.who().node, adopted)
     }
@@ -115,7 +115,7 @@ impl Node {
 
 impl Walk {
     /// Visits the objects in order until `visit` breaks; whether it did, so that more are there.
-    fn visit(
+    pub(in crate::node) fn visit(
         &self,
         node: &Node,
         visit: &mut dyn FnMut(&IndexKey, Object) -> ControlFlow<()>,

@@ -65,14 +65,14 @@ impl Pulling {
 }
 
 /// The slot, as this view sees it.
-pub(super) struct Slot {
+pub(in crate::node) struct Slot {
     node: Node,
     view: Arc<View>,
     partition: PartitionId,
 }
 
 impl Slot {
-    pub(super) fn new(node: &Node, view: &Arc<View>, partition: PartitionId) -> Self {
+    pub(in crate::node) fn new(node: &Node, view: &Arc<View>, partition: PartitionId) -> Self {
         Self { node: node.clone(), view: Arc::clone(view), partition }
     }
 
@@ -139,7 +139,10 @@ impl Slot {
                         let last = objects.last().and_then(|(place, _)| place.get());
                         pull.objects(question, objects.len(), last, more, now_ms());
                         match self.store(&objects, theirs_ms, until).await {
-                            Some(()) => objects.iter().for_each(|_| pull.stored(question, now_ms())),
+                            Some(bytes) => {
+                                self.count(bytes);
+                                objects.iter().for_each(|_| pull.stored(question, now_ms()));
+                            }
                             None => pull.refused(question, now_ms()),
                         }
                     }
@@ -160,29 +163,41 @@ impl Slot {
                 }
             }
             Effect::AskThese { from, question, places } => match self.fetch(from, &places, until).await {
-                Some(()) => pull.objects(question, 0, None, false, now_ms()),
+                Some(bytes) => {
+                    self.count(bytes);
+                    pull.objects(question, 0, None, false, now_ms());
+                }
                 None => pull.refused(question, now_ms()),
             },
             Effect::Merged { .. } => pull.go_on(now_ms()),
         }
     }
 
+    fn count(&self, bytes: u64) {
+        self.node.0.cluster.handed_off.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Brings certain objects, in as many answers as it takes; each is durable before the next is asked for, so that no
-    /// more than one is in memory. None where not all of them came.
-    async fn fetch(&self, from: NodeId, places: &[IndexKey], until: &watch::Receiver<()>) -> Option<()> {
-        let mut left = places;
+    /// more than one is in memory. Returns how many bytes came; none where not all of them did.
+    pub(in crate::node) async fn fetch(
+        &self,
+        from: NodeId,
+        places: &[IndexKey],
+        until: &watch::Receiver<()>,
+    ) -> Option<u64> {
+        let (mut left, mut bytes) = (places, 0);
         loop {
             let ask = Ask::These { partition: self.partition, places: left.iter().map(Place::from).collect() };
             let Answer { steady_ms, tell: Tell::Objects { objects, more }, .. } = self.ask(from, ask).await? else {
                 return None;
             };
             let last = objects.last().and_then(|(place, _)| place.get());
-            self.store(&objects, steady_ms, until).await?;
+            bytes += self.store(&objects, steady_ms, until).await?;
             let at = last.and_then(|last| left.iter().position(|place| *place == last));
             match at.and_then(|at| left.get(at + 1..)).filter(|rest| more && !rest.is_empty()) {
                 Some(_) if until.has_changed().is_err() => return None,
                 Some(rest) => left = rest,
-                None => return Some(()),
+                None => return Some(bytes),
             }
         }
     }
@@ -196,22 +211,21 @@ impl Slot {
         self.node.ask(from, Lane::Bulk, body, Duration::from_millis(PAGE_MS)).await.ok()
     }
 
-    /// Merges what came; returns when all of it is durable. Not faster than handoff may be. None where that cannot be.
-    async fn store(&self, objects: &[(Place, Sealed)], theirs_ms: u64, until: &watch::Receiver<()>) -> Option<()> {
-        let began = time::mono();
-        let mut bytes = 0;
+    /// Merges what came; returns how many bytes when all of it is durable. Not faster than handoff may be. None where that
+    /// cannot be.
+    async fn store(&self, objects: &[(Place, Sealed)], theirs_ms: u64, until: &watch::Receiver<()>) -> Option<u64> {
+        let (began, mut bytes) = (time::mono(), 0_u64);
         let mut pendings = Vec::with_capacity(objects.len());
         for (place, object) in objects {
-            bytes += object.len();
+            bytes += object.len() as u64;
             pendings.extend(self.merge(place, object, theirs_ms, until).await?);
         }
         for pending in pendings {
             pending.durable().await.ok()?;
         }
-        self.node.0.cluster.handed_off.fetch_add(bytes as u64, Ordering::Relaxed);
-        let least = Duration::from_micros(bytes as u64 * 1_000_000 / HANDOFF_BYTES_PER_SECOND);
+        let least = Duration::from_micros(bytes * 1_000_000 / HANDOFF_BYTES_PER_SECOND);
         tokio::time::sleep(least.saturating_sub(began.elapsed())).await;
-        Some(())
+        Some(bytes)
     }
 
     /// None: it could not be; otherwise what to wait for. Where too much is under way here, it waits until that is past:

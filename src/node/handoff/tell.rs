@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What became of a delivery. In order: the worst of several counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Told {
+pub(in crate::node) enum Told {
     /// It is there now.
     All,
     /// Not all of it was taken, and the node is there: others may be taken.
@@ -84,32 +84,37 @@ enum Left {
 /// With those that were not taken.
 async fn tell_keys(node: &Node, to: NodeId, places: Vec<IndexKey>) -> (Told, Vec<IndexKey>) {
     let told = join_all(places.iter().map(|place| tell_key(node, to, place))).await;
-    let worst = told.iter().copied().max().unwrap_or(Told::All);
-    let left = places.into_iter().zip(told).filter(|(_, told)| *told != Told::All).map(|(place, _)| place).collect();
+    let worst = told.iter().map(|(told, _)| *told).max().unwrap_or(Told::All);
+    let left =
+        places.into_iter().zip(told).filter(|(_, (told, _))| *told != Told::All).map(|(place, _)| place).collect();
     (worst, left)
 }
 
-async fn tell_key(node: &Node, to: NodeId, place: &IndexKey) -> Told {
+/// Has a node merge what is durable here; with the bytes that were sent.
+pub(in crate::node) async fn tell_key(node: &Node, to: NodeId, place: &IndexKey) -> (Told, u64) {
     let view = node.view();
-    let Some(known) = view.bucket(place.bucket()) else { return Told::All };
+    let Some(known) = view.bucket(place.bucket()) else { return (Told::All, 0) };
     if !view.slot(place.partition()).is_owner(to, known.numbers) {
-        return Told::All;
+        return (Told::All, 0);
     }
     let store = &node.0.store;
     // What is damaged or given up here is not ours to tell.
     let Ok(Some(object)) = store.read(place) else {
         let is_on_its_way = store.newest(place).is_ok_and(|newest| newest.is_some());
-        return if is_on_its_way { Told::Some } else { Told::All };
+        return (if is_on_its_way { Told::Some } else { Told::All }, 0);
     };
     // What was missed may be on its way to the disk still.
     let all_of_it = store.newest(place).is_ok_and(|newest| newest.as_ref() == Some(&object));
-    let ask = Ask::Merge { place: Place::from(place), object: Sealed::of(place, &object), round: 0 };
+    let sealed = Sealed::of(place, &object);
+    let bytes = sealed.len() as u64;
+    let ask = Ask::Merge { place: Place::from(place), object: sealed, round: 0 };
     let body = node.question(&view, place.partition(), time::millis(ANSWER_BUDGET), ask);
-    match node.ask(to, Lane::Bulk, body, ANSWER_BUDGET).await {
+    let told = match node.ask(to, Lane::Bulk, body, ANSWER_BUDGET).await {
         Ok(Answer { tell: Tell::Held { .. }, .. }) if all_of_it => Told::All,
         Ok(_) => Told::Some,
         Err(_) => Told::Silent,
-    }
+    };
+    (told, bytes)
 }
 
 /// Brings whatever differs in a partition to a node.
@@ -162,7 +167,9 @@ async fn digests_of(node: &Node, to: NodeId, partition: PartitionId) -> Option<B
             | Tell::Received
             | Tell::Objects { .. }
             | Tell::Where(_)
-            | Tell::Rows { .. } => return None,
+            | Tell::Rows { .. }
+            | Tell::Roots(_)
+            | Tell::Leaves(_) => return None,
         }
     }
 }

@@ -210,6 +210,9 @@ impl Write {
             self.asked.retain(|asked| *asked != owner);
             if owner != self.me {
                 self.todo.push_back(Effect::Hint { to: owner });
+                if Mutant::CountAHint.is_on() {
+                    self.held.push(owner);
+                }
             }
         }
     }

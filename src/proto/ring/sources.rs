@@ -90,6 +90,13 @@ impl Slot {
         self.now.rule(numbers).owners.contains(&source) && self.is_owner(to, numbers)
     }
 
+    /// Whether two nodes hold the same of a bucket, once all is well: both count for it in the present list.
+    #[must_use]
+    pub fn shares(&self, one: NodeId, other: NodeId, numbers: BucketNumbers) -> bool {
+        let owners = self.now.rule(numbers).owners;
+        one != other && owners.contains(&one) && owners.contains(&other)
+    }
+
     fn sources_for(&self, list: &List, node: NodeId, numbers: &[BucketNumbers]) -> Sources {
         let joins = list.since != self.now.since;
         let concerned = numbers.iter().copied().filter(|&numbers| list.rule(numbers).owners.contains(&node));

@@ -137,7 +137,7 @@ pub fn promise_named(name: &str) -> Option<Promise> {
 }
 
 /// All of them.
-pub const ALL_MUTANTS: [Mutant; 12] = [
+pub const ALL_MUTANTS: [Mutant; 14] = [
     Mutant::AckAtWMinusOne,
     Mutant::SkipTheFsync,
     Mutant::ReuseAnIncarnation,
@@ -150,4 +150,6 @@ pub const ALL_MUTANTS: [Mutant; 12] = [
     Mutant::NoWriteBack,
     Mutant::MergeDropsASibling,
     Mutant::LwwAcksALoser,
+    Mutant::CountAHint,
+    Mutant::RepairOverwrites,
 ];

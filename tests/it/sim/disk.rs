@@ -100,6 +100,12 @@ impl Disk {
         }
     }
 
+    /// What a place held is gone, though nobody wrote that.
+    pub fn lose(&mut self, place: usize) {
+        self.durable.objects[place] = None;
+        self.newest.objects[place] = None;
+    }
+
     /// The process dies. The group under way may have reached the disk all the same. Returns how many records are lost.
     pub fn crash(&mut self, last_group_written: bool) -> u64 {
         if last_group_written {

@@ -35,11 +35,13 @@ pub enum Fault {
     Numbers,
     /// A node's copy of the control state stands still.
     OldView,
+    /// What a node holds of a partition is gone when its process comes back, and nothing on its disk tells.
+    Vanish,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Fault::Loss,
         Fault::Twice,
         Fault::Late,
@@ -53,6 +55,7 @@ impl Fault {
         Fault::Layout,
         Fault::Numbers,
         Fault::OldView,
+        Fault::Vanish,
     ];
 }
 

@@ -119,6 +119,10 @@ pub struct Io {
     pub violation: Option<Violation>,
     /// Machines whose view stands still until then.
     pub old_view_until: Vec<Us>,
+    /// Objects that were moved because two owners did not hold the same.
+    pub repaired: u64,
+    /// When the last comparison began.
+    pub compared_at: Us,
     /// Only this one counts as broken.
     pub looks_for: Option<Promise>,
     /// Counts events that were handled.
@@ -153,6 +157,8 @@ impl Io {
             partition_of,
             bucket_of,
             violation: None,
+            repaired: 0,
+            compared_at: 0,
             looks_for: None,
             old_view_until: vec![0; hosts],
             events: 0,

@@ -35,6 +35,7 @@ use crate::wire::Word;
 
 mod coordinate;
 mod handoff;
+mod repair;
 mod replica;
 
 use coordinate::BUDGET;
@@ -71,6 +72,15 @@ pub enum Then {
     },
     /// An object of a slot on its way is stored.
     Pulled {
+        /// The slot.
+        partition: PartitionId,
+        /// The question that brought it.
+        question: u64,
+    },
+    /// An object that another owner held is merged.
+    Repaired {
+        /// The other owner.
+        other: NodeId,
         /// The slot.
         partition: PartitionId,
         /// The question that brought it.
@@ -113,6 +123,8 @@ pub struct Node {
     pub jobs: BTreeMap<u64, Job>,
     /// Slots on their way here.
     pub pulls: handoff::Pulls,
+    /// What it knows of the others' copies.
+    repairs: repair::Repairs,
     /// The view in which its slots were looked at last.
     looked_at: Option<usize>,
     next_job: u64,
@@ -153,6 +165,7 @@ impl Node {
             view: 0,
             jobs: BTreeMap::new(),
             pulls: handoff::Pulls::new(),
+            repairs: repair::Repairs::default(),
             looked_at: None,
             next_job: 1,
             waiters: VecDeque::new(),
@@ -210,6 +223,7 @@ impl Node {
         io.trace(|| format!("n{} dies, {lost} records lost", self.id));
         self.jobs.clear();
         self.pulls.clear();
+        self.repairs = repair::Repairs::default();
         self.looked_at = None;
         self.waiters.clear();
         self.early.clear();
@@ -328,6 +342,7 @@ impl Node {
             Then::Held { epoch, to, job, place, round } => self.tell_held(io, epoch, to, job, place, round),
             Then::OwnHeld { job, round } => self.own_held(io, job, round),
             Then::Pulled { partition, question } => self.pulled(io, partition, question),
+            Then::Repaired { other, partition, question } => self.repaired(io, other, partition, question),
             Then::Compared { partition, question, differing, last, more } => {
                 self.compared(io, partition, question, differing, last, more);
             }
@@ -456,6 +471,7 @@ impl Node {
         }
         self.report(io, &view);
         self.deliver_hints(io, &view);
+        self.repair(io, &view);
     }
 
     /// Tells the log how far this node is, until the log shows it.

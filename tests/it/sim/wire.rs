@@ -9,6 +9,9 @@ use crate::base::id::PartitionId;
 use crate::disk::Place;
 use crate::proto::causal::Context;
 use crate::proto::causal::Dot;
+use crate::proto::exchange::Root;
+use crate::proto::merkle::Leaves;
+use crate::proto::merkle::Tree;
 use crate::proto::object::Object;
 use crate::proto::object::Stamp;
 use crate::queue::Us;
@@ -45,6 +48,14 @@ pub enum Ask {
     PageOfDigests(PartitionId, Option<Place>),
     /// These objects.
     These(PartitionId, Vec<Place>),
+    /// What do you hold of these slots, each in the epoch that I know, of what I own too?
+    Roots(Vec<(PartitionId, u64)>),
+    /// The leaves of a slot's tree, of what I own too.
+    Leaves(PartitionId),
+    /// A page of the fingerprints in some leaves.
+    PageOfLeaves(PartitionId, Leaves, Option<Place>),
+    /// The fingerprints of what is newest at these places.
+    DigestsOf(PartitionId, Vec<Place>),
 }
 
 /// Why a node does not answer a question.
@@ -88,6 +99,10 @@ pub enum Tell {
     Objects(Vec<(Place, Arc<Object>)>, bool),
     /// Fingerprints, and whether more follow.
     Digests(Vec<(Place, u64)>, bool),
+    /// What is held of slots, in the order asked for.
+    Roots(Vec<Option<Root>>),
+    /// A tree.
+    Leaves(Tree),
 }
 
 /// Everything that travels.

@@ -1,5 +1,6 @@
 //! A world: machines, devices, and what befalls them, from a seed to a verdict.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::id::BucketId;
@@ -92,12 +93,15 @@ pub struct World {
     calm: bool,
     ended: bool,
     acked: u64,
+    /// What vanished, and is back where it is here no more.
+    gone: BTreeSet<(Host, usize)>,
     /// How many machines make the first plan.
     first_machines: usize,
 }
 
 mod devices;
 mod rest;
+mod vanish;
 
 /// Runs a world to its end.
 pub fn run(plan: &Plan) -> Report {
@@ -149,7 +153,18 @@ impl World {
         let clients = (0..CLIENTS).map(|_| Client::new(bucket_of.len(), PAUSE)).collect();
         let last_reads = vec![false; bucket_of.len()];
         let io = Io::new(net, rng, log, reference, faults, hosts, partition_of, bucket_of, plan.traced);
-        Self { io, nodes, clients, next_op: 1, last_reads, calm: false, ended: false, acked: 0, first_machines }
+        Self {
+            io,
+            nodes,
+            clients,
+            next_op: 1,
+            last_reads,
+            calm: false,
+            ended: false,
+            acked: 0,
+            gone: BTreeSet::new(),
+            first_machines,
+        }
     }
 
     fn begin(&mut self) {
@@ -326,6 +341,7 @@ impl World {
             Fault::Layout => self.other_machines(),
             Fault::Numbers => self.other_numbers(),
             Fault::OldView => self.old_view(host),
+            Fault::Vanish => self.vanish(host),
         }
     }
 
@@ -382,6 +398,9 @@ impl World {
     }
 
     fn other_machines(&mut self) {
+        if self.is_anything_gone() {
+            return;
+        }
         let mut machines: Vec<NodeId> = (0..self.nodes.len()).map(node_of).collect();
         // Often only a few are left, so that a partition's old and new owners have nobody in common.
         let left = *self.io.rng.pick(&[1, 3, 3, 3, 4, 5, 6]);
@@ -405,6 +424,9 @@ impl World {
     }
 
     fn other_numbers(&mut self) {
+        if self.is_anything_gone() {
+            return;
+        }
         let bucket = self.io.rng.below(self.io.log.last().buckets.len() as u64) as usize;
         let choices = [(1, 1, 1), (3, 2, 2), (3, 3, 1), (5, 3, 3), (5, 4, 2), (2, 2, 1), (4, 3, 2)];
         let (n, r, w) = *self.io.rng.pick(&choices);

@@ -119,6 +119,31 @@ pub enum Work {
         /// Its number there.
         question: u64,
     },
+    /// A question about many slots.
+    Roots {
+        /// Who.
+        other: NodeId,
+        /// With their epochs.
+        slots: Vec<(PartitionId, u64)>,
+    },
+    /// A question of a comparison.
+    Compare {
+        /// With whom.
+        other: NodeId,
+        /// Of what.
+        partition: PartitionId,
+        /// Its number there.
+        question: u64,
+    },
+    /// Another owner is to merge what stands here.
+    Mend {
+        /// Who.
+        other: NodeId,
+        /// Of what.
+        partition: PartitionId,
+        /// The number that its comparison gave.
+        question: u64,
+    },
 }
 
 /// Something under way.
@@ -132,7 +157,7 @@ pub struct Job {
     ahead: usize,
     /// A read that begins again when this node's view has come as far.
     begins_again: bool,
-    /// For a hint: when it counts as not delivered.
+    /// For what is asked again by itself: when it counts as not answered.
     pub(super) given_up_at: Us,
     /// When its timer is set for.
     pub timer_at: Us,
@@ -158,7 +183,7 @@ impl Job {
             Work::Write { core, .. } => core.poll_timeout(),
             Work::Read { core, .. } => core.poll_timeout(),
             Work::Forward { core, .. } => core.poll_timeout(),
-            Work::Hint { .. } | Work::Question { .. } => None,
+            _ => None,
         }
     }
 
@@ -348,6 +373,18 @@ impl Node {
                     self.hints.remove(&(to, place));
                 }
             }
+            Some(Work::Roots { .. } | Work::Compare { .. } | Work::Mend { .. }) => {
+                match self.jobs.remove(&job).map(|job| job.work) {
+                    Some(Work::Roots { other, slots }) => self.told_roots(io, other, slots, tell),
+                    Some(Work::Compare { other, partition, question }) => {
+                        self.told_comparison(io, other, partition, question, tell);
+                    }
+                    Some(Work::Mend { other, partition, question }) => {
+                        self.mended(io, other, partition, question, &tell);
+                    }
+                    _ => {}
+                }
+            }
             Some(_) => self.feed(io, job, from, &tell),
             None => {}
         }
@@ -391,7 +428,7 @@ impl Node {
                 }
                 _ => {}
             },
-            Work::Hint { .. } | Work::Question { .. } => {}
+            _ => {}
         }
         self.drive(io, id);
     }
@@ -405,7 +442,7 @@ impl Node {
             Work::Write { core, .. } => core.handle_timeout(now_ms),
             Work::Read { core, .. } => core.handle_timeout(now_ms),
             Work::Forward { core, .. } => core.handle_timeout(now_ms),
-            Work::Hint { .. } | Work::Question { .. } => {}
+            _ => {}
         }
         self.drive(io, id);
     }
@@ -424,7 +461,7 @@ impl Node {
                     effect.map(|effect| self.do_read(io, id, place, effect))
                 }
                 Work::Forward { core, .. } => core.poll_effect().map(|effect| self.do_forward(io, id, effect)),
-                Work::Hint { .. } | Work::Question { .. } => None,
+                _ => None,
             };
             if more.is_none() {
                 break;

@@ -26,7 +26,7 @@ const PAGE: usize = 2;
 impl Node {
     /// Answers a question of another node, or of this one.
     pub(super) fn answer(&mut self, io: &mut Io, from: NodeId, job: u64, epoch: u64, ask: Ask) {
-        let partition = partition_of(io, &ask);
+        let Some(partition) = partition_of(io, &ask) else { return self.answer_comparison(io, from, job, ask) };
         let view = self.view(io);
         let slot = Self::slot(&view, partition);
         if slot.is_over(epoch) {
@@ -58,6 +58,9 @@ impl Node {
                 let object = |place: Place| Some((place, self.disk.durable.objects[usize::from(place)].clone()?));
                 let objects = places.into_iter().filter_map(object).collect();
                 self.tell(io, from, job, Tell::Objects(objects, false));
+            }
+            Ask::Roots(_) | Ask::Leaves(_) | Ask::PageOfLeaves(..) | Ask::DigestsOf(..) => {
+                self.answer_comparison(io, from, job, ask);
             }
         }
     }
@@ -107,7 +110,7 @@ impl Node {
     }
 
     /// Whether this node may be a source of a slot: it is synced itself, and its adoption is durable.
-    fn may_give(&self, io: &Io, partition: PartitionId) -> bool {
+    pub(super) fn may_give(&self, io: &Io, partition: PartitionId) -> bool {
         let view = io.log.view(self.view);
         let slot = Self::slot(view, partition);
         slot.may_give(self.id, self.marks.durable.adopted)
@@ -140,11 +143,18 @@ impl Node {
     }
 }
 
-fn partition_of(io: &Io, ask: &Ask) -> PartitionId {
+/// None of a question about many.
+fn partition_of(io: &Io, ask: &Ask) -> Option<PartitionId> {
     let of = |place: Place| io.partition_of[usize::from(place)];
-    match ask {
+    Some(match ask {
         Ask::Merge(place, _, _) | Ask::Digest(place) | Ask::Object(place) => of(*place),
         Ask::Forward(wanted, _) => of(wanted.place),
-        Ask::PageOfObjects(partition, _) | Ask::PageOfDigests(partition, _) | Ask::These(partition, _) => *partition,
-    }
+        Ask::PageOfObjects(partition, _)
+        | Ask::PageOfDigests(partition, _)
+        | Ask::These(partition, _)
+        | Ask::Leaves(partition)
+        | Ask::PageOfLeaves(partition, ..)
+        | Ask::DigestsOf(partition, _) => *partition,
+        Ask::Roots(_) => return None,
+    })
 }

@@ -3,7 +3,12 @@
 use crate::check::Promise;
 use crate::check::Violation;
 use crate::io::host_of;
+use crate::queue::Us;
+use crate::world::ROUGH;
 use crate::world::World;
+
+/// So long after the last fault nothing differs any more: all roots are the same.
+const QUIET: Us = 10_000_000;
 
 impl World {
     /// Slots are at rest, nobody has to be told of anything, and everyone knows the newest control state. Of
@@ -21,6 +26,9 @@ impl World {
             if !node.hints.is_empty() || !node.marks.durable.missed.is_empty() {
                 return unwell(format!("n{} has to tell of {:?}", node.id, node.hints));
             }
+        }
+        if self.io.compared_at > ROUGH + QUIET {
+            return unwell(format!("owners compared what they hold, at {}", self.io.compared_at));
         }
         for (number, partition) in self.io.partition_of.iter().enumerate() {
             let bucket = &log.last().buckets[self.io.bucket_of[number]];
