@@ -28,6 +28,7 @@ pub const DESCRIBED: &[(&str, &str)] = &[
     ("POST", "/v1/members/{id}/drain"),
     ("POST", "/v1/members/{id}/undrain"),
     ("POST", "/v1/invites"),
+    ("GET", "/v1/shared"),
     ("GET", "/v1/ring"),
     ("GET", "/v1/plan"),
     ("POST", "/v1/plan"),
@@ -69,6 +70,9 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
             undrain.responses.retain(|(status, ..)| ![400, 408, 413, 422].contains(status));
             undrain.responses.push((400, "The name is not one", Content::Problem));
             undrain
+        }
+        ("GET", "/v1/shared") => {
+            plain(vec![(200, "Every piece, with what this node holds of it", Content::Json("Shared"))])
         }
         ("GET", "/v1/ring") => plain(vec![(200, "The layout as this node knows it", Content::Json("Ring"))]),
         ("GET", "/v1/plan") => {
@@ -127,6 +131,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("Whereabouts", whereabouts()),
         ("Ring", ring()),
+        ("Shared", shared()),
         ("Plans", plans()),
         ("Removal", object([], [("accept_loss", flag())])),
         ("Replacement", object([("by", count())], [])),
@@ -245,6 +250,26 @@ fn ring() -> Value {
         ],
         [],
     )
+}
+
+fn shared() -> Value {
+    let kind = || json!({ "enum": ["consensus", "quorum", "gossip", "local"] });
+    let kinds =
+        object([("kind", kind()), ("meaning", text()), ("cost", text()), ("pieces", count()), ("now", text())], []);
+    let piece = object(
+        [
+            ("name", text()),
+            ("kind", kind()),
+            ("what", text()),
+            ("why", text()),
+            ("stops", text()),
+            ("goes_on", text()),
+            ("entries", maybe_count()),
+            ("bytes", maybe_count()),
+        ],
+        [],
+    );
+    object([("node", count()), ("kinds", list_of(kinds)), ("pieces", list_of(piece))], [])
 }
 
 fn plans() -> Value {
