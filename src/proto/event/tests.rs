@@ -1,3 +1,5 @@
+//! Two looks, one after the other, and what is told of them.
+
 use super::AlarmKey;
 use super::Event;
 use super::Kept;
