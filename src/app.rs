@@ -25,6 +25,7 @@ use crate::cli::cluster;
 use crate::cli::connect;
 use crate::cli::dev;
 use crate::cli::doctor;
+use crate::cli::events;
 use crate::cli::kv;
 use crate::cli::load;
 use crate::cli::output;
@@ -35,6 +36,7 @@ use crate::cli::place::ConfigCommand;
 use crate::cli::place::RunArguments;
 use crate::cli::plan;
 use crate::cli::recover;
+use crate::cli::shared;
 use crate::cli::status;
 use crate::cli::transfer;
 use crate::config::Config;
@@ -100,6 +102,8 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Status => status::status(&client()?, as_json).await,
         Command::Members => cluster::members(&client()?, as_json).await,
         Command::Ring(options) => cluster::ring(&client()?, options, as_json).await,
+        Command::Events(options) => events::events(&client()?, options, as_json).await,
+        Command::Shared => shared::shared(&client()?, as_json).await,
         Command::Where(options) => cluster::whereabouts(&client()?, options, as_json).await,
         Command::Invite(options) => cluster::invite(&client()?, options, as_json).await,
         Command::Leave(options) => cluster::leave(&client()?, options, as_json).await,
@@ -253,6 +257,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     worker::spawn("views", node.clone().follow_views());
     worker::spawn("surveys", node.clone().keep_surveyed());
     worker::spawn("repair", node.clone().keep_equal());
+    worker::spawn("events", node.clone().keep_events());
     let talking = worker::spawn("members", node.clone().keep_members(way));
     worker::spawn("said", node.clone().keep_said(said));
     let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));

@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod connect;
 pub mod dev;
 pub mod doctor;
+pub mod events;
 pub mod kv;
 pub mod load;
 pub mod output;
@@ -26,6 +27,7 @@ pub mod plan;
 pub mod prompt;
 pub mod recover;
 pub mod secret;
+pub mod shared;
 pub mod status;
 pub mod transfer;
 pub mod trust;
@@ -101,6 +103,10 @@ pub enum Command {
     Members,
     /// Who owns what, and how far a change of it has come
     Ring(cluster::RingArguments),
+    /// What happened in the cluster, as one node saw it
+    Events(events::EventsArguments),
+    /// Every piece of shared state: its kind, its cost, what stops without it
+    Shared,
     /// A key's owners, and what each of them holds
     Where(cluster::WhereArguments),
     /// Print the line that brings a new machine into the cluster

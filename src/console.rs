@@ -20,6 +20,7 @@ pub mod asset;
 pub mod chart;
 pub mod data;
 pub mod form;
+pub mod inside;
 pub mod live;
 pub mod login;
 pub mod overview;
@@ -54,6 +55,7 @@ const ROUTES: &[Route] = &[
     Route::page("POST", "/sign-out", Need::SignedIn, "Sign out"),
     Route::page("GET", "/claim", Need::Nothing, "The first run: who owns this node?"),
     Route::page("POST", "/claim", Need::Nothing, "Make the first user with the claim code"),
+    Route::page("GET", inside::SHARED, Need::Observe, "What nodes share, of which kind it is and what it costs"),
     Route::page("GET", "/settings", Need::Observe, "What can be set"),
     Route::page("GET", "/settings/users", Need::Admin, "All users"),
     Route::page("POST", "/settings/users", Need::Admin, "Add a user"),
@@ -90,6 +92,7 @@ fn router(node: &Node) -> Router<Node> {
         .route(login::LINK, get(login::open_link).post(login::use_link))
         .route("/sign-out", post(login::sign_out))
         .route("/claim", get(login::ask_claim).post(login::claim))
+        .route(inside::SHARED, get(inside::shared))
         .route("/settings", get(settings::show))
         .route("/settings/users", get(users::list).post(users::add))
         .route(users::ONE, get(users::show))

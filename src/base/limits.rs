@@ -479,5 +479,12 @@ pub const NODES_FRESH: Duration = Duration::from_secs(5);
 /// the idlest one at once.
 pub const LOAD_STEP: u8 = 25;
 
+/// Streams of events at once: a few programs of each operator. Apart from the console's, so that neither takes the other's.
+pub const EVENT_STREAMS_MAX: usize = 64;
+/// Events that a node keeps for those who come back: a day of a cluster that changes, about 300 KiB.
+pub const EVENTS_KEPT: usize = 1000;
+/// How often a node looks for what nobody tells it of, such as its own alarms.
+pub const EVENTS_TICK: Duration = Duration::from_secs(1);
+
 /// Live streams of the console at once: one to each open page, and each costs a connection.
 pub const LIVE_STREAMS_MAX: usize = 64;

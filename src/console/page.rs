@@ -123,6 +123,8 @@ pub enum Section {
     Overview,
     /// Buckets, keys, values.
     Data,
+    /// What a cluster is made of.
+    Inside,
     /// Users, tokens, certificates, configuration, audit.
     Settings,
     /// Outside: sign-in, errors.

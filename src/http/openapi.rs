@@ -89,6 +89,7 @@ fn response(text: &str, content: Content) -> Value {
         Content::Json(schema) => json!({ "application/json": { "schema": schemas::reference(schema) } }),
         Content::Pem => json!({ "application/x-pem-file": { "schema": { "type": "string" } } }),
         Content::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        Content::Events => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
         Content::Rows => json!({
             "application/x-ndjson": { "schema": { "type": "string" } },
             "text/csv": { "schema": { "type": "string" } },

@@ -16,9 +16,11 @@ use crate::http::batch;
 use crate::http::bucket;
 use crate::http::cluster;
 use crate::http::config;
+use crate::http::events;
 use crate::http::kv;
 use crate::http::nodes;
 use crate::http::openapi;
+use crate::http::shared;
 use crate::http::status;
 use crate::http::transfer;
 use crate::node::Node;
@@ -154,6 +156,20 @@ pub const ROUTES: &[Route] = &[
     Route::api("POST", "/v1/members/{id}/undrain", Need::Operate, Operation::Other, "Let devices use a node again"),
     Route::api(
         "GET",
+        "/v1/events",
+        Need::Observe,
+        Operation::Other,
+        "What happened in the cluster, as this node sees it; server-sent events",
+    ),
+    Route::api(
+        "GET",
+        "/v1/shared",
+        Need::Observe,
+        Operation::Other,
+        "Every piece of shared state: its kind, its cost, what stops without it",
+    ),
+    Route::api(
+        "GET",
         "/v1/ring",
         Need::Observe,
         Operation::Other,
@@ -220,6 +236,8 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/members/{id}/replace", post(cluster::replace))
         .route("/v1/members/{id}/drain", post(cluster::drain))
         .route("/v1/members/{id}/undrain", post(cluster::undrain))
+        .route("/v1/events", get(events::events))
+        .route("/v1/shared", get(shared::shared))
         .route("/v1/ring", get(cluster::ring))
         .route("/v1/convergence", get(cluster::convergence))
         .route("/v1/plan", get(cluster::plans).post(cluster::stage_plan).delete(cluster::clear_plan))

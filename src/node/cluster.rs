@@ -34,6 +34,7 @@ use crate::base::time;
 use crate::control::consensus::Consensus as _;
 use crate::node::Node;
 use crate::node::error::DoorError;
+use crate::node::events::Events;
 use crate::node::handoff::Pace;
 use crate::node::hints::Hints;
 use crate::node::members::Sight;
@@ -161,6 +162,8 @@ pub struct Cluster {
     pub(super) repair: Repair,
     /// What is seen of the others.
     pub sight: watch::Sender<Arc<Sight>>,
+    /// What happened lately.
+    pub(super) events: Events,
     /// Nodes of which there are two: when that was seen last, and where one of them is.
     pub twins: Mutex<BTreeMap<NodeId, (Instant, SocketAddr)>>,
 }
@@ -185,6 +188,7 @@ impl Cluster {
             pace: Mutex::default(),
             repair: Repair::default(),
             sight: watch::Sender::default(),
+            events: Events::default(),
             twins: Mutex::default(),
         }
     }

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::base::limits::BODY_BYTES_IN_FLIGHT_MAX;
 use crate::base::limits::CATCH_UPS_MAX;
+use crate::base::limits::EVENT_STREAMS_MAX;
 use crate::base::limits::LISTS_MAX;
 use crate::base::limits::LIVE_STREAMS_MAX;
 use crate::base::limits::LONG_JOBS_MAX;
@@ -33,6 +34,7 @@ pub struct Places {
     rows: Arc<Semaphore>,
     long_jobs: Arc<Semaphore>,
     live: Arc<Semaphore>,
+    events: Arc<Semaphore>,
     catch_ups: Arc<Semaphore>,
 }
 
@@ -49,6 +51,7 @@ impl Places {
             rows: free(ROWS_ANSWERED_MAX),
             long_jobs: free(LONG_JOBS_MAX),
             live: free(LIVE_STREAMS_MAX),
+            events: free(EVENT_STREAMS_MAX),
             catch_ups: free(CATCH_UPS_MAX),
         }
     }
@@ -72,6 +75,14 @@ impl Node {
     /// [`DoorError::Busy`] where all are taken.
     pub fn enter_live(&self) -> Result<Place, DoorError> {
         take(&self.0.places.live, 1)
+    }
+
+    /// A place for one stream of events.
+    ///
+    /// # Errors
+    /// [`DoorError::Busy`] where all are taken.
+    pub fn enter_events(&self) -> Result<Place, DoorError> {
+        take(&self.0.places.events, 1)
     }
 
     /// A place inside the door for one request.

@@ -145,7 +145,7 @@ impl Node {
     }
 }
 
-fn phases_of(layout: &Layout) -> Phases {
+pub(super) fn phases_of(layout: &Layout) -> Phases {
     let mut phases = Phases::default();
     for (_, slot) in layout.slots() {
         match &slot.next {

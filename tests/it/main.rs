@@ -33,6 +33,7 @@ mod corpus;
 mod crash;
 mod damage;
 mod device_nodes;
+mod events;
 mod full_disk;
 mod handoff;
 mod lists;

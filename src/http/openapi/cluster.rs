@@ -28,6 +28,7 @@ pub const DESCRIBED: &[(&str, &str)] = &[
     ("POST", "/v1/members/{id}/drain"),
     ("POST", "/v1/members/{id}/undrain"),
     ("POST", "/v1/invites"),
+    ("GET", "/v1/shared"),
     ("GET", "/v1/ring"),
     ("GET", "/v1/convergence"),
     ("GET", "/v1/plan"),
@@ -73,6 +74,9 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
         }
         ("GET", "/v1/convergence") => {
             plain(vec![(200, "How equal the owners' copies are, as this node knows", Content::Json("Convergence"))])
+        }
+        ("GET", "/v1/shared") => {
+            plain(vec![(200, "Every piece, with what this node holds of it", Content::Json("Shared"))])
         }
         ("GET", "/v1/ring") => plain(vec![(200, "The layout as this node knows it", Content::Json("Ring"))]),
         ("GET", "/v1/plan") => {
@@ -132,6 +136,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("Whereabouts", whereabouts()),
         ("Ring", ring()),
         ("Convergence", convergence()),
+        ("Shared", shared()),
         ("Plans", plans()),
         ("Removal", object([], [("accept_loss", flag())])),
         ("Replacement", object([("by", count())], [])),
@@ -279,6 +284,26 @@ fn convergence() -> Value {
         ],
         [],
     )
+}
+
+fn shared() -> Value {
+    let kind = || json!({ "enum": ["consensus", "quorum", "gossip", "local"] });
+    let kinds =
+        object([("kind", kind()), ("meaning", text()), ("cost", text()), ("pieces", count()), ("now", text())], []);
+    let piece = object(
+        [
+            ("name", text()),
+            ("kind", kind()),
+            ("what", text()),
+            ("why", text()),
+            ("stops", text()),
+            ("goes_on", text()),
+            ("entries", maybe_count()),
+            ("bytes", maybe_count()),
+        ],
+        [],
+    );
+    object([("node", count()), ("kinds", list_of(kinds)), ("pieces", list_of(piece))], [])
 }
 
 fn plans() -> Value {

@@ -26,6 +26,8 @@ pub enum Content {
     Text,
     /// A certificate.
     Pem,
+    /// Server-sent events.
+    Events,
     /// NDJSON or CSV.
     Rows,
     /// A value under the type that it was stored with.
@@ -66,6 +68,7 @@ pub const DESCRIBED: &[(&str, &str)] = &[
     ("POST", "/v1/buckets/{name}/import"),
     ("GET", "/v1/buckets/{name}/export"),
     ("GET", "/v1/status"),
+    ("GET", "/v1/events"),
     ("GET", "/v1/doctor"),
     ("GET", "/v1/tokens"),
     ("POST", "/v1/tokens"),
@@ -109,6 +112,7 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
         ("POST", "/v1/buckets/{name}/import") => import(),
         ("GET", "/v1/buckets/{name}/export") => export(),
         ("GET", "/v1/status") => plain(vec![(200, "The node in one view", Content::Json("Status"))]),
+        ("GET", "/v1/events") => events(),
         ("GET", "/v1/doctor") => plain(vec![
             (200, "What was found", Content::Json("Examination")),
             (500, "The examination itself failed", Content::Problem),
@@ -182,6 +186,25 @@ fn nodes() -> Described {
         (200, listed, Content::Json("Nodes")),
         (304, "The list is still the one with this ETag", Content::Nothing),
         (400, "A parameter is not one", Content::Problem),
+    ];
+    Described { parameters, body: None, responses }
+}
+
+fn events() -> Described {
+    let told = "Each event with an `id`, its kind as `event`, and as `data` a document with `id`, `kind`, `at`, `node` (null where \
+                it is about none), `code` (of an alarm) and `text`. Kinds: node_started, member_joined, member_up, \
+                member_suspect, member_down, member_stopping, member_gone, member_leaving, member_removed, member_drained, \
+                member_undrained, plan_staged, plan_cleared, layout_committed, layout_phase, layout_at_rest, alarm_raised, \
+                alarm_cleared; more may come. `missed` has no id: there was more than what follows. A comment every few \
+                seconds is a sign of life";
+    let parameters = vec![
+        query("follow", "false: end behind what is kept", json!({ "enum": ["true", "false"] }), "false"),
+        header("Last-Event-ID", "Only events behind this one [default: all that are kept]", text(64), "1.3.42"),
+    ];
+    let responses = vec![
+        (200, told, Content::Events),
+        (400, "A parameter is not one", Content::Problem),
+        (503, "As many streams as may be are open, or the node is stopping", Content::Problem),
     ];
     Described { parameters, body: None, responses }
 }

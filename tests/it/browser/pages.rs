@@ -43,6 +43,7 @@ const PAGES: &[(&str, &str)] = &[
     ("key-edit", "/data/shared/key?k=single&edit=0"),
     ("key-merge", "/data/shared/key?k=argued&edit=1"),
     ("key-absent", "/data/shared/key?k=never-written"),
+    ("shared", "/shared"),
     ("settings", "/settings"),
     ("users", "/settings/users"),
     ("user", "/settings/users/keeper"),

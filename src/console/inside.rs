@@ -1,0 +1,39 @@
+//! Inside: what a cluster is made of, explained with this one. `/shared` shows what nodes share.
+
+use askama::Template;
+use axum::extract::State;
+
+use crate::console::page;
+use crate::console::page::Answer;
+use crate::console::page::Page;
+use crate::console::page::Section;
+use crate::console::page::Visit;
+use crate::node::Node;
+use crate::node::shared::SharedView;
+
+/// What is shared.
+pub const SHARED: &str = "/shared";
+
+/// One of these pages.
+pub struct Tab {
+    /// In the tab.
+    pub name: &'static str,
+    /// Where it is.
+    pub path: &'static str,
+}
+
+/// All of them.
+pub const TABS: &[Tab] = &[Tab { name: "What is shared", path: SHARED }];
+
+#[derive(Template)]
+#[template(path = "inside/shared.html")]
+struct Shared {
+    page: Page,
+    shared: SharedView,
+}
+
+/// `GET /shared`.
+pub async fn shared(State(node): State<Node>, visit: Visit) -> Answer {
+    let page = Page::new(&node, &visit, Section::Inside, "What is shared");
+    std::future::ready(page::render(&Shared { page, shared: node.shared() })).await
+}

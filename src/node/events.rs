@@ -1,0 +1,210 @@
+//! What happened in the cluster, as far as this node sees it: the driver of `proto::event`. Nothing of it is on disk, so a
+//! restart begins anew; who follows is told so.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::base::id::NodeId;
+use crate::base::limits::EVENTS_TICK;
+use crate::base::time;
+use crate::node::Node;
+use crate::node::health::Alarm;
+use crate::node::plan;
+use crate::node::ring;
+use crate::proto::control::State;
+use crate::proto::control::members::Member;
+use crate::proto::event;
+use crate::proto::event::AlarmKey;
+use crate::proto::event::Event;
+use crate::proto::event::Kept;
+use crate::proto::event::Kind;
+use crate::proto::event::LayoutSeen;
+use crate::proto::event::MemberSeen;
+use crate::proto::event::Scene;
+use crate::proto::event::Told;
+use crate::proto::member::view::Reason;
+use crate::proto::member::view::Status;
+
+/// The last events, and who waits for more.
+#[derive(Default)]
+pub struct Events {
+    kept: Mutex<Kept>,
+    last: watch::Sender<u64>,
+}
+
+/// Names an event: `NODE.START.NUMBER`. Another node, and each life of a node, counts its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventId {
+    /// Who tells.
+    pub node: NodeId,
+    /// In which life.
+    pub start: u64,
+    /// Its number in it.
+    pub seq: u64,
+}
+
+impl EventId {
+    /// Reads one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.').map(str::parse::<u64>);
+        let (node, start, seq) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+        parts.next().is_none().then_some(Self { node: NodeId(node), start, seq })
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.node, self.start, self.seq)
+    }
+}
+
+/// An event for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EventView {
+    /// Its id.
+    pub id: String,
+    /// Of what kind.
+    pub kind: &'static str,
+    /// When this node saw it.
+    pub at: String,
+    /// With whom, where it is about a node.
+    pub node: Option<NodeId>,
+    /// Of an alarm.
+    pub code: Option<&'static str>,
+    /// For people.
+    pub text: String,
+}
+
+/// What follows an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Following {
+    /// Whether there was more than what is given: it is not kept, or was another node's.
+    pub missed: bool,
+    /// In order.
+    pub events: Vec<EventView>,
+    /// To ask for those behind.
+    pub last: EventId,
+}
+
+impl Events {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Node {
+    /// Looks at the cluster whenever something may have changed, until the node stops.
+    pub async fn keep_events(self) {
+        let (mut moved, mut sights) = (self.moved(), self.sights());
+        let mut tick = tokio::time::interval(EVENTS_TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut before = self.scene();
+        let who = self.who();
+        let began = format!("node {} ({}) began to tell what it sees", who.node, who.name);
+        self.happened(vec![Event::of_node(Kind::NodeStarted, who.node, began)]);
+        loop {
+            tokio::select! {
+                () = self.drained() => return,
+                Ok(()) = moved.changed() => {}
+                Ok(()) = sights.changed() => {}
+                _at = tick.tick() => {}
+            }
+            let after = self.scene();
+            self.happened(event::between(&before, &after));
+            before = after;
+        }
+    }
+
+    fn happened(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let mut kept = self.0.cluster.events.kept();
+        events.into_iter().for_each(|event| kept.push(time::wall_ms(), event));
+        self.0.cluster.events.last.send_replace(kept.last());
+    }
+
+    /// Hears of further events.
+    #[must_use]
+    pub fn new_events(&self) -> watch::Receiver<u64> {
+        self.0.cluster.events.last.subscribe()
+    }
+
+    /// All that is kept behind this one; without one, all that is kept.
+    #[must_use]
+    pub fn events_after(&self, id: Option<EventId>) -> Following {
+        let mine = EventId { node: self.who().node, start: self.life(), seq: 0 };
+        let known = id.filter(|id| (id.node, id.start) == (mine.node, mine.start));
+        let kept = self.0.cluster.events.kept();
+        let rest = kept.after(known.map_or(0, |id| id.seq));
+        let last = EventId { seq: kept.last(), ..mine };
+        let events = rest.events.into_iter().map(|told| view(EventId { seq: told.seq, ..mine }, told)).collect();
+        // Who asks for the first time cannot have missed anything.
+        Following { missed: id.is_some() && (known.is_none() || rest.missed), events, last }
+    }
+
+    fn life(&self) -> u64 {
+        self.0.cluster.marks.read(|marks| marks.starts)
+    }
+
+    fn scene(&self) -> Scene {
+        let (state, sight, me) = (self.state(), self.sight(), self.who().node);
+        let member = |(node, member): (&NodeId, &Member)| {
+            let (status, reason) = match sight.get(node) {
+                _ if *node == me => (Status::Up, Reason::Answers),
+                Some(seen) => (seen.status, seen.reason),
+                None => (Status::Down, Reason::NeverHeard),
+            };
+            let drained = plan::drain_of(member).map(|drain| drain.reason);
+            let (name, reason) = (member.name.clone(), reason.in_words());
+            (*node, MemberSeen { name, part: member.state, status, reason, drained })
+        };
+        Scene {
+            members: state.members.iter().map(member).collect(),
+            layout: layout_seen(&state),
+            staged: state.staged.as_ref().map(|staged| staged.version),
+            alarms: self.alarms().into_iter().map(alarm).collect(),
+        }
+    }
+}
+
+fn layout_seen(state: &State) -> LayoutSeen {
+    let ring::Phases { settled, both, read_next } = ring::phases_of(&state.layout);
+    LayoutSeen { planned: state.layout.planned, settled, both, read_next }
+}
+
+/// Those of which there may be several are told apart by their text, which does not change while they last.
+fn alarm(alarm: Alarm) -> (AlarmKey, String) {
+    let Alarm { code, text, .. } = alarm;
+    let subject = if SEVERAL.contains(&code) { text.clone() } else { String::new() };
+    (AlarmKey { code, subject }, text)
+}
+
+/// Alarms of which there may be one for each node.
+const SEVERAL: [&str; 2] = ["member_down", "twin"];
+
+fn view(id: EventId, told: Told) -> EventView {
+    let Told { at_ms, event: Event { kind, node, code, text }, .. } = told;
+    EventView { id: id.to_string(), kind: kind.name(), at: time::rfc3339(at_ms), node, code, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EventId;
+    use crate::base::id::NodeId;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written_and_nothing_else_is_one() {
+        let id = EventId { node: NodeId(3), start: 17, seq: 42 };
+        assert_eq!((id.to_string().as_str(), EventId::parse("3.17.42")), ("3.17.42", Some(id)));
+        for bad in ["", "3", "3.17", "3.17.42.1", "3.17.-1", "a.b.c", "3.17.99999999999999999999"] {
+            assert_eq!(EventId::parse(bad), None, "{bad}");
+        }
+    }
+}

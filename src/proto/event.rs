@@ -1,0 +1,303 @@
+//! What happened, from what is seen: two looks at a cluster, one after the other, become the events between them. Keeps the
+//! last ones under numbers that rise by one, so that whoever comes back is given what it missed, or told that it missed
+//! some.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+
+use crate::base::id::NodeId;
+use crate::base::limits::EVENTS_KEPT;
+use crate::proto::control::members::MemberState;
+use crate::proto::member::view::Status;
+
+#[cfg(test)]
+mod tests;
+
+/// What is seen at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scene {
+    /// Nodes that were ever let in and are not forgotten.
+    pub members: BTreeMap<NodeId, MemberSeen>,
+    /// Who owns what, in short.
+    pub layout: LayoutSeen,
+    /// The number of the plan that waits.
+    pub staged: Option<u64>,
+    /// What is wrong.
+    pub alarms: BTreeMap<AlarmKey, String>,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberSeen {
+    /// Its name.
+    pub name: String,
+    /// How far its part in the cluster goes.
+    pub part: MemberState,
+    /// Whether it is there.
+    pub status: Status,
+    /// Why, behind its name.
+    pub reason: &'static str,
+    /// Why devices are asked to go elsewhere.
+    pub drained: Option<String>,
+}
+
+/// The layout in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LayoutSeen {
+    /// The version in which it was last decided who is to own what.
+    pub planned: u64,
+    /// Partitions at rest.
+    pub settled: usize,
+    /// Partitions whose old and new owners are written to and whose old ones are read.
+    pub both: usize,
+    /// Partitions whose new owners are read.
+    pub read_next: usize,
+}
+
+/// Tells alarms apart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AlarmKey {
+    /// Stable name.
+    pub code: &'static str,
+    /// About what, where there may be several of one code; their texts may change otherwise.
+    pub subject: String,
+}
+
+/// The kind of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The node that tells this began to.
+    NodeStarted,
+    /// A node was let in.
+    MemberJoined,
+    /// It is there.
+    MemberUp,
+    /// It did not answer, and may object.
+    MemberSuspect,
+    /// It failed.
+    MemberDown,
+    /// It said that it stops or restarts.
+    MemberStopping,
+    /// It stopped in order.
+    MemberGone,
+    /// It gives away what it owns.
+    MemberLeaving,
+    /// It is struck off.
+    MemberRemoved,
+    /// Devices are asked to go elsewhere.
+    MemberDrained,
+    /// They are not any more.
+    MemberUndrained,
+    /// A plan waits.
+    PlanStaged,
+    /// It does not any more, and was not begun.
+    PlanCleared,
+    /// It was decided who is to own what.
+    LayoutCommitted,
+    /// Partitions came into another phase of a change.
+    LayoutPhase,
+    /// Nothing moves any more.
+    LayoutAtRest,
+    /// Something is wrong.
+    AlarmRaised,
+    /// It is not any more.
+    AlarmCleared,
+}
+
+impl Kind {
+    /// The name for programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NodeStarted => "node_started",
+            Self::MemberJoined => "member_joined",
+            Self::MemberUp => "member_up",
+            Self::MemberSuspect => "member_suspect",
+            Self::MemberDown => "member_down",
+            Self::MemberStopping => "member_stopping",
+            Self::MemberGone => "member_gone",
+            Self::MemberLeaving => "member_leaving",
+            Self::MemberRemoved => "member_removed",
+            Self::MemberDrained => "member_drained",
+            Self::MemberUndrained => "member_undrained",
+            Self::PlanStaged => "plan_staged",
+            Self::PlanCleared => "plan_cleared",
+            Self::LayoutCommitted => "layout_committed",
+            Self::LayoutPhase => "layout_phase",
+            Self::LayoutAtRest => "layout_at_rest",
+            Self::AlarmRaised => "alarm_raised",
+            Self::AlarmCleared => "alarm_cleared",
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Of what kind.
+    pub kind: Kind,
+    /// With whom, where it is about a node.
+    pub node: Option<NodeId>,
+    /// Of an alarm.
+    pub code: Option<&'static str>,
+    /// For people.
+    pub text: String,
+}
+
+impl Event {
+    /// About a node.
+    #[must_use]
+    pub fn of_node(kind: Kind, node: NodeId, text: String) -> Self {
+        Self { kind, node: Some(node), code: None, text }
+    }
+
+    fn of_all(kind: Kind, text: String) -> Self {
+        Self { kind, node: None, code: None, text }
+    }
+}
+
+/// What happened between two looks, members first: what follows is often their doing.
+#[must_use]
+pub fn between(before: &Scene, after: &Scene) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (node, now) in &after.members {
+        member(*node, before.members.get(node), now, &mut events);
+    }
+    plan(before, after, &mut events);
+    layout(before.layout, after.layout, &mut events);
+    alarms(before, after, &mut events);
+    events
+}
+
+fn member(node: NodeId, was: Option<&MemberSeen>, now: &MemberSeen, events: &mut Vec<Event>) {
+    let MemberSeen { name, part, status, reason, drained } = now;
+    let mut tell = |kind, text: String| events.push(Event::of_node(kind, node, format!("node {node} ({name}) {text}")));
+    let part_was = was.map(|was| was.part);
+    match part {
+        MemberState::Removed => {
+            // Of who was gone already nothing else is told.
+            if part_was.is_some_and(|was| was != MemberState::Removed) {
+                tell(Kind::MemberRemoved, "is no member any more".to_owned());
+            }
+            return;
+        }
+        MemberState::Leaving if part_was != Some(MemberState::Leaving) => {
+            tell(Kind::MemberLeaving, "gives away what it owns and goes".to_owned());
+        }
+        MemberState::Joining | MemberState::Member | MemberState::Leaving => {}
+    }
+    if part_was.is_none_or(|was| was == MemberState::Removed) {
+        tell(Kind::MemberJoined, "was let in".to_owned());
+    }
+    // Who was just let in and is not there yet is not called down.
+    let unheard = was.is_none() && *status == Status::Down;
+    if was.map(|was| was.status) != Some(*status) && !unheard {
+        let kind = match status {
+            Status::Up => Kind::MemberUp,
+            Status::Suspect => Kind::MemberSuspect,
+            Status::Down => Kind::MemberDown,
+            Status::Leaving => Kind::MemberStopping,
+            Status::Gone => Kind::MemberGone,
+        };
+        tell(kind, (*reason).to_owned());
+    }
+    match (was.and_then(|was| was.drained.as_ref()), drained) {
+        (before, Some(why)) if before != Some(why) => tell(Kind::MemberDrained, format!("sends devices away: {why}")),
+        (Some(_), None) => tell(Kind::MemberUndrained, "takes devices again".to_owned()),
+        (_, _) => {}
+    }
+}
+
+fn plan(before: &Scene, after: &Scene, events: &mut Vec<Event>) {
+    match (before.staged, after.staged) {
+        (was, Some(number)) if was != Some(number) => {
+            events.push(Event::of_all(Kind::PlanStaged, format!("plan {number} waits to be committed")));
+        }
+        (Some(number), None) if before.layout.planned == after.layout.planned => {
+            events.push(Event::of_all(Kind::PlanCleared, format!("plan {number} was dropped")));
+        }
+        (_, _) => {}
+    }
+}
+
+fn layout(was: LayoutSeen, now: LayoutSeen, events: &mut Vec<Event>) {
+    let LayoutSeen { planned, settled, both, read_next } = now;
+    if was.planned != planned {
+        let text = format!("it was decided who is to own what, in layout version {planned}");
+        events.push(Event::of_all(Kind::LayoutCommitted, text));
+    }
+    let phases = |seen: LayoutSeen| (seen.both > 0, seen.read_next > 0);
+    let moves = both + read_next > 0;
+    if moves && phases(was) != phases(now) {
+        let text = format!(
+            "{settled} partitions are settled, {both} are written to old and new owners, {read_next} are read from the \
+             new ones as well"
+        );
+        events.push(Event::of_all(Kind::LayoutPhase, text));
+    }
+    // What came and went between two looks is told of as well.
+    if !moves && (was.both + was.read_next > 0 || was.planned != planned) {
+        events.push(Event::of_all(Kind::LayoutAtRest, "all partitions are settled; nothing moves".to_owned()));
+    }
+}
+
+fn alarms(before: &Scene, after: &Scene, events: &mut Vec<Event>) {
+    let of = |kind, key: &AlarmKey, text: &str| Event { kind, node: None, code: Some(key.code), text: text.to_owned() };
+    let new = after.alarms.iter().filter(|(key, _)| !before.alarms.contains_key(key));
+    events.extend(new.map(|(key, text)| of(Kind::AlarmRaised, key, text)));
+    let over = before.alarms.iter().filter(|(key, _)| !after.alarms.contains_key(key));
+    events.extend(over.map(|(key, text)| of(Kind::AlarmCleared, key, text)));
+}
+
+/// An event with its number and its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// From 1, without a gap.
+    pub seq: u64,
+    /// Wall milliseconds.
+    pub at_ms: u64,
+    /// What.
+    pub event: Event,
+}
+
+/// The last events.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Kept {
+    last: u64,
+    events: VecDeque<Told>,
+}
+
+/// What whoever comes back is given.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rest {
+    /// Whether some are not kept any more.
+    pub missed: bool,
+    /// Those behind.
+    pub events: Vec<Told>,
+}
+
+impl Kept {
+    /// Adds one; the oldest goes where there are too many.
+    pub fn push(&mut self, at_ms: u64, event: Event) {
+        self.last += 1;
+        self.events.push_back(Told { seq: self.last, at_ms, event });
+        if self.events.len() > EVENTS_KEPT {
+            self.events.pop_front();
+        }
+    }
+
+    /// The number of the last one; 0 before the first.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Those behind this number. One that was never given is of somebody else's events.
+    #[must_use]
+    pub fn after(&self, seq: u64) -> Rest {
+        let oldest = self.events.front().map_or(self.last + 1, |told| told.seq);
+        let missed = seq > self.last || seq + 1 < oldest;
+        let from = if seq > self.last { 0 } else { seq };
+        Rest { missed, events: self.events.iter().filter(|told| told.seq > from).cloned().collect() }
+    }
+}

@@ -1,0 +1,129 @@
+//! Two looks, one after the other, and what is told of them.
+
+use super::AlarmKey;
+use super::Event;
+use super::Kept;
+use super::Kind;
+use super::LayoutSeen;
+use super::MemberSeen;
+use super::Scene;
+use super::between;
+use crate::base::id::NodeId;
+use crate::base::limits::EVENTS_KEPT;
+use crate::proto::control::members::MemberState;
+use crate::proto::member::view::Status;
+
+fn member(status: Status) -> MemberSeen {
+    let (name, reason) = ("n2".to_owned(), "gave no answer");
+    MemberSeen { name, part: MemberState::Member, status, reason, drained: None }
+}
+
+fn scene(member: Option<MemberSeen>) -> Scene {
+    Scene { members: member.map(|member| (NodeId(2), member)).into_iter().collect(), ..Scene::default() }
+}
+
+fn kinds(before: &Scene, after: &Scene) -> Vec<Kind> {
+    between(before, after).iter().map(|event| event.kind).collect()
+}
+
+#[test]
+fn a_member_is_told_of_when_it_comes_fails_returns_and_goes() {
+    let up = scene(Some(member(Status::Up)));
+    assert_eq!(kinds(&scene(None), &up), [Kind::MemberJoined, Kind::MemberUp]);
+    assert_eq!(kinds(&scene(None), &scene(Some(member(Status::Down)))), [Kind::MemberJoined], "it is on its way");
+    assert!(between(&up, &up).is_empty());
+    for (status, kind) in [
+        (Status::Suspect, Kind::MemberSuspect),
+        (Status::Down, Kind::MemberDown),
+        (Status::Leaving, Kind::MemberStopping),
+        (Status::Gone, Kind::MemberGone),
+    ] {
+        let after = scene(Some(member(status)));
+        assert_eq!(kinds(&up, &after), [kind]);
+        assert_eq!(kinds(&after, &up), [Kind::MemberUp]);
+    }
+    let down = between(&up, &scene(Some(member(Status::Down))));
+    assert_eq!((down[0].node, &*down[0].text), (Some(NodeId(2)), "node 2 (n2) gave no answer"));
+    let leaving = scene(Some(MemberSeen { part: MemberState::Leaving, ..member(Status::Up) }));
+    assert_eq!(kinds(&up, &leaving), [Kind::MemberLeaving]);
+    let removed = scene(Some(MemberSeen { part: MemberState::Removed, ..member(Status::Down) }));
+    assert_eq!(kinds(&leaving, &removed), [Kind::MemberRemoved]);
+    assert!(between(&scene(None), &removed).is_empty() && between(&removed, &removed).is_empty());
+}
+
+#[test]
+fn a_drain_is_told_of_with_its_reason_and_its_end() {
+    let drained = |why: Option<&str>| scene(Some(MemberSeen { drained: why.map(str::to_owned), ..member(Status::Up) }));
+    let begun = between(&drained(None), &drained(Some("a new disk")));
+    assert_eq!((begun[0].kind, &*begun[0].text), (Kind::MemberDrained, "node 2 (n2) sends devices away: a new disk"));
+    assert_eq!(kinds(&drained(Some("a new disk")), &drained(Some("a new fan"))), [Kind::MemberDrained]);
+    assert_eq!(kinds(&drained(Some("a new fan")), &drained(None)), [Kind::MemberUndrained]);
+    assert!(between(&drained(Some("a")), &drained(Some("a"))).is_empty());
+}
+
+#[test]
+fn a_change_of_owners_is_told_of_from_plan_to_rest() {
+    let at = |staged, planned, settled, both, read_next| Scene {
+        staged,
+        layout: LayoutSeen { planned, settled, both, read_next },
+        ..Scene::default()
+    };
+    let steps = [
+        at(None, 1, 256, 0, 0),
+        at(Some(4), 1, 256, 0, 0),
+        at(None, 2, 56, 200, 0),
+        at(None, 2, 100, 156, 0),
+        at(None, 2, 100, 100, 56),
+        at(None, 2, 200, 0, 56),
+        at(None, 2, 256, 0, 0),
+    ];
+    let told: Vec<Vec<Kind>> = steps.windows(2).map(|pair| kinds(&pair[0], &pair[1])).collect();
+    let expected: [&[Kind]; 6] = [
+        &[Kind::PlanStaged],
+        &[Kind::LayoutCommitted, Kind::LayoutPhase],
+        &[],
+        &[Kind::LayoutPhase],
+        &[Kind::LayoutPhase],
+        &[Kind::LayoutAtRest],
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(kinds(&steps[1], &steps[0]), [Kind::PlanCleared]);
+    // All of it between two looks.
+    assert_eq!(kinds(&steps[0], &steps[6]), [Kind::LayoutCommitted, Kind::LayoutAtRest]);
+}
+
+#[test]
+fn an_alarm_is_raised_once_and_cleared_once_whatever_its_text_says_meanwhile() {
+    let with = |alarms: &[(&str, &str)]| Scene {
+        alarms: alarms
+            .iter()
+            .map(|(subject, text)| {
+                (AlarmKey { code: "member_down", subject: (*subject).to_owned() }, (*text).to_owned())
+            })
+            .collect(),
+        ..Scene::default()
+    };
+    let (none, one) = (with(&[]), with(&[("2", "2 is down")]));
+    assert_eq!(kinds(&none, &one), [Kind::AlarmRaised]);
+    assert!(between(&one, &with(&[("2", "2 is still down")])).is_empty());
+    assert_eq!(kinds(&one, &with(&[("3", "3 is down")])), [Kind::AlarmRaised, Kind::AlarmCleared]);
+    assert_eq!(between(&one, &none)[0].code, Some("member_down"));
+}
+
+#[test]
+fn whoever_comes_back_gets_the_rest_or_hears_that_it_missed_some() {
+    let event = || Event { kind: Kind::LayoutAtRest, node: None, code: None, text: String::new() };
+    let mut kept = Kept::default();
+    assert_eq!((kept.after(0).missed, kept.after(1).missed), (false, true));
+    for at in 0..EVENTS_KEPT as u64 + 10 {
+        kept.push(at, event());
+    }
+    let seqs = |seq| kept.after(seq).events.iter().map(|told| told.seq).collect::<Vec<_>>();
+    let last = EVENTS_KEPT as u64 + 10;
+    assert_eq!((kept.last(), seqs(last - 2)), (last, vec![last - 1, last]));
+    assert_eq!(seqs(0).len(), EVENTS_KEPT);
+    assert_eq!([9, 10, 11].map(|seq| kept.after(seq).missed), [true, false, false]);
+    assert!(kept.after(last).events.is_empty() && !kept.after(last).missed);
+    // A number of another life: all that is kept, and the word that there was more.
+    assert!(kept.after(last + 1).missed && seqs(last + 1).len() == EVENTS_KEPT);
+}
