@@ -35,6 +35,7 @@ mod drill;
 pub mod elsewhere;
 pub mod error;
 pub mod export;
+pub mod figures;
 pub mod handoff;
 pub mod health;
 pub mod hints;

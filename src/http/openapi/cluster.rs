@@ -30,6 +30,8 @@ pub const DESCRIBED: &[(&str, &str)] = &[
     ("POST", "/v1/invites"),
     ("GET", "/v1/ring"),
     ("GET", "/v1/convergence"),
+    ("POST", "/v1/ring/pause"),
+    ("POST", "/v1/ring/resume"),
     ("GET", "/v1/plan"),
     ("POST", "/v1/plan"),
     ("DELETE", "/v1/plan"),
@@ -75,6 +77,12 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
             plain(vec![(200, "How equal the owners' copies are, as this node knows", Content::Json("Convergence"))])
         }
         ("GET", "/v1/ring") => plain(vec![(200, "The layout as this node knows it", Content::Json("Ring"))]),
+        ("POST", "/v1/ring/pause") => pause(),
+        ("POST", "/v1/ring/resume") => plain(vec![
+            (204, "They go on, or did so already", Content::Nothing),
+            (504, "Whether the change took effect is unknown", Content::Problem),
+            (507, "The disk is full; nothing was changed", Content::Problem),
+        ]),
         ("GET", "/v1/plan") => {
             plain(vec![(200, "What is staged; `plan` is null where nothing is", Content::Json("Plans"))])
         }
@@ -103,6 +111,15 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
         ]),
         _ => return None,
     })
+}
+
+fn pause() -> Described {
+    let example = json!({ "reason": "the line is needed for a backup", "for": "1h" });
+    let body = body(false, &[("application/json", reference("PauseWish"), example)]);
+    let mut pause = ordered(204, "", "Part", body);
+    pause.responses.retain(|(status, ..)| ![204, 404, 409].contains(status));
+    pause.responses.push((204, "Partitions on their way wait", Content::Nothing));
+    pause
 }
 
 /// An order about nodes or layout.
@@ -153,11 +170,22 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("Member", member()),
         ("InviteWish", object([], [("ttl", duration()), ("replaces", text())])),
         ("DrainWish", object([], [("reason", text()), ("for", duration())])),
+        ("PauseWish", object([], [("reason", text()), ("for", duration())])),
         ("Invite", object([("token", text()), ("expires_at", instant()), ("seeds", list_of(text()))], [])),
     ]
 }
 
 fn member() -> Value {
+    let figures = object(
+        [
+            ("load", count()),
+            ("requests_per_s", count()),
+            ("disk_free", count()),
+            ("disk_total", count()),
+            ("stored", count()),
+        ],
+        [],
+    );
     let drain = object([("reason", text()), ("until", json!({ "type": ["string", "null"] }))], []);
     object(
         [
@@ -176,6 +204,7 @@ fn member() -> Value {
             ("url", json!({ "type": ["string", "null"] })),
             ("voter", flag()),
             ("drain", json!({ "oneOf": [drain, { "type": "null" }] })),
+            ("figures", json!({ "oneOf": [figures, { "type": "null" }] })),
         ],
         [],
     )
@@ -210,7 +239,10 @@ fn whereabouts() -> Value {
         ],
         [],
     );
-    object([("partition", count()), ("epoch", count()), ("phase", phase()), ("owners", list_of(owner))], [])
+    object(
+        [("hash", text()), ("partition", count()), ("epoch", count()), ("phase", phase()), ("owners", list_of(owner))],
+        [],
+    )
 }
 
 fn ring() -> Value {
@@ -220,6 +252,8 @@ fn ring() -> Value {
             ("id", count()),
             ("epoch", count()),
             ("phase", phase()),
+            ("strict", standing()),
+            ("weak", standing()),
             ("now", list()),
             ("next", json!({ "oneOf": [list(), { "type": "null" }] })),
         ],
@@ -236,6 +270,19 @@ fn ring() -> Value {
         ],
         [],
     );
+    let transfer = object(
+        [
+            ("to", count()),
+            ("name", text()),
+            ("up", flag()),
+            ("partitions", count()),
+            ("bytes", maybe_count()),
+            ("bytes_per_s", maybe_count()),
+            ("eta_s", maybe_count()),
+        ],
+        [],
+    );
+    let pause = object([("reason", text()), ("since", instant()), ("until", instant())], []);
     let handoff =
         object([("node", count()), ("partitions", count()), ("bytes", count()), ("eta_s", maybe_count())], []);
     object(
@@ -247,6 +294,10 @@ fn ring() -> Value {
             ("nodes", list_of(share)),
             ("partitions", list_of(partition)),
             ("handoff", handoff),
+            ("strict", counts()),
+            ("weak", counts()),
+            ("transfers", list_of(transfer)),
+            ("pause", json!({ "oneOf": [pause, { "type": "null" }] })),
         ],
         [],
     )
@@ -281,6 +332,17 @@ fn convergence() -> Value {
     )
 }
 
+/// How a partition stands.
+fn standing() -> Value {
+    json!({ "enum": ["whole", "below", "lost", null] })
+}
+
+/// How many partitions stand how.
+fn counts() -> Value {
+    let counts = object([("whole", count()), ("below", count()), ("lost", count())], []);
+    json!({ "oneOf": [counts, { "type": "null" }] })
+}
+
 fn plans() -> Value {
     let node = object(
         [
@@ -299,7 +361,10 @@ fn plans() -> Value {
             ("version", count()),
             ("nodes", list_of(node)),
             ("moves", list_of(object([("partition", count()), ("to", count())], []))),
+            ("bytes", maybe_count()),
+            ("seconds", maybe_count()),
             ("before", margins()),
+            ("during", margins()),
             ("after", margins()),
         ],
         [],
