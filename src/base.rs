@@ -1,6 +1,7 @@
 //! Floor 0: ids, limits, time as an input, codecs, randomness, redaction, sharing. Knows nothing of the product above it.
 
 pub mod backoff;
+pub mod busy;
 pub mod checksum;
 pub mod codec;
 pub mod exit;

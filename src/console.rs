@@ -1,11 +1,16 @@
 //! Floor 6, the face for people with a browser: pages rendered on the server, made live by a little script. A handler
 //! extracts, calls the door once, renders; it decides nothing. One page = one handler file = one template.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::Router;
 use axum::middleware;
 use axum::routing::get;
 use axum::routing::post;
 
+use crate::console::live::Drawn;
+use crate::console::members::one;
 use crate::console::settings::audit;
 use crate::console::settings::password;
 use crate::console::settings::running;
@@ -23,8 +28,10 @@ pub mod form;
 pub mod inside;
 pub mod live;
 pub mod login;
+pub mod members;
 pub mod overview;
 pub mod page;
+pub mod ring;
 pub mod settings;
 pub mod show;
 pub mod theme;
@@ -33,6 +40,21 @@ pub mod theme;
 const ROUTES: &[Route] = &[
     Route::page("GET", asset::PATH, Need::Nothing, "Style, script and icons of the console"),
     Route::page("GET", "/", Need::Observe, "Overview: how this node is"),
+    Route::page("GET", members::LIST, Need::Observe, "Every machine, whether it is there and serves, and how it does"),
+    Route::page("POST", members::INVITE, Need::Admin, "Make the line that brings in a machine; it is shown once"),
+    Route::page("GET", one::ONE, Need::Observe, "One machine: what it owns, what comes to it, how it was seen"),
+    Route::page("POST", one::DRAIN, Need::Operate, "Ask devices to use other machines"),
+    Route::page("POST", one::UNDRAIN, Need::Operate, "Let devices use it again"),
+    Route::page("POST", one::LEAVE, Need::Operate, "Let it give away what it owns and go"),
+    Route::page("POST", one::REMOVE, Need::Operate, "Strike it off"),
+    Route::page("POST", one::REPLACE, Need::Operate, "Put another machine in its places"),
+    Route::page("POST", one::SUCCESSOR, Need::Admin, "Make the line for a new machine in its place; it is shown once"),
+    Route::page("GET", ring::RING, Need::Observe, "Who owns what, drawn; where a key is; plan and transfers"),
+    Route::page("POST", ring::STAGE, Need::Operate, "Stage a plan for all machines"),
+    Route::page("POST", ring::COMMIT, Need::Operate, "Begin what is staged"),
+    Route::page("POST", ring::CLEAR, Need::Operate, "Drop what is staged"),
+    Route::page("POST", ring::PAUSE, Need::Operate, "Let transfers wait, on all machines, for a time"),
+    Route::page("POST", ring::RESUME, Need::Operate, "Let them go on"),
     Route::page("GET", data::BUCKETS, Need::Data, "All buckets, and what each promises"),
     Route::page("GET", data::NEW_BUCKET, Need::Data, "What a new bucket would promise, by plain questions"),
     Route::page("POST", data::NEW_BUCKET, Need::Data, "Make that bucket"),
@@ -88,6 +110,21 @@ fn router(node: &Node) -> Router<Node> {
         .route(asset::PATH, get(asset::show))
         .route("/", get(overview::show))
         .route(live::PATH, get(live::stream))
+        .route(members::LIST, get(members::list))
+        .route(members::INVITE, post(members::invite))
+        .route(one::ONE, get(one::show))
+        .route(one::DRAIN, post(one::drain))
+        .route(one::UNDRAIN, post(one::undrain))
+        .route(one::LEAVE, post(one::leave))
+        .route(one::REMOVE, post(one::remove))
+        .route(one::REPLACE, post(one::replace))
+        .route(one::SUCCESSOR, post(one::invite))
+        .route(ring::RING, get(ring::show))
+        .route(ring::STAGE, post(ring::stage))
+        .route(ring::COMMIT, post(ring::commit))
+        .route(ring::CLEAR, post(ring::clear))
+        .route(ring::PAUSE, post(ring::pause))
+        .route(ring::RESUME, post(ring::resume))
         .route("/sign-in", get(login::ask).post(login::sign_in))
         .route(login::LINK, get(login::open_link).post(login::use_link))
         .route("/sign-out", post(login::sign_out))
@@ -110,5 +147,6 @@ fn router(node: &Node) -> Router<Node> {
         .route(running::RELOAD, post(running::reload))
         .route("/theme", post(theme::choose))
         .merge(data::router())
+        .layer(Extension(Arc::<Drawn>::default()))
         .layer(middleware::from_fn_with_state(node.clone(), page::dress))
 }

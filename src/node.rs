@@ -36,6 +36,7 @@ pub mod elsewhere;
 pub mod error;
 pub mod events;
 pub mod export;
+pub mod figures;
 pub mod handoff;
 pub mod health;
 pub mod hints;

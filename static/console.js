@@ -31,7 +31,31 @@
   const wake = (root) => {
     times(root);
     each(root, "[data-opens], [data-copies]", (button) => { button.hidden = false; });
+    // One stop for the keyboard on the ring; arrows go on from there.
+    each(root, ".wedges", (wedges) => {
+      const stop = wedges.querySelector("[aria-current]") || wedges.firstElementChild;
+      each(wedges, "a", (wedge) => { wedge.tabIndex = wedge === stop ? 0 : -1; });
+    });
   };
+
+  // What is pointed at on the ring, by mouse or keyboard, in words below it.
+  const point = (event) => {
+    const wedge = event.target.closest && event.target.closest(".wedges a");
+    if (wedge && $("pointed")) $("pointed").textContent = "Partition " + wedge.querySelector("title").textContent;
+  };
+  document.addEventListener("pointerover", point);
+  document.addEventListener("focusin", point);
+  const turns = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, PageDown: 16, PageUp: -16 };
+  document.addEventListener("keydown", (event) => {
+    const wedge = event.target.closest && event.target.closest(".wedges a");
+    if (!wedge || !turns[event.key]) return;
+    const all = wedge.parentElement.children;
+    const next = all[([...all].indexOf(wedge) + turns[event.key] + all.length) % all.length];
+    wedge.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+    event.preventDefault();
+  });
 
   const copy = async (button) => {
     const source = $(button.dataset.copies);
@@ -58,7 +82,7 @@
   });
 
   // Keys, never while somebody types.
-  const goes = { o: "/", d: "/data", i: "/shared", s: "/settings" };
+  const goes = { o: "/", m: "/members", r: "/ring", d: "/data", i: "/shared", s: "/settings" };
   let went = 0;
   const typing = (target) => target.closest && target.closest("input, textarea, select, [contenteditable]");
   document.addEventListener("keydown", (event) => {

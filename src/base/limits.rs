@@ -488,3 +488,5 @@ pub const EVENTS_TICK: Duration = Duration::from_secs(1);
 
 /// Live streams of the console at once: one to each open page, and each costs a connection.
 pub const LIVE_STREAMS_MAX: usize = 64;
+/// Machines on one page of the console: about 40 KiB.
+pub const MEMBERS_ROWS_MAX: usize = 50;

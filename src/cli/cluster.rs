@@ -2,6 +2,7 @@
 //! `replace`, `drain` and `undrain`.
 
 use clap::Args;
+use clap::Subcommand;
 use hyper::Method;
 use serde_json::Value;
 use serde_json::json;
@@ -19,6 +20,24 @@ pub struct RingArguments {
     /// Every partition with its owners
     #[arg(long)]
     partitions: bool,
+    #[command(subcommand)]
+    order: Option<RingOrder>,
+}
+
+/// `ringfort ring pause` and `ringfort ring resume`.
+#[derive(Subcommand, Debug)]
+pub enum RingOrder {
+    /// Let partitions on their way wait, on all nodes
+    Pause {
+        /// Why, for whoever looks at the cluster
+        #[arg(long)]
+        reason: Option<String>,
+        /// How long, such as 30min, 72h at most
+        #[arg(long = "for", default_value = "1h")]
+        lasts: String,
+    },
+    /// Let them go on
+    Resume,
 }
 
 /// `ringfort where`.
@@ -128,6 +147,10 @@ pub async fn members(client: &Client, as_json: bool) -> Done {
             ("PART", "/part"),
             ("SERVING", "/serving"),
             ("VOTER", "/voter"),
+            ("LOAD %", "/figures/load"),
+            ("REQUESTS/S", "/figures/requests_per_s"),
+            ("DISK FREE", "/figures/disk_free"),
+            ("STORED", "/figures/stored"),
             ("RELEASE", "/release"),
             ("SINCE", "/since"),
             ("REASON", "/reason"),
@@ -141,6 +164,9 @@ pub async fn members(client: &Client, as_json: bool) -> Done {
 /// # Errors
 /// Of the node or the way to it.
 pub async fn ring(client: &Client, arguments: &RingArguments, as_json: bool) -> Done {
+    if let Some(order) = &arguments.order {
+        return order_ring(client, order).await;
+    }
     let ring = client.ask(Method::GET, "/v1/ring").await?;
     if as_json {
         output::json(&ring);
@@ -157,8 +183,25 @@ pub async fn ring(client: &Client, arguments: &RingArguments, as_json: bool) -> 
                 "{settled} settled, {both} written to old and new owners, {read_next} read from the new ones as well"
             ),
         ),
+        row("buckets that read what was acked", standing(&ring, "strict")),
+        row("weak buckets", standing(&ring, "weak")),
         row("handoff", handoff(&ring)),
     ]);
+    if ring.get("pause").is_some_and(|pause| !pause.is_null()) {
+        let (until, reason) = (text("/pause/until"), text("/pause/reason"));
+        output::note(format_args!("handoff is paused until {until}: {reason}; `ringfort ring resume` lets it go on"));
+    }
+    let transfers = [
+        ("TO", "/to"),
+        ("NAME", "/name"),
+        ("UP", "/up"),
+        ("PARTITIONS LEFT", "/partitions"),
+        ("BYTES/S", "/bytes_per_s"),
+        ("SECONDS LEFT", "/eta_s"),
+    ];
+    if ring.get("transfers").and_then(Value::as_array).is_some_and(|all| !all.is_empty()) {
+        output::table(&rows(&ring, "/transfers", &transfers));
+    }
     let nodes = [("ID", "/id"), ("NAME", "/name"), ("ZONE", "/zone"), ("OWNS", "/owns"), ("COMES", "/comes")];
     output::table(&rows(&ring, "/nodes", &[&nodes[..], &[("ADOPTED", "/adopted")]].concat()));
     if arguments.partitions {
@@ -169,6 +212,7 @@ pub async fn ring(client: &Client, arguments: &RingArguments, as_json: bool) -> 
                 ("PARTITION", "/id"),
                 ("EPOCH", "/epoch"),
                 ("PHASE", "/phase"),
+                ("STANDS", "/strict"),
                 ("OWNERS", "/now/owners"),
                 ("SYNCED", "/now/synced"),
                 ("NEXT", "/next/owners"),
@@ -177,6 +221,31 @@ pub async fn ring(client: &Client, arguments: &RingArguments, as_json: bool) -> 
         ));
     }
     Ok(())
+}
+
+async fn order_ring(client: &Client, order: &RingOrder) -> Done {
+    match order {
+        RingOrder::Pause { reason, lasts } => {
+            let document = json!({ "reason": reason, "for": lasts });
+            client.tell(Method::POST, "/v1/ring/pause", &document).await?;
+            output::note(format_args!(
+                "partitions on their way wait on all nodes for {lasts}; `ringfort ring resume` lets them go on"
+            ));
+        }
+        RingOrder::Resume => {
+            client.ask(Method::POST, "/v1/ring/resume").await?;
+            output::note("partitions on their way go on");
+        }
+    }
+    Ok(())
+}
+
+fn standing(ring: &Value, of: &str) -> String {
+    let [whole, below, lost] = ["whole", "below", "lost"].map(|word| cell(ring, &format!("/{of}/{word}")));
+    match ring.get(of) {
+        Some(Value::Object(_)) => format!("{whole} partitions whole, {below} below N, {lost} without a quorum"),
+        Some(_) | None => "none".to_owned(),
+    }
 }
 
 fn handoff(ring: &Value) -> String {
@@ -202,7 +271,13 @@ pub async fn whereabouts(client: &Client, arguments: &WhereArguments, as_json: b
         return Ok(());
     }
     let text = |at: &str| cell(&found, at);
-    output::line(format_args!("partition {}, epoch {}, {}", text("/partition"), text("/epoch"), text("/phase")));
+    output::line(format_args!(
+        "partition {} of hash {}, epoch {}, {}",
+        text("/partition"),
+        text("/hash"),
+        text("/epoch"),
+        text("/phase")
+    ));
     output::table(&rows(
         &found,
         "/owners",

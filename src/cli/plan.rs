@@ -86,7 +86,9 @@ fn show(plans: &Value, as_json: bool) {
     output::table(&[
         row("plan", text("/plan/version")),
         row("to be copied", format!("{moves} partitions")),
+        row("at least", format!("{} bytes, {} s", text("/plan/bytes"), text("/plan/seconds"))),
         row("may be lost now", may_be_lost("before")),
+        row("may be lost meanwhile", may_be_lost("during")),
         row("may be lost then", may_be_lost("after")),
     ]);
     let columns = [

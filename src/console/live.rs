@@ -1,9 +1,14 @@
 //! `/live`: server-sent events that keep one open page live. Every beat of the node brings the frame anew, what the page
 //! shows, and a heartbeat; the stream ends when the node stops or the visitor may no longer look.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use askama::Template;
+use axum::Extension;
 use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -16,13 +21,17 @@ use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::watch;
 
+use crate::base::limits::LIVE_STREAMS_MAX;
 use crate::base::time;
+use crate::console::members;
+use crate::console::members::one;
 use crate::console::overview;
 use crate::console::page::Answer;
 use crate::console::page::Page;
 use crate::console::page::Refused;
 use crate::console::page::Section;
 use crate::console::page::Visit;
+use crate::console::ring;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::Node;
@@ -36,12 +45,49 @@ pub const PATH: &str = "/live";
 const RETRY_MS: u32 = 2000;
 
 /// What a page shows beside its frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum View {
     /// Nothing live.
     Frame,
     /// `/`.
     Overview(Range),
+    /// `/members`.
+    Members(members::Choice),
+    /// `/members/{id}`.
+    Member(String),
+    /// `/ring`; with its buttons where whoever looks may press them.
+    Ring(ring::Choice, bool),
+}
+
+impl View {
+    fn of(uri: &Uri, may: bool) -> Result<Self, Refused> {
+        let named = Query::parse(uri, &["view", "range", "show", "find", "after", "id", "p", "node"])?;
+        let (view, known): (_, &[&str]) = match named.text("view")? {
+            None => (Self::Frame, &["range"]),
+            Some("overview") => (Self::Overview(overview::range(&named)?), &["view", "range"]),
+            Some("members") => (Self::Members(members::Choice::of(&named)?), &["view", "show", "find", "after"]),
+            Some("member") => (Self::Member(named.text("id")?.unwrap_or_default().to_owned()), &["view", "id"]),
+            Some("ring") => (Self::Ring(ring::Choice::of(&named)?, may), &["view", "p", "node"]),
+            Some(_) => {
+                let detail = "`view` is not one of: overview, members, member, ring";
+                return Err(Refused(Problem::bad_request("bad_parameter", detail)));
+            }
+        };
+        Query::parse(uri, known)?;
+        Ok(view)
+    }
+
+    /// The name of its event, and what it shows; none where there is nothing to show.
+    fn draw(&self, node: &Node) -> Option<(&'static str, String)> {
+        let (name, drawn) = match self {
+            Self::Frame => return None,
+            Self::Overview(range) => ("overview", overview::live(node, *range).render()),
+            Self::Members(choice) => ("members", members::live(node, choice.clone()).render()),
+            Self::Ring(choice, may) => ("ring", ring::live(node, *choice, *may).render()),
+            Self::Member(id) => ("member", one::live(node, id)?.render()),
+        };
+        drawn.ok().map(|drawn| (name, drawn))
+    }
 }
 
 /// The frame alone, as every page has it.
@@ -51,26 +97,66 @@ struct Frame {
     page: Page,
 }
 
+/// What one beat shows: the frame, and what a view has beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Pieces {
+    frame: Arc<str>,
+    view: Option<(&'static str, Arc<str>)>,
+}
+
+/// What was drawn in this beat, once for all who watch the same.
+#[derive(Debug, Default)]
+pub struct Drawn(Mutex<Beat>);
+
+#[derive(Debug, Default)]
+struct Beat {
+    id: u64,
+    /// By what is shown: nothing on it depends on who looks otherwise. There are no more of them than streams.
+    pieces: BTreeMap<View, Pieces>,
+}
+
+impl Drawn {
+    /// What was drawn already, unless a page was just opened: it shows more than the beat's beginning.
+    fn of(&self, id: u64, view: &View, anew: bool, draw: impl FnOnce() -> Pieces) -> Pieces {
+        let mut beat = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if beat.id != id {
+            *beat = Beat { id, pieces: BTreeMap::new() };
+        }
+        if let Some(drawn) = beat.pieces.get(view).filter(|_| !anew) {
+            return drawn.clone();
+        }
+        let drawn = draw();
+        if beat.pieces.len() < LIVE_STREAMS_MAX {
+            beat.pieces.insert(view.clone(), drawn.clone());
+        }
+        drawn
+    }
+}
+
 struct Live {
     node: Node,
     visit: Visit,
     view: View,
+    drawn: Arc<Drawn>,
+    /// What the browser has: what did not change is not sent again.
+    sent: Pieces,
     beat: watch::Receiver<u64>,
     begun: bool,
     ended: bool,
     _place: OwnedSemaphorePermit,
 }
 
-/// `GET /live?view=overview&range=`.
-pub async fn stream(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer {
-    let query = Query::parse(&uri, &["view", "range"])?;
-    let view = match query.text("view")? {
-        None => View::Frame,
-        Some("overview") => View::Overview(overview::range(&query)?),
-        Some(_) => return Err(Refused(Problem::bad_request("bad_parameter", "`view` is not one of: overview"))),
-    };
+/// `GET /live?view=overview&range=`, `view=members`, `view=member&id=`, `view=ring&p=&node=`.
+pub async fn stream(
+    State(node): State<Node>,
+    Extension(drawn): Extension<Arc<Drawn>>,
+    visit: Visit,
+    uri: Uri,
+) -> Answer {
+    let view = View::of(&uri, visit.caller.may(Need::Operate))?;
     let place = node.enter_live()?;
-    let live = Live { beat: node.beat(), node, visit, view, begun: false, ended: false, _place: place };
+    let (beat, sent) = (node.beat(), Pieces::default());
+    let live = Live { beat, node, visit, view, drawn, sent, begun: false, ended: false, _place: place };
     let events = stream::unfold(live, |mut live| async {
         let events = live.next().await?;
         Some((Ok::<Bytes, Infallible>(events.into()), live))
@@ -106,23 +192,28 @@ impl Live {
         }
         if !self.begun {
             events.push_str(&format!("retry: {RETRY_MS}\n\n"));
-            self.begun = true;
         }
         self.write(id, &mut events);
+        self.begun = true;
         Some(events)
     }
 
-    fn write(&self, id: u64, events: &mut String) {
-        let page = Page::new(&self.node, &self.visit, Section::Outside, "");
-        if let Ok(frame) = (Frame { page }).render() {
-            write_event(events, id, "frame", &frame);
+    fn write(&mut self, id: u64, events: &mut String) {
+        let pieces = self.drawn.of(id, &self.view, !self.begun, || self.draw());
+        if pieces.frame != self.sent.frame {
+            write_event(events, id, "frame", &pieces.frame);
         }
-        if let View::Overview(range) = self.view
-            && let Ok(overview) = overview::live(&self.node, range).render()
-        {
-            write_event(events, id, "overview", &overview);
+        if let Some((name, drawn)) = pieces.view.as_ref().filter(|_| pieces.view != self.sent.view) {
+            write_event(events, id, name, drawn);
         }
         write_event(events, id, "beat", &time::rfc3339(time::wall_ms()));
+        self.sent = pieces;
+    }
+
+    fn draw(&self) -> Pieces {
+        let page = Page::new(&self.node, &self.visit, Section::Outside, "");
+        let frame = (Frame { page }).render().unwrap_or_default().into();
+        Pieces { frame, view: self.view.draw(&self.node).map(|(name, drawn)| (name, drawn.into())) }
     }
 }
 
@@ -139,7 +230,25 @@ fn write_event(events: &mut String, id: u64, name: &str, data: &str) {
 
 #[cfg(test)]
 mod tests {
+    use super::Drawn;
+    use super::Pieces;
+    use super::View;
     use super::write_event;
+
+    #[test]
+    fn what_many_watch_is_drawn_once_in_a_beat() {
+        let (drawn, mut times) = (Drawn::default(), 0);
+        let mut look = |id, name: &str, anew| {
+            let draw = || {
+                times += 1;
+                Pieces { frame: times.to_string().into(), view: None }
+            };
+            drawn.of(id, &View::Member(name.to_owned()), anew, draw).frame.to_string()
+        };
+        assert_eq!([look(1, "a", true), look(1, "a", false), look(1, "b", false)], ["1", "1", "2"]);
+        assert_eq!(look(1, "a", true), "3", "who just opened a page sees what is now");
+        assert_eq!([look(2, "a", false), look(2, "a", false)], ["4", "4"]);
+    }
 
     #[test]
     fn data_of_several_lines_cannot_end_its_event() {

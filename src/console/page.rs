@@ -121,6 +121,10 @@ impl Theme {
 pub enum Section {
     /// The node in one view.
     Overview,
+    /// Machines.
+    Members,
+    /// Who owns what.
+    Ring,
     /// Buckets, keys, values.
     Data,
     /// What a cluster is made of.
@@ -226,6 +230,12 @@ impl Page {
         show::sentence(&self.survives.reason)
     }
 
+    /// What to do to survive more.
+    #[must_use]
+    pub fn next(&self) -> String {
+        show::sentence(&self.survives.next)
+    }
+
     /// Whether somebody is signed in.
     #[must_use]
     pub fn signed_in(&self) -> bool {
@@ -270,7 +280,14 @@ pub fn render_refused(problem: &Problem, template: &impl Template) -> Answer {
 /// # Errors
 /// A 400 for another parameter or a word that is not known here.
 pub fn done(uri: &Uri, words: &[(&str, &'static str)]) -> Result<&'static str, Refused> {
-    let query = Query::parse(uri, &["done"])?;
+    done_of(&Query::parse(uri, &["done"])?, words)
+}
+
+/// The same of a query that may say more.
+///
+/// # Errors
+/// A 400 for a word that is not known here.
+pub fn done_of(query: &Query, words: &[(&str, &'static str)]) -> Result<&'static str, Refused> {
     let Some(done) = query.text("done")? else { return Ok("") };
     let known = words.iter().find(|(word, _)| *word == done).map(|(_, sentence)| *sentence);
     known.ok_or_else(|| Refused(Problem::bad_request("bad_parameter", "`done` is not a word of this page")))

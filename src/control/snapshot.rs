@@ -28,7 +28,7 @@ use crate::store::journal::JournalError;
 /// Its name in the directory of the control journal.
 pub const NAME: &str = "snapshot";
 /// The stored format, which is also the one that is sent. Those before were of a lone node that was no group.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 /// Told apart from other sealed bytes.
 const CONTEXT: &[u8] = b"control snapshot";
 

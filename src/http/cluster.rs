@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::base::id::NodeId;
+use crate::base::limits::HANDOFF_PAUSE;
 use crate::base::limits::INVITE_TTL;
 use crate::base::time;
 use crate::front::body;
@@ -53,6 +54,14 @@ struct ReplacementDocument {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DrainDocument {
+    reason: Option<String>,
+    #[serde(rename = "for")]
+    lasts: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PauseDocument {
     reason: Option<String>,
     #[serde(rename = "for")]
     lasts: Option<String>,
@@ -152,6 +161,26 @@ pub async fn ring(State(node): State<Node>) -> Json<RingView> {
 /// `GET /v1/convergence`.
 pub async fn convergence(State(node): State<Node>) -> Json<Convergence> {
     std::future::ready(Json(node.convergence())).await
+}
+
+/// `POST /v1/ring/pause`.
+pub async fn pause(
+    State(node): State<Node>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let (parts, body) = request.into_parts();
+    let PauseDocument { reason, lasts } = body::document(&node, &parts.headers, body).await?;
+    let lasts = lasts.as_deref().map(|lasts| query::ttl_ms("for", lasts)).transpose()?.map(Duration::from_millis);
+    let reason = reason.unwrap_or_else(|| "no reason given".to_owned());
+    node.pause_handoff(&caller, Some((reason, lasts.unwrap_or(HANDOFF_PAUSE)))).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/ring/resume`.
+pub async fn resume(State(node): State<Node>, Extension(caller): Extension<Caller>) -> Result<StatusCode, Problem> {
+    node.pause_handoff(&caller, None).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /v1/plan`.

@@ -182,6 +182,14 @@ pub const ROUTES: &[Route] = &[
         Operation::Other,
         "Whether the owners of each partition hold the same, as far as this node knows",
     ),
+    Route::api(
+        "POST",
+        "/v1/ring/pause",
+        Need::Operate,
+        Operation::Other,
+        "Let partitions on their way wait, on all nodes, for a time",
+    ),
+    Route::api("POST", "/v1/ring/resume", Need::Operate, Operation::Other, "Let them go on"),
     Route::api("GET", "/v1/plan", Need::Observe, Operation::Other, "The plan that is staged: what moves where"),
     Route::api("POST", "/v1/plan", Need::Operate, Operation::Other, "Stage a plan for all nodes"),
     Route::api("DELETE", "/v1/plan", Need::Operate, Operation::Other, "Drop what is staged"),
@@ -240,6 +248,8 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/shared", get(shared::shared))
         .route("/v1/ring", get(cluster::ring))
         .route("/v1/convergence", get(cluster::convergence))
+        .route("/v1/ring/pause", post(cluster::pause))
+        .route("/v1/ring/resume", post(cluster::resume))
         .route("/v1/plan", get(cluster::plans).post(cluster::stage_plan).delete(cluster::clear_plan))
         .route("/v1/plan/commit", post(cluster::commit_plan))
         .route(WHERE_KEY, get(cluster::whereabouts))

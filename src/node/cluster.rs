@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -35,9 +36,11 @@ use crate::control::consensus::Consensus as _;
 use crate::node::Node;
 use crate::node::error::DoorError;
 use crate::node::events::Events;
+use crate::node::figures::Figures;
 use crate::node::handoff::Pace;
 use crate::node::hints::Hints;
 use crate::node::members::Sight;
+use crate::node::members::Turn;
 use crate::node::repair::Repair;
 use crate::proto::bucket::Kind;
 use crate::proto::control::Bucket;
@@ -137,6 +140,9 @@ pub(super) fn rule(rule: layout::Quorum<'_>) -> Quorum {
     Quorum { owners: rule.owners.into_owned(), need: rule.need }
 }
 
+/// How each of the others was seen, latest last.
+pub(super) type Past = BTreeMap<NodeId, VecDeque<Turn>>;
+
 /// How a forwarded write ended, by whom.
 pub type EndedBy = (NodeId, Ended);
 
@@ -164,6 +170,9 @@ pub struct Cluster {
     pub sight: watch::Sender<Arc<Sight>>,
     /// What happened lately.
     pub(super) events: Events,
+    past: Mutex<Past>,
+    /// How this node does.
+    pub(super) figures: Mutex<Figures>,
     /// Nodes of which there are two: when that was seen last, and where one of them is.
     pub twins: Mutex<BTreeMap<NodeId, (Instant, SocketAddr)>>,
 }
@@ -189,6 +198,8 @@ impl Cluster {
             repair: Repair::default(),
             sight: watch::Sender::default(),
             events: Events::default(),
+            past: Mutex::default(),
+            figures: Mutex::default(),
             twins: Mutex::default(),
         }
     }
@@ -196,6 +207,11 @@ impl Cluster {
     /// How fast slots come.
     pub(super) fn pace(&self) -> MutexGuard<'_, Pace> {
         lock(&self.pace)
+    }
+
+    /// How the others were seen before.
+    pub(super) fn past(&self) -> MutexGuard<'_, Past> {
+        lock(&self.past)
     }
 }
 

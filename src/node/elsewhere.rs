@@ -60,7 +60,7 @@ impl Node {
 
     /// None where this node does not serve.
     fn own_load(&self) -> Option<u8> {
-        (!self.sends_away() && self.is_serving()).then_some(0)
+        (!self.sends_away() && self.is_serving()).then(|| self.figures().load)
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::base::id::BucketId;
@@ -20,19 +19,24 @@ use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
 use crate::base::limits::FORGET_AGAIN;
 use crate::base::limits::HANDOFF_BUSY_PAUSE;
-use crate::base::limits::HANDOFFS_AT_ONCE;
+use crate::base::limits::HANDOFF_PAUSE_MAX;
 use crate::base::limits::REPORT_AGAIN;
 use crate::base::limits::RING_TICK;
 use crate::base::time;
 use crate::control::consensus::Consensus as _;
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::node::cluster::View;
 use crate::node::error::DoorError;
 use crate::node::handoff::pull::Pulling;
 use crate::node::handoff::pull::Slot;
+use crate::node::handoff::pull::Turns;
 use crate::node::worker;
+use crate::proto::bucket::OutOfRange;
 use crate::proto::control::Command;
+use crate::proto::control::Refused;
 use crate::proto::control::members::Change;
+use crate::proto::control::part::Pause;
 use crate::proto::handoff::Here;
 use crate::proto::key::IndexKey;
 use crate::store::partition::Decision;
@@ -88,8 +92,7 @@ struct Keeper {
     /// Slots that this node was seen to hold: of another list of theirs it needs what differs, even where the others made
     /// that the present one before it said a word.
     had: BTreeSet<PartitionId>,
-    /// To merge: few at a time.
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
     telling: BTreeMap<NodeId, JoinHandle<()>>,
     report: Option<JoinHandle<()>>,
     reported: Option<Instant>,
@@ -111,6 +114,36 @@ impl Node {
         let slots = view.state.layout.slots().filter(|(_, slot)| !slot.sources(me, &numbers).is_empty()).count();
         let eta = self.0.cluster.pace().eta(time::mono());
         Progress { slots, bytes: self.0.cluster.handed_off.load(Ordering::Relaxed), eta }
+    }
+
+    /// Why partitions on their way wait, where they do. Who knows the time at which that ends is who is asked.
+    #[must_use]
+    pub fn handoff_pause(&self) -> Option<Pause> {
+        self.state().pause.clone().filter(|pause| pause.until_ms > time::wall_ms())
+    }
+
+    /// Partitions on their way wait on every node, or go on.
+    ///
+    /// # Errors
+    /// [`DoorError`]; also for a pause that is too long.
+    pub async fn pause_handoff(&self, caller: &Caller, pause: Option<(String, Duration)>) -> Result<(), DoorError> {
+        let since_ms = time::wall_ms();
+        let pause = pause.map(|(reason, lasts)| {
+            if lasts > HANDOFF_PAUSE_MAX {
+                let hours = HANDOFF_PAUSE_MAX.as_secs() / 3600;
+                let range = format!("at most {hours} h");
+                let given = lasts.as_secs();
+                return Err(Refused::from(OutOfRange {
+                    field: "the time that handoff is paused, in seconds,",
+                    given,
+                    range,
+                }));
+            }
+            Ok(Pause { reason, since_ms, until_ms: since_ms.saturating_add(time::millis(lasts)) })
+        });
+        let pause = pause.transpose().map_err(DoorError::Control)?;
+        self.order(caller, Command::Cluster(Change::PauseHandoff { pause })).await?;
+        Ok(())
     }
 
     /// Looks after this node's part in the ring until the node stops.
@@ -143,7 +176,7 @@ impl Keeper {
         Self {
             pulls: BTreeMap::new(),
             had: BTreeSet::new(),
-            turns: Arc::new(Semaphore::new(HANDOFFS_AT_ONCE)),
+            turns: Arc::new(Turns::new()),
             telling: BTreeMap::new(),
             report: None,
             reported: None,
@@ -182,6 +215,7 @@ impl Keeper {
 
     /// Begins to merge the slots that this node is to own, and gives up those that it is not to own any more.
     fn pull(&mut self, node: &Node, view: &Arc<View>) {
+        self.turns.pause(node.handoff_pause().is_some());
         let numbers = view.state.numbers();
         let me = node.who().node;
         let done = node.0.cluster.marks.read(|marks| marks.synced.clone());

@@ -13,12 +13,14 @@ use tokio::sync::watch;
 
 use crate::base::id::NodeId;
 use crate::base::limits::MEMBERS_TICK;
+use crate::base::limits::TURNS_KEPT;
 use crate::base::time;
 use crate::net::peer::LaneState;
 use crate::net::peer::Peers;
 use crate::net::wire::Lane;
 use crate::node::Node;
 use crate::node::cluster::now_ms;
+use crate::node::figures::Told;
 use crate::node::peers::Heard;
 use crate::node::peers::Way;
 use crate::node::plan;
@@ -29,6 +31,7 @@ use crate::proto::member::Effect;
 use crate::proto::member::Membership;
 use crate::proto::member::Setup;
 use crate::proto::member::view::Link;
+use crate::proto::member::view::Reason;
 use crate::proto::member::view::Seen;
 use crate::proto::member::view::Status;
 use crate::proto::member::words::Goodbye;
@@ -72,6 +75,23 @@ pub struct MemberView {
     pub voter: bool,
     /// Devices are asked to go elsewhere.
     pub drain: Option<DrainView>,
+    /// What it said of how it does; null where it never did.
+    pub figures: Option<FiguresView>,
+}
+
+/// How a node does, as it says itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct FiguresView {
+    /// Per cent of its machine's processors that are in use.
+    pub load: u8,
+    /// Requests a second that it answered in the last minute.
+    pub requests_per_s: u32,
+    /// Free bytes of its disk.
+    pub disk_free: u64,
+    /// All bytes of its disk.
+    pub disk_total: u64,
+    /// Bytes that it stores.
+    pub stored: u64,
 }
 
 /// Why devices are asked to go elsewhere, and how long.
@@ -122,6 +142,29 @@ impl Node {
         self.sight().iter().filter_map(there).chain([self.who().node]).collect()
     }
 
+    /// What a node says of how it does; none where it never did.
+    #[must_use]
+    pub fn figures_of(&self, node: NodeId) -> Option<Told> {
+        if node == self.who().node {
+            return Some(self.figures());
+        }
+        self.sight().get(&node)?.news.as_ref().map(told)
+    }
+
+    /// How a node came to be as it is seen, latest first, as far as this node saw it.
+    #[must_use]
+    pub fn past_of(&self, node: NodeId) -> Vec<PastView> {
+        let past = self.0.cluster.past();
+        let turns = past.get(&node).into_iter().flatten().rev();
+        turns
+            .map(|turn| PastView {
+                state: status_in_words(turn.status),
+                reason: turn.reason.in_words(),
+                since: time::rfc3339(turn.at_ms),
+            })
+            .collect()
+    }
+
     /// All nodes that are not removed, in order.
     #[must_use]
     pub fn members(&self) -> Vec<MemberView> {
@@ -134,6 +177,7 @@ impl Node {
     fn member_view(&self, id: NodeId, member: &Member, seen: Option<&Seen>, voter: bool) -> MemberView {
         let me = id == self.who().node;
         let news = seen.and_then(|seen| seen.news.clone());
+        let figures = if me { Some(self.figures()) } else { news.as_ref().map(told) };
         let wall = |since_ms: u64| time::rfc3339(time::wall_ms().saturating_sub(now_ms().saturating_sub(since_ms)));
         let (state, since, reason) = match seen {
             _ if me => ("up", time::rfc3339(time::wall_ms().saturating_sub(self.uptime_ms())), "it answers you"),
@@ -166,6 +210,13 @@ impl Node {
             voter,
             drain: plan::drain_of(member)
                 .map(|drain| DrainView { reason: drain.reason, until: drain.until_ms.map(time::rfc3339) }),
+            figures: figures.map(|told| FiguresView {
+                load: told.load,
+                requests_per_s: told.requests_per_s,
+                disk_free: told.disk.free,
+                disk_total: told.disk.total,
+                stored: told.disk.stored,
+            }),
         }
     }
 
@@ -182,6 +233,31 @@ impl Node {
     fn uptime_ms(&self) -> u64 {
         time::millis(self.0.started.elapsed())
     }
+}
+
+/// How a node was seen, from some instant on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PastView {
+    /// `up`, `suspect`, `down`, `leaving` or `gone`.
+    pub state: &'static str,
+    /// Why, as half a sentence behind its name.
+    pub reason: &'static str,
+    /// Since when.
+    pub since: String,
+}
+
+/// The same as kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    status: Status,
+    reason: Reason,
+    /// Wall milliseconds.
+    at_ms: u64,
+}
+
+fn told(news: &News) -> Told {
+    let News { load, requests_per_s, disk, handoff, .. } = *news;
+    Told { load, requests_per_s, disk, handoff }
 }
 
 fn status_in_words(status: Status) -> &'static str {
@@ -297,13 +373,16 @@ impl Keeper {
         let lag = now.saturating_duration_since(self.beat).saturating_sub(MEMBERS_TICK);
         self.beat = now;
         self.membership.health(time::millis(lag), now_ms());
-        let view = self.node.view();
+        let (view, figures) = (self.node.view(), self.node.figures());
         let news = News {
             serving: self.node.serving(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             layout: view.state.layout.version,
             applied: view.index,
-            load: 0,
+            load: figures.load,
+            requests_per_s: figures.requests_per_s,
+            disk: figures.disk,
+            handoff: figures.handoff,
         };
         self.membership.tell(news, now_ms());
         self.do_chores();
@@ -332,6 +411,7 @@ impl Keeper {
     /// Shows what is seen, where it changed.
     fn show(&mut self) {
         let sight: Sight = self.membership.view().map(|(node, seen)| (node, seen.clone())).collect();
+        self.remember(&sight);
         self.node.0.cluster.sight.send_if_modified(|shown| {
             let changed = **shown != sight;
             if changed {
@@ -339,5 +419,22 @@ impl Keeper {
             }
             changed
         });
+    }
+
+    /// Notes who is seen differently now.
+    fn remember(&self, sight: &Sight) {
+        let shown = self.node.sight();
+        let mut past = self.node.0.cluster.past();
+        past.retain(|node, _| sight.contains_key(node));
+        for (node, seen) in sight {
+            if shown.get(node).is_some_and(|before| (before.status, before.reason) == (seen.status, seen.reason)) {
+                continue;
+            }
+            let turns = past.entry(*node).or_default();
+            if turns.len() >= TURNS_KEPT {
+                turns.pop_front();
+            }
+            turns.push_back(Turn { status: seen.status, reason: seen.reason, at_ms: time::wall_ms() });
+        }
     }
 }

@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::base::limits::HANDOFF_BYTES_PER_SECOND;
+use crate::base::limits::HANDOFFS_AT_ONCE;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::access::Caller;
@@ -50,8 +52,14 @@ pub struct PlanView {
     pub nodes: Vec<PlannedNode>,
     /// What has to be copied at least.
     pub moves: Vec<Move>,
+    /// About so many bytes, from what each node says that it stores; null where one did not say.
+    pub bytes: Option<u64>,
+    /// At least so many seconds, at the most that a node takes in.
+    pub seconds: Option<u64>,
     /// What may be lost as it is.
     pub before: Margins,
+    /// While it moves.
+    pub during: Margins,
     /// And when the plan is done.
     pub after: Margins,
 }
@@ -136,13 +144,33 @@ impl Node {
             gains: held.gains,
             loses: held.loses,
         });
+        let moves: Vec<_> = preview.moves.into_iter().map(|(partition, to)| Move { partition, to }).collect();
+        let each = self.partition_bytes(state);
+        let times = |count: usize| each.map(|each| each.saturating_mul(count as u64));
+        let most = moves.iter().map(|to| moves.iter().filter(|one| one.to == to.to).count()).max().unwrap_or(0);
         Some(PlanView {
             version: staged.version,
             nodes: nodes.collect(),
-            moves: preview.moves.into_iter().map(|(partition, to)| Move { partition, to }).collect(),
+            bytes: times(moves.len()),
+            seconds: times(most).map(|bytes| bytes.div_ceil(HANDOFF_BYTES_PER_SECOND * HANDOFFS_AT_ONCE as u64)),
+            moves,
             before: preview.before.into(),
+            during: preview.during.into(),
             after: preview.after.into(),
         })
+    }
+
+    /// Bytes of one replica of one partition, on average over those who hold some; none where one did not say.
+    fn partition_bytes(&self, state: &State) -> Option<u64> {
+        let (mut bytes, mut replicas) = (0_u64, 0_u64);
+        for node in state.layout.nodes.keys() {
+            let holds = state.layout.slots().filter(|(_, slot)| slot.read_from().is_synced(*node)).count() as u64;
+            if holds > 0 {
+                bytes = bytes.saturating_add(self.figures_of(*node)?.disk.stored);
+                replicas += holds;
+            }
+        }
+        bytes.checked_div(replicas)
     }
 
     /// Stages a plan for all who are in, also for a second node.

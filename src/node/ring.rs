@@ -5,10 +5,17 @@ use serde::Serialize;
 
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::base::time;
 use crate::node::Node;
+use crate::node::cluster::View;
 use crate::node::whereabouts::phase_of;
+use crate::proto::control::members::Member;
 use crate::proto::ring::layout::Layout;
 use crate::proto::ring::layout::List;
+use crate::proto::ring::layout::Slot;
+use crate::proto::ring::standing::Standing;
+use crate::proto::ring::standing::Stands;
+use crate::proto::ring::standing::standing;
 
 /// Within so many of a list a node counts as an owner here: the default of buckets, as in a plan's preview.
 const COUNTED: usize = 3;
@@ -30,6 +37,55 @@ pub struct RingView {
     pub partitions: Vec<PartitionView>,
     /// What this node has still to merge.
     pub handoff: HandoffView,
+    /// How many partitions stand how, for buckets that promise to read what was acked; null where there is none.
+    pub strict: Option<StandingCounts>,
+    /// The same for the weak ones.
+    pub weak: Option<StandingCounts>,
+    /// What is on its way, by who gets it.
+    pub transfers: Vec<TransferView>,
+    /// Why it waits, where it does.
+    pub pause: Option<PauseView>,
+}
+
+/// How many partitions stand how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct StandingCounts {
+    /// Every owner is there, with all of its data.
+    pub whole: usize,
+    /// Every request is answered, by fewer than N owners.
+    pub below: usize,
+    /// Some requests are not answered.
+    pub lost: usize,
+}
+
+/// What comes to one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TransferView {
+    /// Who gets it.
+    pub to: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Whether it is there to take it.
+    pub up: bool,
+    /// Partitions that it has still to merge.
+    pub partitions: usize,
+    /// Bytes of objects that came to it since it started; null where it did not say.
+    pub bytes: Option<u64>,
+    /// Bytes a second, over the last few.
+    pub bytes_per_s: Option<u64>,
+    /// Seconds until it is done, by the pace so far.
+    pub eta_s: Option<u64>,
+}
+
+/// Why partitions on their way wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PauseView {
+    /// For people.
+    pub reason: String,
+    /// Since when.
+    pub since: String,
+    /// When it ends by itself.
+    pub until: String,
 }
 
 /// Partitions by phase.
@@ -69,6 +125,10 @@ pub struct PartitionView {
     pub epoch: u64,
     /// `settled`, `both`, `read_next`.
     pub phase: &'static str,
+    /// `whole`, `below`, `lost`: for buckets that promise to read what was acked; null where there is none.
+    pub strict: Option<&'static str>,
+    /// The same for the weak ones.
+    pub weak: Option<&'static str>,
     /// Its owners.
     pub now: ListView,
     /// Those that come.
@@ -105,13 +165,21 @@ impl Node {
     pub fn ring(&self) -> RingView {
         let view = self.view();
         let layout: &Layout = &view.state.layout;
-        let partitions: Vec<_> = layout
-            .slots()
-            .map(|(id, slot)| {
-                let next = slot.next.as_ref().map(|next| list_view(&next.list));
-                PartitionView { id, epoch: slot.epoch, phase: phase_of(slot), now: list_view(&slot.now), next }
-            })
-            .collect();
+        let stands = standing(layout, &self.live(), &view.state.numbers());
+        let partition = |((id, slot), stands): ((PartitionId, &Slot), &Stands)| {
+            let next = slot.next.as_ref().map(|next| list_view(&next.list));
+            let (strict, weak) = (stands.strict.map(in_word), stands.weak.map(in_word));
+            PartitionView {
+                id,
+                epoch: slot.epoch,
+                phase: phase_of(slot),
+                strict,
+                weak,
+                now: list_view(&slot.now),
+                next,
+            }
+        };
+        let partitions: Vec<_> = layout.slots().zip(&stands).map(partition).collect();
         let leaving = layout.leaving.iter().map(|(id, zone)| (*id, zone.clone()));
         let mut nodes: Vec<_> = layout.nodes.iter().map(|(id, node)| (*id, node.zone.clone())).chain(leaving).collect();
         nodes.sort_unstable();
@@ -131,7 +199,37 @@ impl Node {
         let nodes = nodes.into_iter().map(share).collect();
         let (phases, handoff) = (phases_of(layout), self.handoff_view());
         let (version, planned, at_rest) = (layout.version, layout.planned, layout.is_at_rest());
-        RingView { version, planned, at_rest, phases, nodes, partitions, handoff }
+        let (strict, weak) = (counts(stands.iter().map(|one| one.strict)), counts(stands.iter().map(|one| one.weak)));
+        let transfers = self.transfers(&view);
+        let pause = self.handoff_pause().map(|pause| PauseView {
+            reason: pause.reason,
+            since: time::rfc3339(pause.since_ms),
+            until: time::rfc3339(pause.until_ms),
+        });
+        RingView { version, planned, at_rest, phases, nodes, partitions, handoff, strict, weak, transfers, pause }
+    }
+
+    /// What each node has still to merge: how much is seen from the layout, how fast it comes it says itself.
+    fn transfers(&self, view: &View) -> Vec<TransferView> {
+        let (numbers, live) = (view.state.numbers(), self.live());
+        let left = |node: NodeId| {
+            view.state.layout.slots().filter(|(_, slot)| !slot.sources(node, &numbers).is_empty()).count()
+        };
+        let there = view.state.members.iter().filter(|(id, _)| view.state.member(**id).is_some());
+        let of_node = |(id, member): (&NodeId, &Member)| {
+            let partitions = Some(left(*id)).filter(|left| *left > 0)?;
+            let told = self.figures_of(*id).map(|told| told.handoff);
+            Some(TransferView {
+                to: *id,
+                name: member.name.clone(),
+                up: live.contains(id),
+                partitions,
+                bytes: told.map(|told| told.bytes),
+                bytes_per_s: told.map(|told| told.bytes_per_s),
+                eta_s: told.and_then(|told| told.eta_s),
+            })
+        };
+        there.filter_map(of_node).collect()
     }
 
     fn handoff_view(&self) -> HandoffView {
@@ -143,6 +241,27 @@ impl Node {
             eta_s: progress.eta.map(|eta| eta.as_secs()),
         }
     }
+}
+
+fn in_word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Whole => "whole",
+        Standing::Below => "below",
+        Standing::Lost => "lost",
+    }
+}
+
+fn counts(all: impl Iterator<Item = Option<Standing>>) -> Option<StandingCounts> {
+    let (mut counts, mut any) = (StandingCounts::default(), false);
+    for standing in all.flatten() {
+        any = true;
+        *match standing {
+            Standing::Whole => &mut counts.whole,
+            Standing::Below => &mut counts.below,
+            Standing::Lost => &mut counts.lost,
+        } += 1;
+    }
+    any.then_some(counts)
 }
 
 pub(super) fn phases_of(layout: &Layout) -> Phases {
@@ -161,6 +280,8 @@ fn list_view(list: &List) -> ListView {
     ListView { owners: list.owners.clone(), synced: list.synced.clone(), struck: list.struck }
 }
 
-fn is_among(list: &ListView, node: NodeId) -> bool {
+/// Whether a node is within the first three of a list.
+#[must_use]
+pub fn is_among(list: &ListView, node: NodeId) -> bool {
     list.owners.iter().take(COUNTED).any(|owner| *owner == node)
 }

@@ -263,7 +263,7 @@ fn whole(number: f64) -> u64 {
 }
 
 /// How far back a view reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Range {
     /// Fifteen minutes by five seconds.
     Fine,
@@ -329,6 +329,7 @@ impl Node {
                 every.tick().await;
                 let now = node.counters();
                 node.0.series.lock().unwrap_or_else(PoisonError::into_inner).add(now);
+                node.note_figures();
                 node.0.beat.send_modify(|beat| *beat += 1);
             }
         });

@@ -22,12 +22,15 @@ use crate::proto::message::Holding;
 use crate::proto::message::Place;
 use crate::proto::message::Tell;
 use crate::proto::message::Why;
+use crate::proto::ring;
 use crate::proto::ring::layout::Slot;
 use crate::proto::ring::numbers::BucketNumbers;
 
 /// Where a key is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Whereabouts {
+    /// The first 64 bits of the SHA-256 over the bucket's number and the key: the first eight are the partition.
+    pub hash: String,
     /// Its partition.
     pub partition: PartitionId,
     /// Since which version of the layout this partition's rules are what they are.
@@ -92,6 +95,7 @@ impl Node {
         let owners =
             slot.write_owners(bucket.numbers).map(|owner| self.owner_view(&view, bucket.numbers, owner, &place));
         Ok(Whereabouts {
+            hash: format!("{:016x}", ring::hash_of(bucket.id, key.as_bytes())),
             partition: place.partition(),
             epoch: slot.epoch,
             phase: phase_of(slot),

@@ -29,6 +29,7 @@ use crate::proto::control::members::Change;
 use crate::proto::control::members::Invite;
 use crate::proto::control::members::LayoutCommit;
 use crate::proto::control::members::Member;
+use crate::proto::control::part::Pause;
 use crate::proto::ring::layout::Layout;
 use crate::proto::ring::numbers::BucketNumbers;
 use crate::proto::ring::transition;
@@ -149,6 +150,8 @@ pub struct State {
     pub next_invite: u64,
     /// How many nodes were told to go.
     pub partings: u64,
+    /// Partitions on their way wait, on every node.
+    pub pause: Option<Pause>,
 }
 
 /// How a cluster begins.

@@ -11,6 +11,7 @@ pub mod numbers;
 pub mod plan;
 mod slots;
 pub mod sources;
+pub mod standing;
 pub mod survives;
 pub mod transition;
 
@@ -20,8 +21,15 @@ pub mod transition;
 /// Source: consistent hashing with fixed equal slices, DeCandia 2007 §6.2 strategy 3.
 #[must_use]
 pub fn partition_of(bucket: BucketId, key: &[u8]) -> PartitionId {
-    let [top, ..] = checksum::sha256_16(&[&bucket.0.to_be_bytes(), key]);
+    let [top, ..] = hash_of(bucket, key).to_be_bytes();
     PartitionId(top)
+}
+
+/// The first 64 bits of what a key's partition is taken from, for people who look where a key lies.
+#[must_use]
+pub fn hash_of(bucket: BucketId, key: &[u8]) -> u64 {
+    let hash = u128::from_be_bytes(checksum::sha256_16(&[&bucket.0.to_be_bytes(), key]));
+    u64::try_from(hash >> 64).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -179,6 +179,7 @@ pub fn held(state: &State) -> Vec<(Id, Held)> {
         invites,
         next_invite,
         partings,
+        pause,
     } = state;
     let held = |entries: usize, bytes: u64| Held { entries: entries as u64, bytes };
     vec![
@@ -190,7 +191,7 @@ pub fn held(state: &State) -> Vec<(Id, Held)> {
         (Id::Members, held(members.len(), bytes(&(members, next_node, partings)))),
         (Id::Layout, held(layout.slots().count(), bytes(&(layout, gone)))),
         (Id::Plan, held(usize::from(staged.is_some()), bytes(&(staged, next_plan)))),
-        (Id::Settings, held(1, bytes(layout_commit))),
+        (Id::Settings, held(2, bytes(&(layout_commit, pause)))),
         (Id::Invites, held(invites.len(), bytes(&(invites, next_invite)))),
         (Id::Audit, held(audit.entries().count() + access_audit.entries().count(), bytes(&(audit, access_audit)))),
     ]

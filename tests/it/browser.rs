@@ -2,6 +2,7 @@
 //! chromedriver and axe-core, which `tests/browser-tools` installs; without them these tests fail and say so.
 
 mod actions;
+mod cluster;
 mod driver;
 mod first;
 mod house;

@@ -17,7 +17,7 @@ use crate::support::eventually;
 use crate::support::ringfort_in;
 
 /// Starts a node that others can reach.
-async fn start(dir: &Path, name: &str, join: Option<&str>) -> Node {
+pub async fn start(dir: &Path, name: &str, join: Option<&str>) -> Node {
     let words = ["--name", name, "--listen", "http://127.0.0.1:0", "--peer-listen", "127.0.0.1:0"];
     let join: Vec<&str> = join.iter().flat_map(|token| ["--join", *token]).collect();
     Node::start_saying(&dir.join(name), &[], &[&words[..], &join].concat()).await
@@ -152,6 +152,11 @@ async fn a_lone_node_shows_itself_and_is_not_taken_away() {
     let number = cli.good(&["plan", "stage", "--json"]).json()["plan"]["version"].to_string();
     cli.good(&["plan", "commit", &number]);
     assert_eq!(cli.good(&["plan", "show", "--json"]).json()["plan"], Value::Null);
+    cli.good(&["ring", "pause", "--reason", "a backup", "--for", "30min"]);
+    assert!(cli.good(&["ring"]).err.contains("a backup"), "it is said where somebody looks");
+    cli.good(&["ring", "resume"]);
+    assert!(!cli.good(&["ring"]).err.contains("paused"));
+    assert_eq!(cli.run(&["ring", "pause", "--for", "73h"]).code, 65);
     let audit = cli.good(&["audit"]).out;
     for what in ["stages a plan for all nodes", "drops the staged plan", &format!("commits plan {number}")] {
         assert!(audit.contains("admin") && audit.contains(what), "{what}: {audit}");

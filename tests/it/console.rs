@@ -28,18 +28,18 @@ const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded")
 const HTML: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
 
 /// A browser without script: it keeps its session's cookie and sends what browsers send.
-struct Browser {
+pub struct Browser {
     client: Client,
     cookie: String,
 }
 
 impl Browser {
-    async fn new(node: &Node) -> Self {
+    pub async fn new(node: &Node) -> Self {
         Self { client: support::client(&node.url().await, None), cookie: String::new() }
     }
 
     /// Signed in by a one-time link as a new user of these scopes.
-    async fn signed_in(node: &Node, name: &str, scopes: &[&str]) -> Self {
+    pub async fn signed_in(node: &Node, name: &str, scopes: &[&str]) -> Self {
         let user = json!({ "scopes": scopes, "password": PASSWORD });
         let path = format!("/v1/users/{name}");
         node.owner().tell(Method::PUT, &path, &user).await.map_err(|f| f.message).unwrap();
@@ -57,25 +57,25 @@ impl Browser {
         self.cookie = cookie.split(';').next().unwrap().to_owned();
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    pub async fn get(&self, path: &str) -> Reply {
         call(&self.client, "GET", path, &[HTML, ("cookie", &self.cookie)], "").await
     }
 
     /// A page that is there.
-    async fn page(&self, path: &str) -> String {
+    pub async fn page(&self, path: &str) -> String {
         let reply = self.get(path).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.text());
         reply.text().to_owned()
     }
 
-    async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
+    pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
         let fields: Vec<String> =
             fields.iter().map(|(k, v)| format!("{k}={}", utf8_percent_encode(v, NON_ALPHANUMERIC))).collect();
         let headers = [HTML, FORM, SAME_ORIGIN, ("cookie", &self.cookie)];
         call(&self.client, "POST", path, &headers, fields.join("&")).await
     }
 
-    async fn stream(&self, path: &str) -> Answer {
+    pub async fn stream(&self, path: &str) -> Answer {
         let headers = [("accept", "text/event-stream"), ("cookie", &self.cookie)];
         send(&self.client, Method::GET, path, &headers, "").await
     }
@@ -90,7 +90,14 @@ fn pages() -> Vec<&'static str> {
     let rows = console::face().rows.iter();
     let plain = rows.filter(|row| row.method == "GET" && !row.path.contains('{') && row.path != "/live");
     let mut pages: Vec<&str> = plain.map(|row| row.path).collect();
-    pages.extend(["/?range=24h", "/settings/users/ann", "/settings/tokens/1", "/nothing/is/here", "/data/none"]);
+    pages.extend([
+        "/?range=24h",
+        "/members/1",
+        "/settings/users/ann",
+        "/settings/tokens/1",
+        "/nothing/is/here",
+        "/data/none",
+    ]);
     pages
 }
 
@@ -99,7 +106,8 @@ fn loaded(html: &str) -> BTreeSet<String> {
     let tags = html.split('<').filter(|tag| ["link ", "script ", "img ", "use "].iter().any(|t| tag.starts_with(t)));
     let addresses = tags.filter_map(|tag| {
         let (_, rest) = tag.split_once("src=\"").or_else(|| tag.split_once("href=\""))?;
-        rest.split(['"', '#']).next().map(str::to_owned)
+        // `#x` is a piece of the page itself.
+        rest.split(['"', '#']).next().filter(|address| !address.is_empty()).map(str::to_owned)
     });
     addresses.collect()
 }

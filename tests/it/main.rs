@@ -27,6 +27,7 @@ mod cluster_moves;
 mod cluster_recovery;
 mod commands;
 mod console;
+mod console_cluster;
 mod console_data;
 mod converge;
 mod corpus;

@@ -108,3 +108,9 @@ pub const JOIN_STATE_REMINDER: Duration = Duration::from_secs(10);
 
 /// How long an invite opens the cluster where nothing else is said: a working day and a night.
 pub const INVITE_TTL: Duration = Duration::from_secs(24 * 3600);
+/// Changes in how another node is seen that are remembered for each: the story of one bad night.
+pub const TURNS_KEPT: usize = 16;
+/// How long handoff is paused where nobody says: a busy hour.
+pub const HANDOFF_PAUSE: Duration = Duration::from_secs(3600);
+/// How long handoff may be paused: over a weekend. A pause that is forgotten keeps the cluster weak.
+pub const HANDOFF_PAUSE_MAX: Duration = Duration::from_secs(72 * 3600);

@@ -31,6 +31,8 @@ pub const DESCRIBED: &[(&str, &str)] = &[
     ("GET", "/v1/shared"),
     ("GET", "/v1/ring"),
     ("GET", "/v1/convergence"),
+    ("POST", "/v1/ring/pause"),
+    ("POST", "/v1/ring/resume"),
     ("GET", "/v1/plan"),
     ("POST", "/v1/plan"),
     ("DELETE", "/v1/plan"),
@@ -72,6 +74,19 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
             undrain.responses.push((400, "The name is not one", Content::Problem));
             undrain
         }
+        ("GET", WHERE_KEY) => plain(vec![
+            (200, "Its owners; those that do not answer in time are named", Content::Json("Whereabouts")),
+            (400, "The key or a parameter is not one", Content::Problem),
+            (404, "There is no such bucket", Content::Problem),
+            (414, "The key is longer than 1 KiB", Content::Problem),
+        ]),
+        _ => return describe_ring(method, path),
+    })
+}
+
+/// Of those about who owns what, and what is shared.
+fn describe_ring(method: &str, path: &str) -> Option<Described> {
+    Some(match (method, path) {
         ("GET", "/v1/convergence") => {
             plain(vec![(200, "How equal the owners' copies are, as this node knows", Content::Json("Convergence"))])
         }
@@ -79,6 +94,12 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
             plain(vec![(200, "Every piece, with what this node holds of it", Content::Json("Shared"))])
         }
         ("GET", "/v1/ring") => plain(vec![(200, "The layout as this node knows it", Content::Json("Ring"))]),
+        ("POST", "/v1/ring/pause") => pause(),
+        ("POST", "/v1/ring/resume") => plain(vec![
+            (204, "They go on, or did so already", Content::Nothing),
+            (504, "Whether the change took effect is unknown", Content::Problem),
+            (507, "The disk is full; nothing was changed", Content::Problem),
+        ]),
         ("GET", "/v1/plan") => {
             plain(vec![(200, "What is staged; `plan` is null where nothing is", Content::Json("Plans"))])
         }
@@ -99,14 +120,17 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
             commit.responses.retain(|(status, ..)| *status != 404);
             commit
         }
-        ("GET", WHERE_KEY) => plain(vec![
-            (200, "Its owners; those that do not answer in time are named", Content::Json("Whereabouts")),
-            (400, "The key or a parameter is not one", Content::Problem),
-            (404, "There is no such bucket", Content::Problem),
-            (414, "The key is longer than 1 KiB", Content::Problem),
-        ]),
         _ => return None,
     })
+}
+
+fn pause() -> Described {
+    let example = json!({ "reason": "the line is needed for a backup", "for": "1h" });
+    let body = body(false, &[("application/json", reference("PauseWish"), example)]);
+    let mut pause = ordered(204, "", "Part", body);
+    pause.responses.retain(|(status, ..)| ![204, 404, 409].contains(status));
+    pause.responses.push((204, "Partitions on their way wait", Content::Nothing));
+    pause
 }
 
 /// An order about nodes or layout.
@@ -158,11 +182,22 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("Member", member()),
         ("InviteWish", object([], [("ttl", duration()), ("replaces", text())])),
         ("DrainWish", object([], [("reason", text()), ("for", duration())])),
+        ("PauseWish", object([], [("reason", text()), ("for", duration())])),
         ("Invite", object([("token", text()), ("expires_at", instant()), ("seeds", list_of(text()))], [])),
     ]
 }
 
 fn member() -> Value {
+    let figures = object(
+        [
+            ("load", count()),
+            ("requests_per_s", count()),
+            ("disk_free", count()),
+            ("disk_total", count()),
+            ("stored", count()),
+        ],
+        [],
+    );
     let drain = object([("reason", text()), ("until", json!({ "type": ["string", "null"] }))], []);
     object(
         [
@@ -181,6 +216,7 @@ fn member() -> Value {
             ("url", json!({ "type": ["string", "null"] })),
             ("voter", flag()),
             ("drain", json!({ "oneOf": [drain, { "type": "null" }] })),
+            ("figures", json!({ "oneOf": [figures, { "type": "null" }] })),
         ],
         [],
     )
@@ -215,7 +251,10 @@ fn whereabouts() -> Value {
         ],
         [],
     );
-    object([("partition", count()), ("epoch", count()), ("phase", phase()), ("owners", list_of(owner))], [])
+    object(
+        [("hash", text()), ("partition", count()), ("epoch", count()), ("phase", phase()), ("owners", list_of(owner))],
+        [],
+    )
 }
 
 fn ring() -> Value {
@@ -225,6 +264,8 @@ fn ring() -> Value {
             ("id", count()),
             ("epoch", count()),
             ("phase", phase()),
+            ("strict", standing()),
+            ("weak", standing()),
             ("now", list()),
             ("next", json!({ "oneOf": [list(), { "type": "null" }] })),
         ],
@@ -241,6 +282,19 @@ fn ring() -> Value {
         ],
         [],
     );
+    let transfer = object(
+        [
+            ("to", count()),
+            ("name", text()),
+            ("up", flag()),
+            ("partitions", count()),
+            ("bytes", maybe_count()),
+            ("bytes_per_s", maybe_count()),
+            ("eta_s", maybe_count()),
+        ],
+        [],
+    );
+    let pause = object([("reason", text()), ("since", instant()), ("until", instant())], []);
     let handoff =
         object([("node", count()), ("partitions", count()), ("bytes", count()), ("eta_s", maybe_count())], []);
     object(
@@ -252,6 +306,10 @@ fn ring() -> Value {
             ("nodes", list_of(share)),
             ("partitions", list_of(partition)),
             ("handoff", handoff),
+            ("strict", counts()),
+            ("weak", counts()),
+            ("transfers", list_of(transfer)),
+            ("pause", json!({ "oneOf": [pause, { "type": "null" }] })),
         ],
         [],
     )
@@ -306,6 +364,17 @@ fn shared() -> Value {
     object([("node", count()), ("kinds", list_of(kinds)), ("pieces", list_of(piece))], [])
 }
 
+/// How a partition stands.
+fn standing() -> Value {
+    json!({ "enum": ["whole", "below", "lost", null] })
+}
+
+/// How many partitions stand how.
+fn counts() -> Value {
+    let counts = object([("whole", count()), ("below", count()), ("lost", count())], []);
+    json!({ "oneOf": [counts, { "type": "null" }] })
+}
+
 fn plans() -> Value {
     let node = object(
         [
@@ -324,7 +393,10 @@ fn plans() -> Value {
             ("version", count()),
             ("nodes", list_of(node)),
             ("moves", list_of(object([("partition", count()), ("to", count())], []))),
+            ("bytes", maybe_count()),
+            ("seconds", maybe_count()),
             ("before", margins()),
+            ("during", margins()),
             ("after", margins()),
         ],
         [],

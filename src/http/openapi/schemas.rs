@@ -316,7 +316,7 @@ fn node() -> Vec<(&'static str, Value)> {
             ("buckets", count()),
             ("ring", ring),
             ("control", control),
-            ("survives", object([("machines", count()), ("reason", text())], [])),
+            ("survives", object([("machines", count()), ("reason", text()), ("next", text()), ("page", text())], [])),
             ("alarms", list_of(alarm)),
             ("disk", disk),
             ("journal", journal),

@@ -12,6 +12,7 @@ use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
 use crate::base::limits::HANDOFF_BUSY_PAUSE;
 use crate::base::limits::HANDOFF_BYTES_PER_SECOND;
+use crate::base::limits::HANDOFFS_AT_ONCE;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::cluster::Lane;
@@ -41,9 +42,27 @@ pub(super) struct Pulling {
     _goes_on: watch::Sender<()>,
 }
 
+/// Turns to merge: few at a time, none while handoff is paused.
+pub(super) struct Turns {
+    free: Semaphore,
+    paused: watch::Sender<bool>,
+}
+
+impl Turns {
+    /// All of them free.
+    pub(super) fn new() -> Self {
+        Self { free: Semaphore::new(HANDOFFS_AT_ONCE), paused: watch::Sender::new(false) }
+    }
+
+    /// Whoever merges rests behind the page that is on its way, or goes on.
+    pub(super) fn pause(&self, pause: bool) {
+        self.paused.send_if_modified(|paused| std::mem::replace(paused, pause) != pause);
+    }
+}
+
 impl Pulling {
     /// Begins to merge a slot, once it is its turn; behind the pull before it, whose last page is on its way still.
-    pub(super) fn begin(slot: Slot, sources: Sources, turns: Arc<Semaphore>, here: Here, before: Option<Self>) -> Self {
+    pub(super) fn begin(slot: Slot, sources: Sources, turns: Arc<Turns>, here: Here, before: Option<Self>) -> Self {
         let (goes_on, until) = watch::channel(());
         let (wanted, before) = (sources.clone(), before.map(|before| before.task));
         let task = worker::spawn("merging a partition", async move {
@@ -81,22 +100,29 @@ impl Slot {
     async fn merge_in_turn(
         mut self,
         sources: Sources,
-        turns: &Semaphore,
+        turns: &Turns,
         here: Here,
         mut until: watch::Receiver<()>,
     ) -> Here {
         let (me, from) = (self.node.who().node, self.node.nearest(sources.from()));
         let is_source = self.view.slot(self.partition).now.is_synced(me);
         let mut pull = Pull::new(me, from, if is_source { Here::All } else { here });
-        let mut turn = None;
+        let (mut turn, mut paused) = (None, turns.paused.subscribe());
         while !sources.enough(pull.merged()) {
             if until.has_changed().is_err() {
                 return pull.here();
             }
+            if *paused.borrow() {
+                turn = None;
+                tokio::select! {
+                    _goes_on = paused.wait_for(|paused| !*paused) => {}
+                    _ended = until.changed() => return pull.here(),
+                }
+            }
             if turn.is_none() {
                 turn = tokio::select! {
                     // Never closed.
-                    turn = turns.acquire() => turn.ok(),
+                    turn = turns.free.acquire() => turn.ok(),
                     _ended = until.changed() => return pull.here(),
                 };
                 // Not before: what is asked for is given its time from here on.

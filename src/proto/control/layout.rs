@@ -72,6 +72,7 @@ impl State {
             Change::Alter { node, zone, weight } => self.alter(node, zone, weight),
             Change::Parting { part, seen } => self.part(&part, seen),
             Change::Drain { node, drain } => self.drain(node, drain),
+            Change::PauseHandoff { pause } => self.pause(pause),
             Change::StagePlan => {
                 let everyone = self.candidates(|_| true);
                 self.stage(Plan::new(&self.layout, everyone));

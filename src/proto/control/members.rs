@@ -30,6 +30,7 @@ use crate::proto::control::Refused;
 use crate::proto::control::State;
 use crate::proto::control::part::Drain;
 use crate::proto::control::part::Part;
+use crate::proto::control::part::Pause;
 use crate::proto::control::people::check_name;
 use crate::proto::control::people::check_node_name;
 use crate::proto::ring::layout::Candidate;
@@ -237,6 +238,11 @@ pub enum Change {
         node: NodeId,
         /// Why and how long; none: it ends.
         drain: Option<Drain>,
+    },
+    /// Partitions on their way wait on every node, or go on.
+    PauseHandoff {
+        /// Why and how long; none: they go on.
+        pause: Option<Pause>,
     },
 }
 

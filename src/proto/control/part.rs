@@ -54,6 +54,17 @@ pub struct Drain {
     pub until_ms: Option<u64>,
 }
 
+/// Handoff rests: no node begins to merge a partition or asks for more of one. What devices do and what was missed goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// For people.
+    pub reason: String,
+    /// Wall milliseconds since when.
+    pub since_ms: u64,
+    /// Wall milliseconds at which it ends by itself: one that is forgotten keeps the cluster weak.
+    pub until_ms: u64,
+}
+
 impl State {
     pub(super) fn part(&mut self, part: &Part, seen: Option<u64>) -> Result<Applied, Refused> {
         if seen.is_some_and(|seen| seen != self.partings) {
@@ -179,12 +190,7 @@ impl State {
     }
 
     pub(super) fn drain(&mut self, node: NodeId, drain: Option<Drain>) -> Result<Applied, Refused> {
-        if let Some(Drain { reason, .. }) = &drain
-            && (reason.len() > DRAIN_REASON_BYTES_MAX || reason.chars().any(char::is_control))
-        {
-            let rule = format!("a reason has at most {DRAIN_REASON_BYTES_MAX} bytes and no control characters");
-            return Err(Refused::BadName(rule));
-        }
+        drain.as_ref().map_or(Ok(()), |drain| check_reason(&drain.reason))?;
         let known = self.known(node)?;
         if known.drain == drain {
             return Ok(Applied::Unchanged);
@@ -192,4 +198,22 @@ impl State {
         known.drain = drain;
         Ok(Applied::Changed)
     }
+
+    pub(super) fn pause(&mut self, pause: Option<Pause>) -> Result<Applied, Refused> {
+        pause.as_ref().map_or(Ok(()), |pause| check_reason(&pause.reason))?;
+        if self.pause == pause {
+            return Ok(Applied::Unchanged);
+        }
+        self.pause = pause;
+        Ok(Applied::Changed)
+    }
+}
+
+/// It is shown in one line.
+fn check_reason(reason: &str) -> Result<(), Refused> {
+    if reason.len() > DRAIN_REASON_BYTES_MAX || reason.chars().any(char::is_control) {
+        let rule = format!("a reason has at most {DRAIN_REASON_BYTES_MAX} bytes and no control characters");
+        return Err(Refused::BadName(rule));
+    }
+    Ok(())
 }

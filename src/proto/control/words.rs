@@ -7,6 +7,7 @@ use crate::proto::control::members::Change;
 use crate::proto::control::members::LayoutCommit;
 use crate::proto::control::part::Drain;
 use crate::proto::control::part::Part;
+use crate::proto::control::part::Pause;
 use crate::proto::scope::Scope;
 
 impl Command {
@@ -125,6 +126,10 @@ impl Change {
                 let until = until_ms.map(|until| format!(" until {}", time::rfc3339(until))).unwrap_or_default();
                 format!("sends devices away from node {node}{until}: {reason}")
             }
+            Self::PauseHandoff { pause: None } => "lets handoff go on".to_owned(),
+            Self::PauseHandoff { pause: Some(Pause { reason, until_ms, .. }) } => {
+                format!("pauses handoff on all nodes until {}: {reason}", time::rfc3339(*until_ms))
+            }
             Self::StagePlan => "stages a plan for all nodes".to_owned(),
             Self::ClearPlan => "drops the staged plan".to_owned(),
             Self::CommitPlan { version, accept_loss } if accept_loss.is_empty() => format!("commits plan {version}"),
@@ -152,6 +157,7 @@ impl Change {
             Self::Announce { .. }
             | Self::Alter { .. }
             | Self::Drain { .. }
+            | Self::PauseHandoff { .. }
             | Self::StagePlan
             | Self::ClearPlan
             | Self::SetLayoutCommit(_)

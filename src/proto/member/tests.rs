@@ -14,7 +14,9 @@ use crate::proto::member::clock::Chance;
 use crate::proto::member::view::Link;
 use crate::proto::member::view::Reason;
 use crate::proto::member::view::Status;
+use crate::proto::member::words::DiskNews;
 use crate::proto::member::words::Goodbye;
+use crate::proto::member::words::HandoffNews;
 use crate::proto::member::words::Ignored;
 use crate::proto::member::words::News;
 use crate::proto::member::words::Serving;
@@ -485,7 +487,11 @@ fn a_message_is_checked_before_anything_is_handled() {
 fn what_a_node_says_of_itself_reaches_everybody() {
     let mut world = World::new(5, 61);
     world.until(20_000, World::all_up);
-    let news = News { serving: Serving::Yes, release: "0.2.0".into(), layout: 7, applied: 9, load: 3 };
+    let disk = DiskNews { free: 5, total: 9, stored: 2 };
+    let handoff = HandoffNews { bytes: 70, bytes_per_s: 7, eta_s: Some(3) };
+    let release = "0.2.0".into();
+    let (serving, load, requests_per_s) = (Serving::Yes, 3, 11);
+    let news = News { serving, release, layout: 7, applied: 9, load, requests_per_s, disk, handoff };
     world.on(NodeId(4), |member, now| member.tell(news.clone(), now));
     let told = |news: News| {
         move |world: &World| {

@@ -17,7 +17,7 @@ use crate::base::limits::SWIM_PACKET_BYTES;
 use crate::proto::member::identity::Id;
 
 /// The form of messages.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Whether a node serves devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -45,8 +45,36 @@ pub struct News {
     pub layout: u64,
     /// The last control command that it has applied.
     pub applied: u64,
-    /// How busy it is, in per cent: a hint.
+    /// How busy its machine is, in per cent: a hint.
     pub load: u8,
+    /// Requests a second that it answered in the last minute.
+    pub requests_per_s: u32,
+    /// Its disk.
+    pub disk: DiskNews,
+    /// What comes to it.
+    pub handoff: HandoffNews,
+}
+
+/// Bytes of a node's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DiskNews {
+    /// Free.
+    pub free: u64,
+    /// All.
+    pub total: u64,
+    /// What its index takes: about what it stores.
+    pub stored: u64,
+}
+
+/// How far a node is with what it is to own. How many partitions are left is seen from the layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HandoffNews {
+    /// Bytes of objects that came since it started.
+    pub bytes: u64,
+    /// Bytes that came in a second, over the last few.
+    pub bytes_per_s: u64,
+    /// Seconds until the rest is there, by the pace so far.
+    pub eta_s: Option<u64>,
 }
 
 /// What a node says when it goes in order.

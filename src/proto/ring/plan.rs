@@ -43,6 +43,8 @@ pub struct Preview {
     pub moves: Vec<(PartitionId, NodeId)>,
     /// What may be lost as it is.
     pub before: Survives,
+    /// While what moves is moving: old and new owners are written to, the old ones are read.
+    pub during: Survives,
     /// And when the plan is done.
     pub after: Survives,
 }
@@ -78,7 +80,17 @@ impl Plan {
             nodes: held(layout, &done),
             moves: moves(layout, &done, numbers),
             before: survives(layout, live, numbers),
+            during: survives(&self.begun(layout, numbers), live, numbers),
             after: survives(&done, live, numbers),
+        }
+    }
+
+    /// The layout as soon as it has begun; as it is where it cannot begin yet.
+    fn begun(&self, layout: &Layout, numbers: &[BucketNumbers]) -> Layout {
+        let mut begun = layout.clone();
+        match begun.commit(self.clone(), numbers) {
+            Ok(()) => begun,
+            Err(_refused) => layout.clone(),
         }
     }
 

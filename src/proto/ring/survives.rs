@@ -65,6 +65,13 @@ pub enum Part {
     Written,
 }
 
+impl Part {
+    /// What a list of a slot is for.
+    pub(super) fn of(slot: &Slot, list: &List) -> Self {
+        if list.since == slot.read_from().since { Self::Read } else { Self::Written }
+    }
+}
+
 /// Counts over all slots.
 #[must_use]
 pub fn survives(layout: &Layout, live: &BTreeSet<NodeId>, numbers: &[BucketNumbers]) -> Survives {
@@ -92,7 +99,7 @@ impl Margins {
 fn least_of_bucket(layout: &Layout, live: &BTreeSet<NodeId>, numbers: BucketNumbers, bucket: usize) -> Option<Margins> {
     let of_slot = |(partition, slot): (PartitionId, &Slot)| {
         let of_list = |list: &List| {
-            let part = if list.since == slot.read_from().since { Part::Read } else { Part::Written };
+            let part = Part::of(slot, list);
             let (owners, need) = counted(list, part, live, numbers);
             let cause = Cause { partition, bucket, list: part, owners: owners.len(), need };
             let zones = zones_left(layout, &owners, need);
@@ -107,7 +114,12 @@ fn least_of_bucket(layout: &Layout, live: &BTreeSet<NodeId>, numbers: BucketNumb
 }
 
 /// The owners that count, and how many of them it takes.
-fn counted(list: &List, part: Part, live: &BTreeSet<NodeId>, numbers: BucketNumbers) -> (Vec<NodeId>, usize) {
+pub(super) fn counted(
+    list: &List,
+    part: Part,
+    live: &BTreeSet<NodeId>,
+    numbers: BucketNumbers,
+) -> (Vec<NodeId>, usize) {
     let rule = list.rule(numbers);
     let counts = |node: &NodeId| live.contains(node) && (part == Part::Written || list.is_synced(*node));
     let owners = rule.owners.iter().copied().filter(counts).collect();

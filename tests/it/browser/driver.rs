@@ -247,9 +247,17 @@ impl Browser {
 
     /// Clicks the middle of an element, as a person would: what covers it is a failure. See [`Self::element`].
     pub async fn click(&self, css: &str) {
-        let element = self.element(css).await;
         self.clicks.set(self.clicks.get() + 1);
-        self.post(&format!("element/{element}/click"), json!({})).await;
+        loop {
+            let element = self.element(css).await;
+            let path = format!("/session/{}/element/{element}/click", self.session);
+            let (failed, value) = self.try_request(Method::POST, &path, &json!({})).await;
+            // A live piece was replaced in between: the same is there again, and a person would click that.
+            if !failed || value["error"] != "stale element reference" {
+                assert!(!failed, "{css}: {} {}", value["error"], value["message"]);
+                return;
+            }
+        }
     }
 
     /// Clicks so far.

@@ -18,6 +18,13 @@ const NO_PAGES: [(&str, &str); 5] = [
 const PAGES: &[(&str, &str)] = &[
     ("overview", "/"),
     ("overview-day", "/?range=24h"),
+    ("members", "/members"),
+    ("members-none", "/members?find=nobody-is-called-so"),
+    ("member", "/members/1"),
+    ("ring", "/ring"),
+    ("ring-partition", "/ring?p=17"),
+    ("ring-where", "/ring?bucket=airports&key=EDDF"),
+    ("ring-where-wrong", "/ring?bucket=no-such-bucket&key=EDDF"),
     ("data", "/data"),
     ("bucket-new", "/data/new"),
     ("bucket-new-judged", "/data/new?name=meters&loss=yes&stale=yes&writers=nobody&ttl=30d"),
