@@ -253,6 +253,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     worker::spawn("views", node.clone().follow_views());
     worker::spawn("surveys", node.clone().keep_surveyed());
     worker::spawn("repair", node.clone().keep_equal());
+    worker::spawn("standing", node.clone().keep_standing());
     let talking = worker::spawn("members", node.clone().keep_members(way));
     worker::spawn("said", node.clone().keep_said(said));
     let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));

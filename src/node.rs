@@ -54,10 +54,12 @@ pub mod said;
 pub mod series;
 pub mod session;
 pub mod settings;
+pub mod standing;
 pub mod status;
 pub mod survival;
 pub mod telemetry;
 pub mod vnode;
+mod wear;
 pub mod whereabouts;
 pub mod worker;
 

@@ -23,5 +23,6 @@ pub mod quorum;
 pub mod ring;
 pub mod rows;
 pub mod scope;
+pub mod standing;
 pub mod throttle;
 pub mod voters;

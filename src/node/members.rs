@@ -236,6 +236,9 @@ impl Keeper {
                     if let Err(ignored) = self.membership.handle_message(from, &bytes, now_ms()) {
                         tracing::debug!(%from, ?ignored, "gossip was not taken");
                     }
+                    if let Some(standing) = self.membership.news_of(from).and_then(|news| news.standing) {
+                        self.node.hear_standing(from, standing);
+                    }
                 }
                 () = tokio::time::sleep(timer) => self.membership.handle_timeout(now_ms()),
                 Ok(()) = moved.changed() => self.follow(),
@@ -304,6 +307,7 @@ impl Keeper {
             layout: view.state.layout.version,
             applied: view.index,
             load: 0,
+            standing: self.node.standing(),
         };
         self.membership.tell(news, now_ms());
         self.do_chores();

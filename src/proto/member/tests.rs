@@ -485,7 +485,7 @@ fn a_message_is_checked_before_anything_is_handled() {
 fn what_a_node_says_of_itself_reaches_everybody() {
     let mut world = World::new(5, 61);
     world.until(20_000, World::all_up);
-    let news = News { serving: Serving::Yes, release: "0.2.0".into(), layout: 7, applied: 9, load: 3 };
+    let news = News { serving: Serving::Yes, release: "0.2.0".into(), layout: 7, applied: 9, load: 3, standing: None };
     world.on(NodeId(4), |member, now| member.tell(news.clone(), now));
     let told = |news: News| {
         move |world: &World| {

@@ -15,6 +15,7 @@ use crate::base::limits::MEMBER_MESSAGE_BYTES_MAX;
 use crate::base::limits::RELEASE_BYTES_MAX;
 use crate::base::limits::SWIM_PACKET_BYTES;
 use crate::proto::member::identity::Id;
+use crate::proto::standing::Standing;
 
 /// The form of messages.
 const VERSION: u8 = 1;
@@ -47,6 +48,8 @@ pub struct News {
     pub applied: u64,
     /// How busy it is, in per cent: a hint.
     pub load: u8,
+    /// How far its journals are durable; none where it is in doubt about them.
+    pub standing: Option<Standing>,
 }
 
 /// What a node says when it goes in order.
