@@ -57,10 +57,12 @@ pub mod series;
 pub mod session;
 pub mod settings;
 pub mod shared;
+pub mod standing;
 pub mod status;
 pub mod survival;
 pub mod telemetry;
 pub mod vnode;
+mod wear;
 pub mod whereabouts;
 pub mod worker;
 

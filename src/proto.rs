@@ -25,5 +25,6 @@ pub mod ring;
 pub mod rows;
 pub mod scope;
 pub mod shared;
+pub mod standing;
 pub mod throttle;
 pub mod voters;

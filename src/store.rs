@@ -6,5 +6,6 @@ pub mod identity;
 pub mod index;
 pub mod journal;
 pub mod marks;
+pub mod memory;
 pub mod partition;
 pub mod space;

@@ -57,6 +57,7 @@ use crate::control::words::Ask;
 use crate::control::words::Role;
 use crate::control::words::Status;
 use crate::proto::campaign::Campaign;
+use crate::proto::standing::Pledge;
 use crate::store::journal::JournalError;
 use crate::store::journal::Report;
 use crate::store::journal::recovery;
@@ -64,6 +65,7 @@ use crate::store::journal::writer::OnPoison;
 
 mod handle;
 mod keeper;
+mod pledge;
 mod propose;
 mod seats;
 
@@ -95,6 +97,8 @@ struct Inner {
     view: watch::Receiver<View>,
     campaign: Mutex<Campaign>,
     contact: Mutex<Contact>,
+    /// Whether it keeps what it promised as a voter.
+    pledge: Mutex<Pledge>,
     /// Since when members are down, as far as this node is told.
     down: Mutex<BTreeMap<NodeId, Instant>>,
     places: Arc<Semaphore>,
@@ -185,6 +189,10 @@ impl Group {
         let by_journal = poison.clone();
         let on_poison = Box::new(move |error: &JournalError| by_journal.fire(error));
         let (log, report) = Log::open(dir, born, known.last, Arc::clone(&matched), on_poison)?;
+        let members = log.members().unwrap_or_else(|| known.seated.members.clone());
+        if members.voters != Members::sole(me.0).voters {
+            log.resign();
+        }
         let writer = Arc::new(Writer::new(dir));
         let machine = Machine::new(known, Arc::clone(&writer), Arc::clone(&matched));
         let (view, live) = (machine.watch(), machine.live());
@@ -208,6 +216,7 @@ impl Group {
             view,
             campaign,
             contact: Mutex::default(),
+            pledge: Mutex::default(),
             down: Mutex::default(),
             places: Arc::new(Semaphore::new(CONTROL_PROPOSALS_MAX)),
             poison,

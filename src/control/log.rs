@@ -41,6 +41,7 @@ use crate::control::log::record::Record;
 use crate::control::matched::Matched;
 use crate::control::types::Ballot;
 use crate::control::types::Id;
+use crate::control::types::Members;
 use crate::control::types::Types;
 use crate::store::disk::FsDisk;
 use crate::store::journal::JournalError;
@@ -138,6 +139,26 @@ impl Log {
     #[must_use]
     pub fn ballot(&self) -> Option<Ballot> {
         lock(&self.kept).ballot
+    }
+
+    /// Who was elected before it stopped leads again when it is elected again: its journal may have gone back, and in the term
+    /// that it led there are entries then, of which it knows nothing, under the numbers that it would give out again.
+    pub fn resign(&self) {
+        if let Some(ballot) = lock(&self.kept).ballot.as_mut().filter(|ballot| self.matched.is_of(ballot.node)) {
+            ballot.committed = false;
+        }
+    }
+
+    /// Who is in the group by the entries that are kept; none where they do not say.
+    #[must_use]
+    pub fn members(&self) -> Option<Members> {
+        lock(&self.kept).members().cloned()
+    }
+
+    /// The number of its journal's last durable group.
+    #[must_use]
+    pub fn durable_group(&self) -> u64 {
+        self.journal.durable_group()
     }
 
     /// Bytes of records written since this was asked to begin anew.

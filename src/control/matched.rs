@@ -57,6 +57,12 @@ impl Matched {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this is the node whose table it is.
+    #[must_use]
+    pub fn is_of(&self, node: u64) -> bool {
+        self.me == node
+    }
+
     /// A node answered under this lead to what it was asked then; and that it has all entries up to this one.
     pub fn has(&self, ballot: Ballot, node: u64, last: Option<u64>, asked: Instant) {
         let mut table = self.table();

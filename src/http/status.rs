@@ -10,6 +10,7 @@ use axum::response::Response;
 use crate::front::problem::Problem;
 use crate::node::Node;
 use crate::node::doctor::Examination;
+use crate::node::standing::LossView;
 use crate::node::status::Status;
 use crate::proto::control::part::Drain;
 
@@ -26,7 +27,15 @@ pub async fn readyz(State(node): State<Node>) -> Response {
         let detail = format!("this node is drained ({reason}); it answers, but use another");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).into_response()
     } else if !node.is_serving() || !node.has_met() {
-        let detail = "this node has not caught up with its cluster; use another";
+        let detail = match node.loss() {
+            Some(LossView { why: Some(why), merged, slots }) => format!(
+                "this node gets back what it lost ({why}): {merged} of {slots} partitions are merged; use another"
+            ),
+            Some(LossView { why: None, .. }) => {
+                "this node asks the others whether it has lost anything; use another".to_owned()
+            }
+            None => "this node has not caught up with its cluster; use another".to_owned(),
+        };
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", detail).into_response()
     } else {
         "ready\n".into_response()

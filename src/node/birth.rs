@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::base::checksum::HmacKey;
 use crate::base::exit::Exit;
 use crate::base::id::ClusterId;
 use crate::base::limits::JOIN_STATE_REMINDER;
@@ -20,6 +21,7 @@ use crate::base::limits::LOCK_PATIENCE;
 use crate::base::limits::NODE_ADDRESSES_MAX;
 use crate::base::limits::NODE_WEIGHT_DEFAULT;
 use crate::base::listen::with_port;
+use crate::base::redact::Redacted;
 use crate::base::rng;
 use crate::base::time;
 use crate::control::consensus::Consensus;
@@ -51,14 +53,18 @@ use crate::node::places::Places;
 use crate::node::refusals::Refusals;
 use crate::node::said::Said;
 use crate::node::session::Doorman;
+use crate::node::standing::Opened;
+use crate::node::standing::Stand;
 use crate::node::telemetry::Telemetry;
 use crate::node::vnode::OpIds;
+use crate::node::wear;
 use crate::proto::control;
 use crate::proto::control::Command;
 use crate::proto::control::members::LayoutCommit;
 use crate::proto::control::members::ZONE_DEFAULT;
 use crate::proto::invite::JoinToken;
 use crate::proto::join::Neighbour;
+use crate::proto::standing::Pledge;
 use crate::store::data_dir::DataDir;
 use crate::store::data_dir::DataDirError;
 use crate::store::identity;
@@ -73,7 +79,8 @@ use crate::store::journal::recovery;
 use crate::store::journal::writer::OnPoison;
 use crate::store::marks::MarksError;
 use crate::store::marks::MarksFile;
-use crate::store::partition::open;
+use crate::store::memory::MemoryFile;
+use crate::store::partition::open::DiskStore;
 use crate::store::partition::open::OpenError;
 use crate::store::partition::open::Owner;
 
@@ -233,15 +240,16 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let io = |doing| move |source| BirthError::Io { doing, source };
     let tag = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let birth = recovery::Birth { cluster: identity.cluster, node: identity.node, generation: 0, tag };
-    let marks = MarksFile::open(&dir.sub("journal"))?;
-    let start = marks.read(|marks| marks.starts).saturating_add(1);
+    let (memory, marks) = wear::open_notes(&dir, &identity)?;
+    let start = next_start(&marks);
     if identity.born {
         note_start(&marks, start);
     }
     let life = Life { start, draw: rng::nonzero_u64().map_err(io("asking for randomness"))? };
     let way = way(&identity_dir, &identity, listener, life)?;
-    let lanes = Arc::new(Lanes(way.peers.clone()));
+    let lanes = Arc::new(Lanes { peers: way.peers.clone(), post: Arc::clone(&way.post) });
     let (group, report) = open_group(&dir, &identity, birth, &lanes, on_poison()).await?;
+    let opened = Opened { start, data: 0, control: report.last, others_vote: hold_pledge(&group, &identity, &memory) };
     refuse_to_be_deaf(&options, &way, &group.state())?;
     way.post.group_is(group.clone());
     if let Some(peers) = &way.peers {
@@ -250,7 +258,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     }
     tell("control", &report);
     let owner = Owner { cluster: identity.cluster, node: identity.node, newborn: !identity.born };
-    let (store, report) = open::open_dir(&dir.sub("journal"), &dir.sub("index"), owner, on_poison())?;
+    let (store, report) = wear::open_store(&dir, &identity, owner, &group.state(), &memory, &on_poison)?;
     tell("store", &report);
     // The first time the journal's directory has to be empty up to here.
     note_start(&marks, start);
@@ -258,16 +266,34 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     confirm(&identity_dir, &identity)?;
     let (index, state) = group.view();
     let first_job = rng::nonzero_u64().map_err(io("asking for randomness"))?;
-    let cluster = Cluster::new(marks, index, state, first_job);
-    let inner = Inner {
+    let opened = Opened { data: report.last, ..opened };
+    let stand = Stand::begin(memory, opened, &identity, &state).map_err(io("noting how this node stands"))?;
+    let cluster = Cluster::new(marks, stand, index, state, first_job);
+    let node = assemble(options, identity, authority, (store, cluster, group), context_secret)?;
+    node.look_at_disk().map_err(io("looking at free space"))?;
+    node.joins_by(lanes);
+    way.post.node_is(node.clone());
+    Ok(OpenNode { node, dir, way, said })
+}
+
+/// The node of its parts.
+fn assemble(
+    options: NodeOptions,
+    identity: Identity,
+    authority: Authority,
+    (store, cluster, consensus): (DiskStore, Cluster, Group),
+    context_secret: Redacted<HmacKey>,
+) -> Result<Node, BirthError> {
+    let ops = OpIds::new().map_err(|source| BirthError::Io { doing: "asking for randomness", source })?;
+    Ok(Node(Arc::new(Inner {
         who: Who { cluster: identity.cluster, node: identity.node, name: identity.name.clone() },
         identity,
         authority,
         store,
         cluster,
-        consensus: group,
+        consensus,
         context_secret,
-        ops: OpIds::new().map_err(io("asking for randomness"))?,
+        ops,
         places: Places::new(),
         telemetry: Telemetry::default(),
         series: Mutex::default(),
@@ -284,12 +310,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         disk_reserve: AtomicU64::new(options.disk_reserve),
         settings: RwLock::default(),
         reloads: OnceLock::new(),
-    };
-    let node = Node(Arc::new(inner));
-    node.look_at_disk().map_err(io("looking at free space"))?;
-    node.joins_by(lanes);
-    way.post.node_is(node.clone());
-    Ok(OpenNode { node, dir, way, said })
+    })))
 }
 
 /// Who this node is, and what is known before it is open.
@@ -402,7 +423,13 @@ fn advertised(options: &NodeOptions, listener: Option<&Settings>) -> Vec<String>
     if mine.is_empty() { vec![format!("127.0.0.1:{}", at.port())] } else { mine }
 }
 
-/// Each start is higher than all before.
+/// Each start is higher than all before, also in a directory that was put back from a copy, as long as the clock was not: else
+/// the others take it for the copy that it is, and it has to wait until they have forgotten the life of before.
+fn next_start(marks: &MarksFile) -> u64 {
+    let counted = marks.read(|marks| marks.starts).saturating_add(1);
+    counted.max(time::wall_ms() / 1000)
+}
+
 fn note_start(marks: &MarksFile, start: u64) {
     if let Err(error) = marks.change(|marks| marks.starts = start) {
         tracing::warn!(%error, "this start could not be counted; others may take this node for the one before");
@@ -435,6 +462,17 @@ async fn open_group(
     };
     let lane = Arc::clone(lanes) as Arc<dyn RaftLane>;
     Group::open(&dir.sub("control"), identity.node, birth, lane, on_poison).await.map_err(BirthError::Control)
+}
+
+/// As a voter among others it promises nothing before it knows that it keeps what it promised, which `node::standing` finds
+/// out. To be called before anybody hears it. Whether there are others.
+fn hold_pledge(group: &Group, identity: &Identity, memory: &MemoryFile) -> bool {
+    let others_vote = identity.born && group.has_other_voters();
+    if others_vote {
+        let broken = memory.read(|known| known.pledge_broken);
+        group.set_pledge(if broken { Pledge::Broken } else { Pledge::Asking });
+    }
+    others_vote
 }
 
 /// Lets in those whom the porter named, and those whom the state names.

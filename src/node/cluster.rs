@@ -42,6 +42,7 @@ use crate::node::hints::Hints;
 use crate::node::members::Sight;
 use crate::node::members::Turn;
 use crate::node::repair::Repair;
+use crate::node::standing::Stand;
 use crate::proto::bucket::Kind;
 use crate::proto::control::Bucket;
 use crate::proto::control::State;
@@ -151,6 +152,8 @@ pub struct Cluster {
     wire: OnceLock<Arc<dyn Wire>>,
     /// What this node remembers of its part in the ring.
     pub marks: MarksFile,
+    /// Whether it has what it said it had, and what it remembers of the others.
+    pub(super) stand: Stand,
     /// Who missed what.
     pub hints: Hints,
     view: RwLock<Arc<View>>,
@@ -180,11 +183,12 @@ pub struct Cluster {
 impl Cluster {
     /// Of a node whose control state is this.
     #[must_use]
-    pub fn new(marks: MarksFile, index: u64, state: Arc<State>, first_job: u64) -> Self {
+    pub(super) fn new(marks: MarksFile, stand: Stand, index: u64, state: Arc<State>, first_job: u64) -> Self {
         let hints = Hints::new(&marks);
         Self {
             wire: OnceLock::new(),
             marks,
+            stand,
             hints,
             view: RwLock::new(Arc::new(View::new(index, state))),
             moved: watch::Sender::new(index),
@@ -259,11 +263,12 @@ impl Node {
         next
     }
 
-    /// Whether this node's view has come as far as it had already said: before that it may not answer for what it owns.
+    /// Whether this node has what it said it had, and its view has come as far as it had already said: before that it may not
+    /// answer for what it owns.
     #[must_use]
     pub fn is_serving(&self) -> bool {
         let cluster = &self.0.cluster;
-        if self.0.cast_out.get().is_some() {
+        if self.0.cast_out.get().is_some() || !cluster.stand.is_whole() {
             return false;
         }
         if cluster.caught_up.load(Ordering::Acquire) {
@@ -345,7 +350,12 @@ impl Node {
                 Ok(bytes) => {
                     node.heard(to);
                     // What does not decode is of another release or no answer at all.
-                    Answer::decode(&bytes).map_err(|_unreadable| NotAnswered::Silent)
+                    let answer = Answer::decode(&bytes).map_err(|_unreadable| NotAnswered::Silent)?;
+                    // Before anybody counts it.
+                    if let Some(standing) = answer.standing {
+                        node.hear_standing(to, standing);
+                    }
+                    Ok(answer)
                 }
                 Err(why) => {
                     node.was_silent(to);
@@ -397,6 +407,7 @@ impl Node {
             Ok(Word::TheyAreHere { nodes }) => {
                 nodes.into_iter().take(PEERS_MAX).for_each(|(node, addresses)| self.look_for(node, addresses));
             }
+            Ok(Word::YouHad(remembered)) => self.hear_loss(from, remembered),
             Err(error) => tracing::debug!(%from, %error, "a word of another node is not understood"),
         }
     }

@@ -31,6 +31,7 @@ use crate::node::error::DoorError;
 use crate::node::handoff::pull::Pulling;
 use crate::node::handoff::pull::Slot;
 use crate::node::handoff::pull::Turns;
+use crate::node::standing;
 use crate::node::worker;
 use crate::proto::bucket::OutOfRange;
 use crate::proto::control::Command;
@@ -195,6 +196,9 @@ impl Keeper {
         }
         self.purge(node, &view);
         if !node.is_serving() {
+            if node.is_refilling() && view.state.layout.is_lost(node.who().node) {
+                self.pull(node, &view);
+            }
             return;
         }
         self.pull(node, &view);
@@ -217,15 +221,19 @@ impl Keeper {
     fn pull(&mut self, node: &Node, view: &Arc<View>) {
         self.turns.pause(node.handoff_pause().is_some());
         let numbers = view.state.numbers();
-        let me = node.who().node;
+        let (me, refills) = (node.who().node, node.is_refilling());
         let done = node.0.cluster.marks.read(|marks| marks.synced.clone());
         let mut left = 0;
         for (partition, slot) in view.state.layout.slots() {
             let since = done.get(&partition).copied().unwrap_or(0);
-            if slot.now.is_synced(me) || since > 0 {
+            if slot.now.is_synced(me) || since > 0 || refills {
                 self.had.insert(partition);
             }
-            let wanted = slot.sources(me, &numbers).into_iter().find(|sources| sources.since > since);
+            let wanted = if refills {
+                standing::refill_of(slot, view, me).filter(|sources| sources.since > since)
+            } else {
+                slot.sources(me, &numbers).into_iter().find(|sources| sources.since > since)
+            };
             left += usize::from(wanted.is_some());
             let same = self.pulls.get(&partition).is_some_and(|pulling| Some(&pulling.sources) == wanted.as_ref());
             let ended = self.pulls.get(&partition).is_some_and(Pulling::has_ended);

@@ -17,6 +17,7 @@ use crate::base::memory;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::error::DoorError;
+use crate::node::standing::LossView;
 use crate::node::worker;
 use crate::store::index::salvage;
 use crate::store::space;
@@ -195,6 +196,13 @@ impl Node {
                 "warning",
                 "Writes come faster than the index follows; some may be answered 503.".to_owned(),
             );
+        }
+        if let Some(LossView { why: Some(why), merged, slots }) = self.loss() {
+            let text = format!(
+                "This node has lost what it had acked: {why}. It serves nothing before it has it back from the other owners: \
+                 {merged} of {slots} partitions are merged. Look at its disk."
+            );
+            alarms.push(Alarm { code: "recovering", severity: "critical", text });
         }
         if let Some(why) = self.0.cast_out.get() {
             let text = format!(

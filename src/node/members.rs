@@ -312,6 +312,9 @@ impl Keeper {
                     if let Err(ignored) = self.membership.handle_message(from, &bytes, now_ms()) {
                         tracing::debug!(%from, ?ignored, "gossip was not taken");
                     }
+                    if let Some(standing) = self.membership.news_of(from).and_then(|news| news.standing) {
+                        self.node.hear_standing(from, standing);
+                    }
                 }
                 () = tokio::time::sleep(timer) => self.membership.handle_timeout(now_ms()),
                 Ok(()) = moved.changed() => self.follow(),
@@ -383,6 +386,7 @@ impl Keeper {
             requests_per_s: figures.requests_per_s,
             disk: figures.disk,
             handoff: figures.handoff,
+            standing: self.node.standing(),
         };
         self.membership.tell(news, now_ms());
         self.do_chores();

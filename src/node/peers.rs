@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::base::codec::Blob;
 use crate::base::id::NodeId;
 use crate::base::limits::GOSSIP_QUEUE;
 use crate::base::limits::TWIN_ALARM;
@@ -29,6 +30,7 @@ use crate::node::cluster::Waiting;
 use crate::node::cluster::Wire;
 use crate::node::joining;
 use crate::proto::control::members::MemberState;
+use crate::proto::message::Vouched;
 
 /// What came by the lane for gossip.
 pub type Heard = (NodeId, Vec<u8>);
@@ -73,7 +75,12 @@ impl Inbox for Post {
         Box::pin(async move {
             match lane {
                 wire::Lane::Control => match self.group.get() {
-                    Some(group) => group.handle(from, body).await,
+                    Some(group) => {
+                        let body = Blob(group.handle(from, body).await.into());
+                        // Only now: what it says is durable is.
+                        let standing = self.node.get().and_then(Node::standing);
+                        Vouched { standing, body }.encode()
+                    }
                     None => Vec::new(),
                 },
                 wire::Lane::Requests | wire::Lane::Bulk => match self.node.get() {
@@ -145,7 +152,12 @@ impl Node {
 }
 
 /// The lanes as the node and the control group see them.
-pub struct Lanes(pub Option<Peers>);
+pub struct Lanes {
+    /// None where this node listens to no others.
+    pub peers: Option<Peers>,
+    /// Who hears what others say of themselves.
+    pub post: Arc<Post>,
+}
 
 impl Wire for Lanes {
     fn ask(
@@ -155,7 +167,7 @@ impl Wire for Lanes {
         body: Vec<u8>,
         within: Duration,
     ) -> Waiting<Result<Vec<u8>, NotAnswered>> {
-        let Some(peers) = &self.0 else { return Box::pin(std::future::ready(Err(NotAnswered::NotSent))) };
+        let Some(peers) = &self.peers else { return Box::pin(std::future::ready(Err(NotAnswered::NotSent))) };
         let lane = match lane {
             cluster::Lane::Requests => wire::Lane::Requests,
             cluster::Lane::Bulk => wire::Lane::Bulk,
@@ -170,14 +182,14 @@ impl Wire for Lanes {
     }
 
     fn say(&self, to: NodeId, body: Vec<u8>) {
-        if let Some(peers) = &self.0 {
+        if let Some(peers) = &self.peers {
             // Whoever waits for it asks again.
             let _lost = peers.send(to, wire::Lane::Requests, &body);
         }
     }
 
     fn look_for(&self, node: NodeId, addresses: Vec<String>) {
-        if let Some(peers) = &self.0 {
+        if let Some(peers) = &self.peers {
             peers.know(node, addresses);
         }
     }
@@ -185,13 +197,18 @@ impl Wire for Lanes {
 
 impl RaftLane for Lanes {
     fn call(&self, to: NodeId, body: Vec<u8>, within: Duration) -> Call<'_> {
-        let Some(peers) = &self.0 else { return Box::pin(std::future::ready(Err(LaneError::NotSent))) };
+        let Some(peers) = &self.peers else { return Box::pin(std::future::ready(Err(LaneError::NotSent))) };
         let answer = peers.call(to, wire::Lane::Control, &body, within);
         Box::pin(async move {
-            answer.await.map_err(|error| match error {
+            let answer = answer.await.map_err(|error| match error {
                 CallError::NotSent(_) | CallError::Busy => LaneError::NotSent,
                 CallError::Lost | CallError::TimedOut | CallError::Failed => LaneError::NoAnswer,
-            })
+            })?;
+            let Vouched { standing, body } = Vouched::decode(&answer).map_err(|_unreadable| LaneError::NoAnswer)?;
+            if let Some((node, standing)) = self.post.node.get().zip(standing) {
+                node.hear_standing(to, standing);
+            }
+            Ok(body.0.to_vec())
         })
     }
 }

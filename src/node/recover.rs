@@ -30,6 +30,7 @@ use crate::net::wire::Lane;
 use crate::node::doctor::offline;
 use crate::node::doctor::offline::OfflineError;
 use crate::node::peers::Lanes;
+use crate::node::peers::Post;
 use crate::proto::audit::By;
 use crate::proto::audit::Via;
 use crate::proto::control::State;
@@ -254,7 +255,7 @@ async fn ask_all(dir: &DataDir, identity: &Identity, state: &State) -> Result<BT
     for (node, addresses) in &others {
         peers.know(*node, addresses.clone());
     }
-    let lanes = Lanes(Some(peers.clone()));
+    let lanes = Lanes { peers: Some(peers.clone()), post: Arc::new(Post::new().0) };
     let asked = others.keys().map(|node| ask_one(&lanes, &peers, &ear, *node, state.generation));
     let said = join_all(asked).await;
     peers.close().await;

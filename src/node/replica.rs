@@ -53,10 +53,13 @@ impl Node {
                 Tell::Refused(Why::NotYet)
             }
         };
-        Answer { view: self.view().index, steady_ms: time::steady_ms().0, tell }.encode()
+        Answer { view: self.view().index, steady_ms: time::steady_ms().0, standing: self.standing(), tell }.encode()
     }
 
     async fn tell(&self, from: NodeId, question: Question) -> Tell {
+        if question.ask == Ask::Remember {
+            return self.remembered(from);
+        }
         let slot = question.partition();
         if slot.is_none() && !matches!(question.ask, Ask::Rows(_) | Ask::Roots { .. }) {
             return Tell::Refused(Why::NotYet);
@@ -76,7 +79,13 @@ impl Node {
                 // While it became durable this node may have adopted a newer layout, and given the slot's new owners all
                 // that it had: then this is not among it, and must not be counted by the rules of before.
                 let is_late = slot.is_some_and(|slot| self.view().slot(slot).is_too_late(question.epoch));
-                if is_late { Tell::Refused(Why::Stale) } else { tell }
+                if is_late {
+                    Tell::Refused(Why::Stale)
+                } else if self.is_serving() {
+                    tell
+                } else {
+                    Tell::Refused(Why::NotYet)
+                }
             }
             Ask::Digest { place } => match self.held(&place) {
                 Ok((_, object)) => Tell::Digest(object.map(|object| object.context.clone())),
@@ -98,6 +107,7 @@ impl Node {
                 self.tell_page_of_leaves(&view, from, partition, leaves, after).await
             }
             Ask::DigestsOf { partition, places } => self.tell_digests_of(&view, partition, places),
+            Ask::Remember => self.remembered(from),
         }
     }
 

@@ -278,6 +278,12 @@ impl Membership {
         [self.timers.next_ms(), knock, self.goodbye_ms, Some(self.beat_ms)].into_iter().flatten().min()
     }
 
+    /// What a node said of itself last.
+    #[must_use]
+    pub fn news_of(&self, node: NodeId) -> Option<&News> {
+        self.peers.get(&node)?.record.as_ref().map(|(record, _)| &record.news)
+    }
+
     /// What this node says of itself from now on. What others act on is told at once, the rest with what is sent anyway.
     pub fn tell(&mut self, news: News, now_ms: u64) {
         if self.record.news == news {

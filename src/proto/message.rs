@@ -26,6 +26,8 @@ use crate::proto::object::Object;
 use crate::proto::object::Stamp;
 use crate::proto::object::apply::Refusal;
 use crate::proto::rows;
+use crate::proto::standing::Remembered;
+use crate::proto::standing::Standing;
 
 /// The format of questions and answers.
 const VERSION: u8 = 1;
@@ -35,6 +37,8 @@ const QUESTION: &[u8] = b"question";
 const ANSWER: &[u8] = b"answer";
 /// See [`QUESTION`].
 const WORD: &[u8] = b"word";
+/// See [`QUESTION`].
+const VOUCHED: &[u8] = b"vouched";
 
 /// A place as it travels: checked before it is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +190,8 @@ pub enum Ask {
         /// Which.
         places: Vec<Place>,
     },
+    /// What do you remember of me? Answered also by a node that answers nothing else yet.
+    Remember,
 }
 
 /// A question.
@@ -279,6 +285,8 @@ pub enum Tell {
     Roots(Vec<Option<Root>>),
     /// The leaves of a tree, in order.
     Leaves(Vec<u64>),
+    /// What is remembered of the node that asks.
+    Remembered(Remembered),
 }
 
 /// An answer.
@@ -288,6 +296,8 @@ pub struct Answer {
     pub view: u64,
     /// Its steady clock.
     pub steady_ms: u64,
+    /// How far its journals are durable; none where it is in doubt about them.
+    pub standing: Option<Standing>,
     /// What.
     pub tell: Tell,
 }
@@ -361,6 +371,8 @@ pub enum Word {
         /// Each with its addresses.
         nodes: Vec<(NodeId, Vec<String>)>,
     },
+    /// This is remembered of you, and you speak of less: you have lost something.
+    YouHad(Remembered),
 }
 
 macro_rules! travels {
@@ -387,6 +399,17 @@ travels!(Question, QUESTION);
 travels!(Answer, ANSWER);
 travels!(Word, WORD);
 
+/// What is answered on the control lane, with what the node says of itself: that floor knows of the group only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouched {
+    /// See [`Answer::standing`].
+    pub standing: Option<Standing>,
+    /// The answer.
+    pub body: Blob,
+}
+
+travels!(Vouched, VOUCHED);
+
 fn read<T: DeserializeOwned>(context: &[u8], bytes: &[u8]) -> Result<T, DecodeError> {
     codec::unseal(VERSION, context, bytes)
 }
@@ -406,7 +429,7 @@ impl Question {
             | Ask::Leaves { partition }
             | Ask::PageOfLeaves { partition, .. }
             | Ask::DigestsOf { partition, .. } => Some(*partition),
-            Ask::Rows(_) | Ask::Roots { .. } => None,
+            Ask::Rows(_) | Ask::Roots { .. } | Ask::Remember => None,
         }
     }
 }
@@ -439,13 +462,13 @@ mod tests {
         assert_eq!(sealed.open(&place), Ok(object));
         let other = IndexKey::new(BucketId(8), &Key::new(b"k".to_vec()).unwrap());
         assert!(sealed.open(&other).is_err(), "sealed for its place");
-        let answer = Answer { view: 1, steady_ms: 2, tell: Tell::Received };
+        let answer = Answer { view: 1, steady_ms: 2, standing: None, tell: Tell::Received };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         let asked = Question { ask: Ask::Where { place: Place::from(&place) }, ..question };
         assert_eq!(asked.partition(), Some(place.partition()));
         assert_eq!(Question::decode(&asked.encode()), Ok(asked));
         let told = Tell::Where(Holding::Object { digest: 1, size: 2, values: 3 });
-        let answer = Answer { view: 1, steady_ms: 2, tell: told };
+        let answer = Answer { view: 1, steady_ms: 2, standing: None, tell: told };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         for cut in 0..bytes.len() {
             assert!(Question::decode(&bytes[..cut]).is_err());

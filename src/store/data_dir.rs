@@ -114,6 +114,19 @@ pub fn make(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Keeps a file or directory under a name beside it that is not taken. Returns that name.
+///
+/// # Errors
+/// Of the operating system; it is where it was.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = |n: u32| path.with_extension(format!("lost-{n}"));
+    let aside = (1..).map(name).find(|name| !name.exists()).unwrap_or_else(|| name(0));
+    fs::rename(path, &aside)?;
+    fs::File::open(dir)?.sync_all()?;
+    Ok(aside)
+}
+
 /// Writes a file whole: new name, synced, renamed, directory synced. Readable by its owner only.
 ///
 /// # Errors

@@ -86,6 +86,8 @@ pub struct Report {
     pub groups: u64,
     /// Records replayed.
     pub records: u64,
+    /// The last whole group's number: so far the journal was durable.
+    pub last: u64,
     /// An unfinished last group that was cut off, as after any power cut in mid-write.
     pub cut: Option<Cut>,
     /// Things mended that no power cut explains, in words.

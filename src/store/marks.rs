@@ -23,6 +23,7 @@ use serde::Serialize;
 use crate::base::codec;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::store::data_dir;
 
 /// The file.
 pub const NAME: &str = "marks";
@@ -94,11 +95,7 @@ impl MarksFile {
     /// [`MarksError::Io`]; they are where they were.
     pub fn set_aside(dir: &Path) -> Result<PathBuf, MarksError> {
         let path = dir.join(NAME);
-        let free = (1_u32..).map(|n| path.with_extension(format!("lost-{n}"))).find(|name| !name.exists());
-        let aside = free.unwrap_or_else(|| path.with_extension("lost-0"));
-        let moved = fs::rename(&path, &aside).and_then(|()| File::open(dir)?.sync_all());
-        moved.map_err(|source| MarksError::Io { path, source })?;
-        Ok(aside)
+        data_dir::set_aside(&path).map_err(|source| MarksError::Io { path, source })
     }
 
     /// Puts marks that are kept in one directory into another, where there are none yet.

@@ -23,6 +23,7 @@ mod cluster_faces;
 mod cluster_faults;
 mod cluster_limits;
 mod cluster_lists;
+mod cluster_losses;
 mod cluster_moves;
 mod cluster_recovery;
 mod commands;

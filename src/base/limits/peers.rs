@@ -97,6 +97,17 @@ pub const TWIN_ALARM: Duration = Duration::from_secs(120);
 /// How long a stop waits for what is already queued for a peer.
 pub const PEER_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a node that is asked what it remembers may take: it looks it up in memory.
+pub const DOUBT_ASK: Duration = Duration::from_millis(500);
+/// How long a node that starts waits for the last of those whom it asks what they remember of it, before a majority is enough:
+/// longer than the longest wait between two calls to one that lives.
+pub const DOUBT_PATIENCE: Duration = Duration::from_secs(3);
+/// How often a node that is not certain of itself, or gets back what it lost, looks how far it is.
+pub const STANDING_TICK: Duration = Duration::from_millis(100);
+/// How often what is remembered of the others' journals is noted on disk, where it changed: one small file, and a sync that
+/// no request waits for. What goes back by less than this, together with all who heard more, is not noticed.
+pub const MEMORY_EVERY: Duration = Duration::from_secs(1);
+
 /// Pieces of gossip that wait to be taken in: a few for each node of a large cluster.
 pub const GOSSIP_QUEUE: usize = 256;
 /// How often a node looks after its members, and whether it is late itself.

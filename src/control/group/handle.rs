@@ -49,6 +49,10 @@ impl Group {
     }
 }
 
+fn not_yet() -> Answer {
+    unable("this node may have promised not to take this, and does not know yet")
+}
+
 fn unable(reason: impl ToString) -> Answer {
     Answer::Unable(reason.to_string())
 }
@@ -91,7 +95,14 @@ impl Inner {
             return Answer::Over;
         }
         let is_own = |ballot: Ballot| ballot.node == from.0;
+        let may_take = |ballot: Ballot| self.pledge().may_take(ballot.term);
         match ask {
+            Ask::Append { ballot, .. } if is_own(ballot) && !may_take(ballot) => {
+                self.promised().map_or_else(not_yet, |higher| Answer::Appended(Appended::Higher(higher)))
+            }
+            Ask::Piece { ballot, .. } if is_own(ballot) && !may_take(ballot) => {
+                self.promised().map_or_else(not_yet, Answer::Piece)
+            }
             Ask::Append { ballot, before, lines, committed } if is_own(ballot) => {
                 self.append(ballot, before, lines, committed).await
             }
@@ -109,9 +120,15 @@ impl Inner {
             {
                 unable("this node does not know of that generation yet")
             }
+            Ask::Vote { .. } if !self.pledge().may_vote() => {
+                unable("this node may have voted, and does not know for whom")
+            }
             Ask::Vote { ballot, last } if is_own(ballot) => self.vote(ballot, last).await,
             Ask::Vote { .. } => unable("nobody stands for somebody else"),
-            Ask::HearLeader { last } => Answer::HearNone(!self.hears_leader() && last >= self.last()),
+            Ask::HearLeader { last } => {
+                let would_vote = self.pledge().may_vote() && last >= self.last();
+                Answer::HearNone(would_vote && !self.hears_leader())
+            }
             Ask::Propose(command) => match Command::from_bytes(&command.0) {
                 Ok(command) if speaks_for_another(&command, from) => {
                     Answer::Proposed(Proposed::Unavailable("a node speaks for itself only".to_owned()))

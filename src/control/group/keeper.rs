@@ -71,8 +71,11 @@ impl Due {
             tracing::info!(leader, term = group.metrics().current_term, "the control plane has another leader");
         }
         let members = group.members();
+        group.look_at_pledge();
         let Some(ballot) = group.leads() else {
-            elect(group, &members);
+            if group.pledge().may_vote() {
+                elect(group, &members);
+            }
             if let Some(leader) = leader.filter(|_| is_due(&mut self.asked, CONTROL_CONTACT_EVERY)) {
                 spawn(ask_contact(Arc::clone(group), leader));
             }
@@ -121,7 +124,8 @@ fn stand(group: &Arc<Inner>) {
 
 async fn ask_whether_it_hears(group: Arc<Inner>, to: u64, attempt: u64) {
     let ask = Ask::HearLeader { last: group.last() };
-    if let Ok(Answer::HearNone(true)) = group.link.ask(NodeId(to), ask, CONTROL_LEASE / 2).await {
+    let answer = group.link.ask(NodeId(to), ask, CONTROL_LEASE / 2).await;
+    if matches!(answer, Ok(Answer::HearNone(true))) && group.pledge().may_vote() {
         let voters = group.members().nodes();
         let step = group.campaign().hears_none(NodeId(to), attempt, now_ms(), &voters, draw());
         if step == Some(Step::Elect) {

@@ -24,6 +24,7 @@ use crate::proto::control;
 use crate::proto::control::Applied;
 use crate::proto::control::Command;
 use crate::proto::control::State;
+use crate::proto::standing::Pledge;
 use crate::proto::voters::Candidate;
 use crate::store::journal::recovery;
 
@@ -31,6 +32,7 @@ mod alone;
 mod faults;
 mod formats;
 mod growth;
+mod pledges;
 
 /// Far above what anything here takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -139,6 +141,10 @@ impl Cluster {
     }
 
     async fn start(&mut self, node: u64, birth: Birth) -> Group {
+        self.start_with(node, birth, Pledge::Kept).await
+    }
+
+    async fn start_with(&mut self, node: u64, birth: Birth, pledge: Pledge) -> Group {
         if let std::collections::btree_map::Entry::Vacant(place) = self.dirs.entry(node) {
             let dir = place.insert(tempfile::tempdir().unwrap());
             std::fs::create_dir(dir.path().join("control")).unwrap();
@@ -146,6 +152,7 @@ impl Cluster {
         let lane = Arc::new(Lane { me: node, net: Arc::clone(&self.net) });
         let on_poison = Box::new(move |error: &_| panic!("node {node}: {error}"));
         let (group, _) = Group::open(&self.dir(node), NodeId(node), birth, lane, on_poison).await.unwrap();
+        group.set_pledge(pledge);
         self.net.nodes.lock().unwrap().insert(node, group.clone());
         group
     }

@@ -267,7 +267,9 @@ impl Run {
                 Tell::Refused(Why::Stale) => return Heard::Stale(to, answer.view),
                 Tell::Refused(_) | Tell::Received => read::Input::Refused,
                 Tell::Objects { .. } | Tell::Digests { .. } => read::Input::Refused,
-                Tell::Where(_) | Tell::Rows { .. } | Tell::Roots(_) | Tell::Leaves(_) => read::Input::Refused,
+                Tell::Where(_) | Tell::Rows { .. } | Tell::Roots(_) | Tell::Leaves(_) | Tell::Remembered(_) => {
+                    read::Input::Refused
+                }
             };
             Heard::Owner(to, input)
         }));

@@ -63,7 +63,7 @@ pub enum OfflineError {
     Failed(String),
 }
 
-fn failed(error: impl std::fmt::Display) -> OfflineError {
+pub(in crate::node) fn failed(error: impl std::fmt::Display) -> OfflineError {
     OfflineError::Failed(error.to_string())
 }
 
@@ -208,7 +208,7 @@ pub(in crate::node) fn free_name(dir: &Path) -> std::path::PathBuf {
 }
 
 /// Puts every whole group into the index, then begins a new journal of the next generation.
-fn rebuild_journal(dir: &DataDir, identity: &Identity) -> Result<Vec<String>, OfflineError> {
+pub(in crate::node) fn rebuild_journal(dir: &DataDir, identity: &Identity) -> Result<Vec<String>, OfflineError> {
     let journal = dir.sub("journal");
     let salvaged = journal_salvage::read(&Arc::new(FsDisk::new(journal.clone()))).map_err(failed)?;
     let opened = salvage::open(&dir.sub("index")).map_err(failed)?;

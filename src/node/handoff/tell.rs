@@ -169,7 +169,8 @@ async fn digests_of(node: &Node, to: NodeId, partition: PartitionId) -> Option<B
             | Tell::Where(_)
             | Tell::Rows { .. }
             | Tell::Roots(_)
-            | Tell::Leaves(_) => return None,
+            | Tell::Leaves(_)
+            | Tell::Remembered(_) => return None,
         }
     }
 }

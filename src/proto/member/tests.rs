@@ -491,7 +491,7 @@ fn what_a_node_says_of_itself_reaches_everybody() {
     let handoff = HandoffNews { bytes: 70, bytes_per_s: 7, eta_s: Some(3) };
     let release = "0.2.0".into();
     let (serving, load, requests_per_s) = (Serving::Yes, 3, 11);
-    let news = News { serving, release, layout: 7, applied: 9, load, requests_per_s, disk, handoff };
+    let news = News { serving, release, layout: 7, applied: 9, load, requests_per_s, disk, handoff, standing: None };
     world.on(NodeId(4), |member, now| member.tell(news.clone(), now));
     let told = |news: News| {
         move |world: &World| {

@@ -15,6 +15,7 @@ use crate::base::limits::MEMBER_MESSAGE_BYTES_MAX;
 use crate::base::limits::RELEASE_BYTES_MAX;
 use crate::base::limits::SWIM_PACKET_BYTES;
 use crate::proto::member::identity::Id;
+use crate::proto::standing::Standing;
 
 /// The form of messages.
 const VERSION: u8 = 2;
@@ -53,6 +54,8 @@ pub struct News {
     pub disk: DiskNews,
     /// What comes to it.
     pub handoff: HandoffNews,
+    /// How far its journals are durable; none where it is in doubt about them.
+    pub standing: Option<Standing>,
 }
 
 /// Bytes of a node's disk.

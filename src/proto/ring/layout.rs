@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -282,6 +283,29 @@ impl Layout {
     #[must_use]
     pub fn lists(&self, node: NodeId) -> bool {
         self.nodes.contains_key(&node) || self.leaving.contains_key(&node)
+    }
+
+    /// All others that own a partition together with a node: they count its acks, and it theirs.
+    #[must_use]
+    pub fn shares_with(&self, node: NodeId) -> BTreeSet<NodeId> {
+        let its = self.slots().filter(|(_, slot)| slot.lists().any(|list| list.owners.contains(&node)));
+        let owners = its.flat_map(|(_, slot)| slot.lists()).flat_map(|list| list.owners.iter().copied());
+        owners.filter(|owner| *owner != node).collect()
+    }
+
+    /// Whether every partition of which a node is an owner has another one, who may have what this one lost.
+    #[must_use]
+    pub fn has_others(&self, node: NodeId) -> bool {
+        let alone = |slot: &Slot| slot.now.owners == [node];
+        !self.slots().any(|(_, slot)| alone(slot))
+    }
+
+    /// Whether it is known that a node has lost what it had ([`lost`](Self::lost)) and it has not come back; or it never
+    /// owned anything.
+    #[must_use]
+    pub fn is_lost(&self, node: NodeId) -> bool {
+        !self.adopted.contains_key(&node)
+            && !self.slots().flat_map(|(_, slot)| slot.lists()).any(|list| list.is_synced(node))
     }
 
     /// One partition's slot.

@@ -69,13 +69,16 @@ impl Slot {
 
     /// What a node has to merge that lost what it had acked, before it answers again and is like any other: n-W+1 owners
     /// *beside it*, once the layout knows ([`lost`](crate::proto::ring::layout::Layout::lost)). One is not enough for it,
-    /// as for somebody new: a write since the list came may have been on it and on W-1 others.
+    /// as for somebody new: a write since the list came may have been on it and on W-1 others. Where there are no more others it
+    /// merges all of them: what a bucket lets one owner ack alone, that one alone can lose.
     #[must_use]
     pub fn refill(&self, node: NodeId, numbers: &[BucketNumbers]) -> Sources {
         let numbers = distinct(numbers);
         let concerned = numbers.into_iter().filter(|&numbers| self.is_owner(node, numbers));
         let needs = concerned.map(|numbers| {
-            let mut need = self.need(numbers, self.now.rule(numbers).merge);
+            let rule = self.now.rule(numbers);
+            let others = rule.owners.iter().filter(|&&owner| owner != node).count();
+            let mut need = self.need(numbers, rule.merge.min(others));
             need.of.retain(|&owner| owner != node);
             need
         });

@@ -221,6 +221,7 @@ impl<D: Disk> Scan<'_, D> {
                 }
             }
             self.judge_end(&name, &bytes, at)?;
+            self.report.last = at.group - 1;
             return Ok(End { at, marked, file, bytes });
         }
     }

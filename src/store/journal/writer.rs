@@ -113,6 +113,7 @@ struct Shared<F> {
     queue: Mutex<Queue<F>>,
     wake: Condvar,
     durable: AtomicU64,
+    durable_group: AtomicU64,
     stats: Stats,
 }
 
@@ -161,6 +162,7 @@ impl<D: Disk> Journal<D> {
             }),
             wake: Condvar::new(),
             durable: AtomicU64::new(0),
+            durable_group: AtomicU64::new(log.position().group - 1),
             stats: Stats::default(),
         });
         let record_bytes_max = log.record_bytes_max().min(MERGED_BYTES_MAX);
@@ -218,6 +220,12 @@ impl<D: Disk> Journal<D> {
     #[must_use]
     pub fn durable(&self) -> Sequence {
         self.shared.durable.load(Ordering::Acquire)
+    }
+
+    /// The number of the last durable group. Of a record whose ack was heard the group is among them.
+    #[must_use]
+    pub fn durable_group(&self) -> u64 {
+        self.shared.durable_group.load(Ordering::Acquire)
     }
 
     /// Notes that everything before the position is durable elsewhere; old segments are removed soon.
@@ -441,8 +449,17 @@ impl<D: Disk, W: Follower> Writer<D, W> {
                 self.unmarkable = true;
                 Ok(())
             }
-            other => other.map(|_| ()),
+            other => {
+                other?;
+                self.note_group();
+                Ok(())
+            }
         }
+    }
+
+    /// Before anybody hears that what is in it is durable.
+    fn note_group(&self) {
+        self.shared.durable_group.store(self.log.position().group - 1, Ordering::Release);
     }
 
     fn commit(&mut self, group: Vec<Pending>) -> Result<(), JournalError> {
@@ -468,6 +485,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
         stats.busy_ns.fetch_add(nanos(started.elapsed()), Ordering::Relaxed);
         let (records, acks): (Vec<_>, Vec<_>) = group.into_iter().map(|pending| (pending.record, pending.ack)).unzip();
         stats.bytes.fetch_add(records.iter().map(|record| record.len() as u64).sum(), Ordering::Relaxed);
+        self.note_group();
         self.shared.durable.store(self.committed, Ordering::Release);
         self.follower.committed(records, self.committed, behind);
         for ack in acks {
