@@ -74,6 +74,7 @@ use crate::store::journal::writer::OnPoison;
 use crate::store::marks::MarksError;
 use crate::store::marks::MarksFile;
 use crate::store::partition::open;
+use crate::store::partition::open::DiskStore;
 use crate::store::partition::open::OpenError;
 use crate::store::partition::open::Owner;
 
@@ -253,7 +254,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let (store, report) = open::open_dir(&dir.sub("journal"), &dir.sub("index"), owner, on_poison())?;
     tell("store", &report);
     // The first time the journal's directory has to be empty up to here.
-    note_start(&marks, start);
+    begin_life(&marks, start, &store);
     let context_secret = begin(&group, &identity).await?.context_secret();
     confirm(&identity_dir, &identity)?;
     let (index, state) = group.view();
@@ -400,6 +401,14 @@ fn advertised(options: &NodeOptions, listener: Option<&Settings>) -> Vec<String>
     let mine: Vec<String> =
         mine.map(|ip| SocketAddr::new(ip, at.port()).to_string()).take(NODE_ADDRESSES_MAX).collect();
     if mine.is_empty() { vec![format!("127.0.0.1:{}", at.port())] } else { mine }
+}
+
+/// Counts the start; and what was read below this node's floors is not stored from the first moment on.
+fn begin_life(marks: &MarksFile, start: u64, store: &DiskStore) {
+    note_start(marks, start);
+    for (partition, floor) in marks.read(|marks| marks.floors.clone()) {
+        store.raise_floor(partition, floor);
+    }
 }
 
 /// Each start is higher than all before.

@@ -426,9 +426,13 @@ fn owners_of(view: &View, bucket: &Bucket, place: &IndexKey) -> Vec<NodeId> {
 
 /// The next write of this actor.
 pub(super) fn mint(actor: Actor, counter: u64) -> Mint {
+    Mint { actor, counter, now_ms: time::wall_ms(), memory: memory() }
+}
+
+/// Which operations are remembered now.
+pub(super) fn memory() -> Memory {
     let (now_ms, lived_ms) = time::steady_ms();
-    let memory = Memory { now_ms, just_begun: lived_ms < time::millis(MEMORY_GRACE) };
-    Mint { actor, counter, now_ms: time::wall_ms(), memory }
+    Memory { now_ms, just_begun: lived_ms < time::millis(MEMORY_GRACE) }
 }
 
 /// A row on its way.

@@ -186,6 +186,24 @@ pub enum Ask {
         /// Which.
         places: Vec<Place>,
     },
+    /// Which of these graves may go, as far as you are concerned? Raise your floor, and refuse where it is as high already.
+    Graves {
+        /// The slot.
+        partition: PartitionId,
+        /// The new floor.
+        floor: u64,
+        /// With fingerprints.
+        graves: Vec<(Place, u64)>,
+    },
+    /// All members have raised their floors: remove these, where they are unchanged.
+    Purge {
+        /// The slot.
+        partition: PartitionId,
+        /// The floor.
+        floor: u64,
+        /// With fingerprints.
+        graves: Vec<(Place, u64)>,
+    },
 }
 
 /// A question.
@@ -199,6 +217,9 @@ pub struct Question {
     pub steady_ms: u64,
     /// How long an answer is waited for.
     pub left_ms: u64,
+    /// Of the sender's slot when it read the object that it sends; of one that asks for objects, its floor now. See
+    /// [`purge`](crate::proto::purge).
+    pub floor: u64,
     /// What.
     pub ask: Ask,
 }
@@ -212,6 +233,8 @@ pub enum Why {
     NotOwner,
     /// It cannot do it now; nothing was done.
     NotYet,
+    /// What was sent was read below the floor that the answer tells, and nothing is held here; nothing was done.
+    BelowFloor,
 }
 
 /// What an owner holds of a key, without the values.
@@ -279,6 +302,10 @@ pub enum Tell {
     Roots(Vec<Option<Root>>),
     /// The leaves of a tree, in order.
     Leaves(Vec<u64>),
+    /// The floor is raised; and of each grave, in the order asked for, whether it may go.
+    Agreed(Vec<bool>),
+    /// Graves are removed.
+    Removed,
 }
 
 /// An answer.
@@ -288,6 +315,8 @@ pub struct Answer {
     pub view: u64,
     /// Its steady clock.
     pub steady_ms: u64,
+    /// Its floor of the slot that was asked about, before it read what it tells.
+    pub floor: u64,
     /// What.
     pub tell: Tell,
 }
@@ -405,7 +434,9 @@ impl Question {
             | Ask::These { partition, .. }
             | Ask::Leaves { partition }
             | Ask::PageOfLeaves { partition, .. }
-            | Ask::DigestsOf { partition, .. } => Some(*partition),
+            | Ask::DigestsOf { partition, .. }
+            | Ask::Graves { partition, .. }
+            | Ask::Purge { partition, .. } => Some(*partition),
             Ask::Rows(_) | Ask::Roots { .. } => None,
         }
     }
@@ -430,7 +461,7 @@ mod tests {
         let place = IndexKey::new(BucketId(7), &Key::new(b"k".to_vec()).unwrap());
         let object = Object::default();
         let ask = Ask::Merge { place: Place::from(&place), object: Sealed::of(&place, &object), round: 3 };
-        let question = Question { epoch: 1, view: 2, steady_ms: 3, left_ms: 4, ask };
+        let question = Question { epoch: 1, view: 2, steady_ms: 3, left_ms: 4, floor: 5, ask };
         let bytes = question.encode();
         assert_eq!(Question::decode(&bytes), Ok(question.clone()));
         assert_eq!(question.partition(), Some(place.partition()));
@@ -439,13 +470,13 @@ mod tests {
         assert_eq!(sealed.open(&place), Ok(object));
         let other = IndexKey::new(BucketId(8), &Key::new(b"k".to_vec()).unwrap());
         assert!(sealed.open(&other).is_err(), "sealed for its place");
-        let answer = Answer { view: 1, steady_ms: 2, tell: Tell::Received };
+        let answer = Answer { view: 1, steady_ms: 2, floor: 3, tell: Tell::Received };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         let asked = Question { ask: Ask::Where { place: Place::from(&place) }, ..question };
         assert_eq!(asked.partition(), Some(place.partition()));
         assert_eq!(Question::decode(&asked.encode()), Ok(asked));
         let told = Tell::Where(Holding::Object { digest: 1, size: 2, values: 3 });
-        let answer = Answer { view: 1, steady_ms: 2, tell: told };
+        let answer = Answer { view: 1, steady_ms: 2, floor: 3, tell: told };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         for cut in 0..bytes.len() {
             assert!(Question::decode(&bytes[..cut]).is_err());

@@ -29,7 +29,7 @@ pub const NAME: &str = "marks";
 /// Being written.
 const NEXT: &str = "marks.next";
 /// Its format.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Told apart from other sealed bytes.
 const CONTEXT: &[u8] = b"marks";
 
@@ -44,6 +44,8 @@ pub struct Marks {
     pub starts: u64,
     /// Owners that may have missed something in a slot, while this node wrote it.
     pub missed: BTreeMap<NodeId, BTreeSet<PartitionId>>,
+    /// Floors of partitions (`proto::purge`) that this node has agreed to.
+    pub floors: BTreeMap<PartitionId, u64>,
 }
 
 /// Why marks cannot be read or written.
@@ -171,6 +173,7 @@ mod tests {
             .change(|marks| {
                 marks.adopted = 7;
                 marks.synced.insert(PartitionId(3), 5);
+                marks.floors.insert(PartitionId(3), 2);
                 marks.missed.entry(NodeId(2)).or_default().insert(PartitionId(9));
             })
             .unwrap();

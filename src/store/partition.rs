@@ -67,6 +67,9 @@ pub enum StoreError {
         /// Bytes.
         len: usize,
     },
+    /// It was read below this partition's floor: what it holds may be deleted and purged by now. Nothing was stored.
+    #[error("what came is older than what was purged here since; nothing was stored")]
+    BelowFloor,
     /// No room; nothing was stored.
     #[error("the disk is full; nothing was stored")]
     NoSpace,
@@ -134,7 +137,8 @@ fn committed(outcome: Result<(), NotCommitted>) -> Result<(), StoreError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Here,
-    Elsewhere,
+    /// And read there at this floor.
+    Elsewhere(u64),
 }
 
 impl Origin {
@@ -142,7 +146,7 @@ impl Origin {
     fn record_bytes_max(self) -> usize {
         match self {
             Self::Here => RECORD_BYTES_MAX,
-            Self::Elsewhere => MERGED_BYTES_MAX,
+            Self::Elsewhere(_) => MERGED_BYTES_MAX,
         }
     }
 }
@@ -171,6 +175,8 @@ struct Partition {
     overlay: HashMap<IndexKey, Vec<Entry>>,
     /// Dots minted by this actor in this partition.
     minted: u64,
+    /// What was read elsewhere below it is not stored where nothing is held: see `proto::purge`.
+    floor: u64,
     /// The last record that was handed to the journal for it: whatever was found out of it before is of then.
     changed: Sequence,
 }
@@ -307,6 +313,12 @@ impl<D: Disk, I: Index> Store<D, I> {
             Some(found) => found,
             None => self.read_index(place)?,
         };
+        if let Origin::Elsewhere(floor) = origin
+            && old.is_none()
+            && floor < partition.floor
+        {
+            return Err(StoreError::BelowFloor);
+        }
         let (object, answer) = match decide(old.as_deref(), partition.minted + 1) {
             Decision::Leave(answer) => return Ok((None, answer)),
             Decision::Confirm(answer) => return Ok((self.confirm(&partition, place)?, answer)),
@@ -357,13 +369,33 @@ impl<D: Disk, I: Index> Store<D, I> {
         is(self.newest(place)) && is(self.read(place))
     }
 
-    /// Merges what another node holds into what is here. Returns what to wait for until the result is durable, unless it
+    /// The partition's floor.
+    #[must_use]
+    pub fn floor(&self, partition: PartitionId) -> u64 {
+        self.shared.lock(partition).floor
+    }
+
+    /// Raises it, in memory; whether it was lower. What was read before may be stored no more from then on.
+    pub fn raise_floor(&self, partition: PartitionId, to: u64) -> bool {
+        let floor = &mut self.shared.lock(partition).floor;
+        let was_lower = *floor < to;
+        *floor = (*floor).max(to);
+        was_lower
+    }
+
+    /// Merges what another node holds, and had read at this floor, into what is here. Returns what to wait for until the result is durable, unless it
     /// is already. It may be larger than what a write may leave: both were acked somewhere.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was stored.
-    pub fn merge(&self, place: &IndexKey, object: &Object, kind: Kind) -> Result<Option<Pending>, StoreError> {
-        let merged = self.change(Origin::Elsewhere, place, |held, _| match held {
+    pub fn merge(
+        &self,
+        place: &IndexKey,
+        object: &Object,
+        kind: Kind,
+        floor: u64,
+    ) -> Result<Option<Pending>, StoreError> {
+        let merged = self.change(Origin::Elsewhere(floor), place, |held, _| match held {
             None => Decision::Store(Arc::new(object.clone()), ()),
             Some(held) => match merge::merge(held, object, kind) {
                 merged if merged == *held => Decision::Confirm(()),

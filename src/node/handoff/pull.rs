@@ -83,6 +83,21 @@ impl Pulling {
     }
 }
 
+/// When objects were read that another node sends.
+#[derive(Clone, Copy)]
+struct Read {
+    /// Its steady clock.
+    steady_ms: u64,
+    /// Its floor of the slot.
+    floor: u64,
+}
+
+impl Read {
+    fn of(answer: &Answer) -> Self {
+        Self { steady_ms: answer.steady_ms, floor: answer.floor }
+    }
+}
+
 /// The slot, as this view sees it.
 pub(in crate::node) struct Slot {
     node: Node,
@@ -160,11 +175,11 @@ impl Slot {
         match effect {
             Effect::AskObjects { from, question, after } => {
                 let answer = self.ask(from, Ask::PageOfObjects { partition, after: behind(after) }).await;
-                match answer.map(|answer| (answer.steady_ms, answer.tell)) {
-                    Some((theirs_ms, Tell::Objects { objects, more })) => {
+                match answer.map(|answer| (Read::of(&answer), answer.tell)) {
+                    Some((read, Tell::Objects { objects, more })) => {
                         let last = objects.last().and_then(|(place, _)| place.get());
                         pull.objects(question, objects.len(), last, more, now_ms());
-                        match self.store(&objects, theirs_ms, until).await {
+                        match self.store(&objects, read, until).await {
                             Some(bytes) => {
                                 self.count(bytes);
                                 objects.iter().for_each(|_| pull.stored(question, now_ms()));
@@ -214,11 +229,11 @@ impl Slot {
         let (mut left, mut bytes) = (places, 0);
         loop {
             let ask = Ask::These { partition: self.partition, places: left.iter().map(Place::from).collect() };
-            let Answer { steady_ms, tell: Tell::Objects { objects, more }, .. } = self.ask(from, ask).await? else {
-                return None;
-            };
+            let answer = self.ask(from, ask).await?;
+            let read = Read::of(&answer);
+            let Tell::Objects { objects, more } = answer.tell else { return None };
             let last = objects.last().and_then(|(place, _)| place.get());
-            bytes += self.store(&objects, steady_ms, until).await?;
+            bytes += self.store(&objects, read, until).await?;
             let at = last.and_then(|last| left.iter().position(|place| *place == last));
             match at.and_then(|at| left.get(at + 1..)).filter(|rest| more && !rest.is_empty()) {
                 Some(_) if until.has_changed().is_err() => return None,
@@ -239,12 +254,12 @@ impl Slot {
 
     /// Merges what came; returns how many bytes when all of it is durable. Not faster than handoff may be. None where that
     /// cannot be.
-    async fn store(&self, objects: &[(Place, Sealed)], theirs_ms: u64, until: &watch::Receiver<()>) -> Option<u64> {
+    async fn store(&self, objects: &[(Place, Sealed)], read: Read, until: &watch::Receiver<()>) -> Option<u64> {
         let (began, mut bytes) = (time::mono(), 0_u64);
         let mut pendings = Vec::with_capacity(objects.len());
         for (place, object) in objects {
             bytes += object.len() as u64;
-            pendings.extend(self.merge(place, object, theirs_ms, until).await?);
+            pendings.extend(self.merge(place, object, read, until).await?);
         }
         for pending in pendings {
             pending.durable().await.ok()?;
@@ -260,16 +275,16 @@ impl Slot {
         &self,
         place: &Place,
         object: &Sealed,
-        theirs_ms: u64,
+        read: Read,
         until: &watch::Receiver<()>,
     ) -> Option<Option<Pending>> {
         let place = place.get().filter(|place| place.partition() == self.partition)?;
         // Of a bucket that is gone by now nothing is needed.
         let Some(known) = self.node.view().bucket(place.bucket()) else { return Some(None) };
         let mut object = object.open(&place).ok()?;
-        object.rebase(theirs_ms, now_ms());
+        object.rebase(read.steady_ms, now_ms());
         loop {
-            match self.node.0.store.merge(&place, &object, known.kind) {
+            match self.node.0.store.merge(&place, &object, known.kind, read.floor) {
                 Err(StoreError::Busy) if until.has_changed().is_ok() => tokio::time::sleep(HANDOFF_BUSY_PAUSE).await,
                 merged => return merged.ok(),
             }

@@ -260,13 +260,13 @@ fn what_each_owner_took_for_itself_is_merged_where_a_write_would_be_too_large() 
     put(large(1, largest)).unwrap().0.unwrap().durable_blocking().unwrap();
     let theirs = (2..=owners).map(|owner| large(owner, largest));
     let theirs = theirs.reduce(|one, other| merge::merge(&one, &other, Kind::Siblings)).unwrap();
-    store.merge(&key, &theirs, Kind::Siblings).unwrap().unwrap().durable_blocking().unwrap();
+    store.merge(&key, &theirs, Kind::Siblings, 0).unwrap().unwrap().durable_blocking().unwrap();
     let merged = store.read(&key).unwrap().unwrap();
     assert_eq!(merged.siblings.len(), 3 * usize::from(REPLICAS_MAX));
     let refused = put(merged.as_ref().clone());
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{:?}", refused.err());
     put(large(1, largest)).unwrap().0.unwrap().durable_blocking().unwrap();
-    store.merge(&key, &merged, Kind::Siblings).unwrap().unwrap().durable_blocking().unwrap();
+    store.merge(&key, &merged, Kind::Siblings, 0).unwrap().unwrap().durable_blocking().unwrap();
     store.journal().close();
     drop(store);
     let store = open(false);
@@ -290,7 +290,7 @@ fn after_a_write_that_the_disk_refused_another_actor_mints() {
     assert!(matches!(next, Err(StoreError::NoSpace)));
     // What others minted is taken, what is there is read, and what is to go goes.
     let other = Object::default();
-    assert!(store.merge(&place("c"), &other, Kind::Siblings).is_ok());
+    assert!(store.merge(&place("c"), &other, Kind::Siblings, 0).is_ok());
     assert_eq!(read(&store, "a").as_deref(), Some("first"));
     let burnt = store.actor();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

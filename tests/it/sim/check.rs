@@ -19,6 +19,7 @@ use crate::proto::causal::Context;
 use crate::proto::causal::Dot;
 use crate::proto::object::Content;
 use crate::proto::object::Object;
+use crate::proto::object::Sibling;
 use crate::queue::Us;
 use crate::words;
 
@@ -72,6 +73,8 @@ struct Key {
     by_dot: BTreeMap<Dot, OpId>,
     /// What every read from now on has to include.
     floor: Context,
+    /// What lay in graves that went: nobody tells of it any more.
+    purged: Context,
     /// Of each of these a read has to include one: acked operations that became several dots, of which one may be kept.
     one_of: Vec<Vec<Dot>>,
     /// Acked values in an `lww` bucket, and when.
@@ -105,6 +108,7 @@ impl Reference {
             writes: BTreeMap::new(),
             by_dot: BTreeMap::new(),
             floor: Context::new(),
+            purged: Context::new(),
             one_of: Vec::new(),
             values: Vec::new(),
             stay: BTreeSet::new(),
@@ -207,6 +211,23 @@ impl Reference {
         Ok(())
     }
 
+    /// A grave goes: nothing may live in it.
+    pub fn purged(&mut self, place: usize, grave: &Object) -> Result<(), Violation> {
+        let is_dead = |sibling: &Sibling| matches!(sibling.content, Content::Tombstone);
+        if !grave.siblings.iter().all(is_dead) {
+            let text = format!("what went as a grave is none: {}", words::object(Some(grave)));
+            return Err(Violation(Promise::Kept, text));
+        }
+        let key = &mut self.keys[place];
+        let covers =
+            |op: &&OpId| !key.writes[*op].delete && key.writes[*op].dots.iter().any(|dot| grave.context.covers(*dot));
+        if let Some(op) = key.stay.iter().find(covers) {
+            return Err(Violation(Promise::Kept, format!("{op:?} was not replaced, and its grave went")));
+        }
+        key.purged.merge(&grave.context);
+        Ok(())
+    }
+
     /// A client sends a read.
     pub fn read_begins(&self, at: Us, place: usize) -> Began {
         let key = &self.keys[place];
@@ -219,16 +240,17 @@ impl Reference {
         let key = &mut self.keys[place];
         let empty = Object::default();
         let found = found.unwrap_or(&empty);
-        if !found.context.includes(&began.floor) {
-            let lacks = |dot: &&Dot| began.floor.covers(**dot) && !found.context.covers(**dot);
-            let missing: Vec<_> = key.by_dot.keys().filter(lacks).copied().collect();
+        let knows = |dot: &Dot| found.context.covers(*dot) || key.purged.covers(*dot);
+        let lacks = |dot: &&Dot| began.floor.covers(**dot) && !knows(dot);
+        let missing: Vec<_> = key.by_dot.keys().filter(lacks).copied().collect();
+        if !missing.is_empty() {
             let (missing, found) = (words::dots(&missing), words::object(Some(found)));
             return Err(Violation(
                 Promise::Durable,
                 format!("a read lacks what was answered before it began: {missing}; it found {found}"),
             ));
         }
-        let lacks_all = |dots: &&Vec<Dot>| !dots.iter().any(|dot| found.context.covers(*dot));
+        let lacks_all = |dots: &&Vec<Dot>| !dots.iter().any(knows);
         if let Some(dots) = key.one_of.iter().take(began.one_of).find(lacks_all) {
             let (dots, found) = (words::dots(dots), words::object(Some(found)));
             return Err(Violation(
@@ -274,7 +296,9 @@ impl Reference {
         }
         for op in &key.stay {
             let write = &key.writes[op];
-            if !seen.contains(op) && write.dots.iter().any(|dot| found.context.covers(*dot)) {
+            // A deletion whose grave went leaves nothing to be seen.
+            let went = write.delete && write.dots.iter().all(|dot| key.purged.covers(*dot));
+            if !seen.contains(op) && !went && write.dots.iter().any(|dot| found.context.covers(*dot)) {
                 let (dots, found) = (words::dots(&write.dots), words::object(Some(found)));
                 return Err(Violation(
                     Promise::Kept,

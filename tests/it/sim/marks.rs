@@ -14,6 +14,8 @@ pub enum Note {
     Adopted(u64),
     /// A slot was merged from enough owners to count in the list that came in this version.
     Synced(PartitionId, u64),
+    /// A floor was agreed to.
+    Floor(PartitionId, u64),
     /// Who may have missed something, and in which slots: all of it.
     Missed(BTreeSet<(NodeId, PartitionId)>),
 }
@@ -25,6 +27,8 @@ pub struct Marks {
     pub adopted: u64,
     /// Slots merged, and for which list.
     pub synced: BTreeMap<PartitionId, u64>,
+    /// Floors of partitions.
+    pub floors: BTreeMap<PartitionId, u64>,
     /// Who may have missed something in which slot.
     pub missed: BTreeSet<(NodeId, PartitionId)>,
 }
@@ -34,6 +38,7 @@ impl Marks {
         match note {
             Note::Adopted(version) => self.adopted = self.adopted.max(*version),
             Note::Synced(partition, since) => drop(self.synced.insert(*partition, *since)),
+            Note::Floor(partition, floor) => drop(self.floors.insert(*partition, *floor)),
             Note::Missed(missed) => self.missed.clone_from(missed),
         }
     }

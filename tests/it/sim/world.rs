@@ -79,6 +79,10 @@ pub struct Report {
     pub checked: u64,
     /// Writes that were answered with `ok`.
     pub acked: u64,
+    /// Graves that went.
+    pub purged: u64,
+    /// Objects that were moved because two owners did not hold the same.
+    pub repaired: u64,
     /// The last lines, where the run was traced.
     pub trace: Vec<String>,
 }
@@ -126,6 +130,8 @@ pub fn run(plan: &Plan) -> Report {
         simulated: world.io.queue.now(),
         checked: world.io.reference.checked,
         acked: world.acked,
+        purged: world.io.purged,
+        repaired: world.io.repaired,
         trace: world.io.take_trace(),
     }
 }
@@ -152,7 +158,9 @@ impl World {
         let nodes = (0..hosts).map(|host| Node::new(host, Disk::new(partition_of.len()))).collect();
         let clients = (0..CLIENTS).map(|_| Client::new(bucket_of.len(), PAUSE)).collect();
         let last_reads = vec![false; bucket_of.len()];
-        let io = Io::new(net, rng, log, reference, faults, hosts, partition_of, bucket_of, plan.traced);
+        let graves = rng.chance(500_000);
+        let mut io = Io::new(net, rng, log, reference, faults, hosts, partition_of, bucket_of, plan.traced);
+        io.graves = graves;
         Self {
             io,
             nodes,

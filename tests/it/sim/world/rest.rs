@@ -30,6 +30,13 @@ impl World {
         if self.io.compared_at > ROUGH + QUIET {
             return unwell(format!("owners compared what they hold, at {}", self.io.compared_at));
         }
+        for number in (0..self.io.partition_of.len()).filter(|_| self.io.graves) {
+            let numbers = log.last().buckets[self.io.bucket_of[number]].numbers;
+            let slot = log.last().layout.slot(self.io.partition_of[number]);
+            if slot.write_owners(numbers).all(|owner| self.nodes[host_of(owner)].could_purge(&self.io, number)) {
+                return unwell(format!("the grave of k{number} is still there"));
+            }
+        }
         for (number, partition) in self.io.partition_of.iter().enumerate() {
             let bucket = &log.last().buckets[self.io.bucket_of[number]];
             let slot = log.last().layout.slot(*partition);
