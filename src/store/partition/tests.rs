@@ -351,3 +351,26 @@ fn the_data_of_buckets_that_are_not_there_goes_and_that_of_others_stays() {
     let left = |bucket| places(BucketId(bucket)).filter(|place| store.read(place).is_err()).count();
     assert_eq!([1, 2, 3, 70_000, 70_001].map(left), [0, 50, 0, 50, 50]);
 }
+
+#[test]
+fn what_was_read_below_the_floor_is_not_stored_where_nothing_is_held() {
+    let rig = Rig::new();
+    let store = rig.open(MemoryIndex::default(), true);
+    let slot = place("a").partition();
+    put(&store, "a", "here").durable_blocking().unwrap();
+    assert!(store.raise_floor(slot, 3) && !store.raise_floor(slot, 2) && store.floor(slot) == 3);
+    let elsewhere = (0..).map(|n: u32| place(&n.to_string())).find(|place| place.partition() == slot).unwrap();
+    let merge = |place: &IndexKey, floor| store.merge(place, &large(2, 9), Kind::Siblings, floor);
+    assert!(matches!(merge(&elsewhere, 2), Err(StoreError::BelowFloor)));
+    assert_eq!(store.newest(&elsewhere).unwrap(), None);
+    merge(&place("a"), 2).unwrap().unwrap().durable_blocking().unwrap();
+    assert_eq!(store.read(&place("a")).unwrap().unwrap().siblings.len(), 4, "merged with what is there");
+    merge(&elsewhere, 3).unwrap().unwrap().durable_blocking().unwrap();
+    // What is minted here is read here.
+    put(&store, "b", "new").durable_blocking().unwrap();
+    let before = store.changed(slot);
+    store.update(&elsewhere, |_, _| Decision::Remove(())).unwrap().0.unwrap().durable_blocking().unwrap();
+    assert!(store.changed(slot) > before, "a removal is a change");
+    assert!(matches!(merge(&elsewhere, 0), Err(StoreError::BelowFloor)));
+    store.close();
+}
