@@ -13,6 +13,7 @@ pub mod handoff;
 pub mod invite;
 pub mod join;
 pub mod key;
+pub mod lab;
 pub mod member;
 pub mod message;
 pub mod mutant;
