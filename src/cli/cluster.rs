@@ -32,7 +32,7 @@ pub enum RingOrder {
         /// Why, for whoever looks at the cluster
         #[arg(long)]
         reason: Option<String>,
-        /// How long, such as 30min, 72h at most
+        /// How long, such as 30m, 72h at most
         #[arg(long = "for", default_value = "1h")]
         lasts: String,
     },

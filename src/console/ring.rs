@@ -55,7 +55,7 @@ pub const PAUSE: &str = "/ring/pause";
 pub const RESUME: &str = "/ring/resume";
 
 /// How long handoff may be paused, in words of the form; the first is the choice unless another is made.
-pub const PAUSES: [(&str, &str); 4] = [("1h", "An hour"), ("15min", "15 minutes"), ("8h", "8 hours"), ("3d", "3 days")];
+pub const PAUSES: [(&str, &str); 4] = [("1h", "An hour"), ("15m", "15 minutes"), ("8h", "8 hours"), ("3d", "3 days")];
 
 /// What has to be typed before acked writes are given up.
 const ACCEPT: &str = "accept loss";

@@ -152,7 +152,7 @@ async fn a_lone_node_shows_itself_and_is_not_taken_away() {
     let number = cli.good(&["plan", "stage", "--json"]).json()["plan"]["version"].to_string();
     cli.good(&["plan", "commit", &number]);
     assert_eq!(cli.good(&["plan", "show", "--json"]).json()["plan"], Value::Null);
-    cli.good(&["ring", "pause", "--reason", "a backup", "--for", "30min"]);
+    cli.good(&["ring", "pause", "--reason", "a backup", "--for", "30m"]);
     assert!(cli.good(&["ring"]).err.contains("a backup"), "it is said where somebody looks");
     cli.good(&["ring", "resume"]);
     assert!(!cli.good(&["ring"]).err.contains("paused"));

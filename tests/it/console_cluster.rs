@@ -92,7 +92,7 @@ async fn machines_are_drained_replaced_and_removed_by_forms_on_any_of_them() {
     assert!(page.contains("256 of 256 partitions") && page.contains("Yes: one of 3 voters"), "{page}");
 
     // From the second machine's console the first is drained, and comes back.
-    let drain = [("reason", "a new <disk>"), ("for", "8h")];
+    let drain = [("reason", "a new <disk>"), ("for", "15m")];
     assert!(done(&olga, "/members/1/drain", &drain).await.contains("Devices are asked to use other machines."));
     eventually("the first says so itself", async || {
         (member(&nodes[0], 0).await["serving"] == "draining").then_some(())

@@ -52,7 +52,7 @@ pub const SUCCESSOR: &str = "/members/{id}/invite";
 
 /// How long a machine may be drained, in words of the form; the first is the choice unless another is made.
 pub const TIMES: [(&str, &str); 5] =
-    [("1h", "An hour"), ("15min", "15 minutes"), ("8h", "8 hours"), ("3d", "3 days"), ("", "Until I end it")];
+    [("1h", "An hour"), ("15m", "15 minutes"), ("8h", "8 hours"), ("3d", "3 days"), ("", "Until I end it")];
 
 /// What a page says after a change.
 const DONE: [(&str, &str); 5] = [
@@ -300,7 +300,19 @@ pub async fn invite(State(node): State<Node>, visit: Visit, request: Request) ->
 
 #[cfg(test)]
 mod tests {
+    use super::TIMES;
     use super::ranges;
+    use crate::base::time;
+    use crate::console::members;
+    use crate::console::ring;
+
+    #[test]
+    fn every_time_that_is_offered_is_one() {
+        let offered = TIMES.iter().chain(&members::LIFETIMES).chain(&ring::PAUSES).map(|(time, _)| *time);
+        for time in offered.filter(|time| !time.is_empty()) {
+            assert!(time::parse_duration_ms(time).is_ok(), "{time}");
+        }
+    }
 
     #[test]
     fn neighbours_are_one_range() {

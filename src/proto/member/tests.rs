@@ -463,7 +463,7 @@ fn a_message_is_checked_before_anything_is_handled() {
     let mut foreign = bytes.clone();
     foreign[1] ^= 1;
     assert_eq!(member.handle_message(from, &foreign, now), Err(Ignored::Foreign));
-    assert_eq!(member.handle_message(from, &[&[2][..], &bytes[1..]].concat(), now), Err(Ignored::Version));
+    assert_eq!(member.handle_message(from, &[&[bytes[0] + 1][..], &bytes[1..]].concat(), now), Err(Ignored::Version));
     assert_eq!(member.handle_message(from, &bytes[..10], now), Err(Ignored::Size));
     assert_eq!(member.handle_message(from, &bytes[..18], now), Err(Ignored::Malformed));
     assert_eq!(member.handle_message(from, &vec![1; MEMBER_MESSAGE_BYTES_MAX + 1], now), Err(Ignored::Size));
