@@ -27,7 +27,6 @@
     time.title = "age" in time.dataset ? local + " (" + time.dataset.utc + ")" : time.dataset.utc;
   });
 
-  // Buttons that only script can serve are hidden until it is there.
   const wake = (root) => {
     times(root);
     each(root, "[data-opens], [data-copies]", (button) => { button.hidden = false; });
@@ -38,7 +37,6 @@
     });
   };
 
-  // What is pointed at on the ring, by mouse or keyboard, in words below it.
   const point = (event) => {
     const wedge = event.target.closest && event.target.closest(".wedges a");
     if (wedge && $("pointed")) $("pointed").textContent = "Partition " + wedge.querySelector("title").textContent;
@@ -77,7 +75,6 @@
     const button = event.target.closest("[data-opens], [data-copies]");
     if (button && button.dataset.opens) $(button.dataset.opens).showModal();
     if (button && button.dataset.copies) copy(button);
-    // What opened below its button closes when something else is meant.
     each(document, "details.pop[open]", (pop) => { if (!pop.contains(event.target)) pop.open = false; });
   });
 
@@ -104,7 +101,6 @@
     event.preventDefault();
   });
 
-  // Themes: the server keeps the choice in a cookie; here it shows at once.
   const themes = ["auto", "light", "dark"];
   const show = (theme) => {
     document.documentElement.dataset.theme = theme;
