@@ -403,12 +403,15 @@ fn advertised(options: &NodeOptions, listener: Option<&Settings>) -> Vec<String>
     if mine.is_empty() { vec![format!("127.0.0.1:{}", at.port())] } else { mine }
 }
 
-/// Counts the start; and what was read below this node's floors is not stored from the first moment on.
+/// Counts the start; and what was purged cannot come back from the first moment on.
 fn begin_life(marks: &MarksFile, start: u64, store: &DiskStore) {
     note_start(marks, start);
-    for (partition, floor) in marks.read(|marks| marks.floors.clone()) {
-        store.raise_floor(partition, floor);
-    }
+    marks.read(|marks| {
+        for (partition, floor) in &marks.floors {
+            store.raise_floor(*partition, *floor);
+        }
+        marks.purged.iter().for_each(|(partition, stamp)| store.raise_purged(*partition, Some(*stamp)));
+    });
 }
 
 /// Each start is higher than all before.

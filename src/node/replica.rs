@@ -59,18 +59,20 @@ pub(super) fn holding(node: &Node, place: &IndexKey) -> Holding {
 impl Node {
     /// Answers a question of another node.
     pub async fn answer(&self, from: NodeId, bytes: &[u8]) -> Vec<u8> {
-        let (floor, tell) = match Question::decode(bytes) {
+        let (slot, floor, tell) = match Question::decode(bytes) {
             Ok(question) => {
                 // Before anything is read: what is told is of now or later.
-                let floor = question.partition().map_or(0, |slot| self.floor_for(slot, &question));
-                (floor, self.tell(from, question).await)
+                let slot = question.partition();
+                let floor = slot.map_or(0, |slot| self.floor_for(slot, &question));
+                (slot, floor, self.tell(from, question).await)
             }
             Err(error) => {
                 tracing::debug!(%from, %error, "a question of another node is not understood");
-                (0, Tell::Refused(Why::NotYet))
+                (None, 0, Tell::Refused(Why::NotYet))
             }
         };
-        Answer { view: self.view().index, steady_ms: time::steady_ms().0, floor, tell }.encode()
+        let purged = slot.and_then(|slot| self.0.store.purged(slot));
+        Answer { view: self.view().index, steady_ms: time::steady_ms().0, floor, purged, tell }.encode()
     }
 
     /// This node's floor. Whoever asks for objects would not store what was read below its own.

@@ -317,6 +317,8 @@ pub struct Answer {
     pub steady_ms: u64,
     /// Its floor of the slot that was asked about, before it read what it tells.
     pub floor: u64,
+    /// The highest stamp of what was purged there, as far as it knows.
+    pub purged: Option<Stamp>,
     /// What.
     pub tell: Tell,
 }
@@ -455,6 +457,7 @@ mod tests {
     use crate::proto::key::IndexKey;
     use crate::proto::key::Key;
     use crate::proto::object::Object;
+    use crate::proto::object::Stamp;
 
     #[test]
     fn a_word_is_read_as_it_was_said_and_no_other_is() {
@@ -470,13 +473,13 @@ mod tests {
         assert_eq!(sealed.open(&place), Ok(object));
         let other = IndexKey::new(BucketId(8), &Key::new(b"k".to_vec()).unwrap());
         assert!(sealed.open(&other).is_err(), "sealed for its place");
-        let answer = Answer { view: 1, steady_ms: 2, floor: 3, tell: Tell::Received };
+        let answer = Answer { view: 1, steady_ms: 2, floor: 3, purged: None, tell: Tell::Received };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         let asked = Question { ask: Ask::Where { place: Place::from(&place) }, ..question };
         assert_eq!(asked.partition(), Some(place.partition()));
         assert_eq!(Question::decode(&asked.encode()), Ok(asked));
         let told = Tell::Where(Holding::Object { digest: 1, size: 2, values: 3 });
-        let answer = Answer { view: 1, steady_ms: 2, floor: 3, tell: told };
+        let answer = Answer { view: 1, steady_ms: 2, floor: 3, purged: Some(Stamp(4)), tell: told };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         for cut in 0..bytes.len() {
             assert!(Question::decode(&bytes[..cut]).is_err());

@@ -287,7 +287,8 @@ mod tests {
         purge.refused();
         assert!(purge.has_ended());
         let mut purge = begin();
-        (purge.agreed(B, &[true, true], 1), purge.agreed(C, &[true, true], 1));
+        purge.agreed(B, &[true, true], 1);
+        purge.agreed(C, &[true, true], 1);
         purge.refused();
         assert!(purge.has_ended() && purge.poll_effect().is_none(), "the own floor was as high already");
         let mut purge = begin();
@@ -297,7 +298,8 @@ mod tests {
         purge.agreed(C, &[true, true], ANSWER_MS);
         assert_eq!(purge.poll_effect(), None, "too late");
         let mut purge = begin();
-        (purge.agreed(B, &[true, false], 1), purge.agreed(C, &[false, true], 1));
+        purge.agreed(B, &[true, false], 1);
+        purge.agreed(C, &[false, true], 1);
         assert!(purge.has_ended());
         let mut purge = begin();
         purge.agreed(B, &[true], 1);
@@ -307,7 +309,9 @@ mod tests {
     #[test]
     fn whoever_does_not_hear_it_is_told_a_few_times_and_a_lone_node_is_done_at_once() {
         let mut purge = begin();
-        (purge.agreed(B, &[true, true], 0), purge.agreed(C, &[true, true], 0), purge.raised(0));
+        purge.agreed(B, &[true, true], 0);
+        purge.agreed(C, &[true, true], 0);
+        purge.raised(0);
         let mut now_ms = 0;
         for _ in 0..TELLS_MAX {
             assert!(!purge.has_ended());

@@ -23,6 +23,7 @@ use serde::Serialize;
 use crate::base::codec;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::proto::object::Stamp;
 
 /// The file.
 pub const NAME: &str = "marks";
@@ -46,6 +47,8 @@ pub struct Marks {
     pub missed: BTreeMap<NodeId, BTreeSet<PartitionId>>,
     /// Floors of partitions (`proto::purge`) that this node has agreed to.
     pub floors: BTreeMap<PartitionId, u64>,
+    /// The highest stamps of what was purged in them.
+    pub purged: BTreeMap<PartitionId, Stamp>,
 }
 
 /// Why marks cannot be read or written.

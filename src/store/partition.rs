@@ -32,6 +32,7 @@ use crate::proto::bucket::Kind;
 use crate::proto::causal::Actor;
 use crate::proto::key::IndexKey;
 use crate::proto::object::Object;
+use crate::proto::object::Stamp;
 use crate::proto::object::merge;
 use crate::store::disk::Disk;
 use crate::store::index::Index;
@@ -151,6 +152,15 @@ impl Origin {
     }
 }
 
+/// What the next write of a partition is minted with.
+#[derive(Debug, Clone, Copy)]
+pub struct Next {
+    /// Its number.
+    pub counter: u64,
+    /// See [`Mint`](crate::proto::object::Mint).
+    pub above: Option<Stamp>,
+}
+
 /// What a read-modify-write decides.
 pub enum Decision<T> {
     /// Store this object.
@@ -177,6 +187,8 @@ struct Partition {
     minted: u64,
     /// What was read elsewhere below it is not stored where nothing is held: see `proto::purge`.
     floor: u64,
+    /// The highest stamp of what was purged: what is minted where nothing is goes above it.
+    purged: Option<Stamp>,
     /// The last record that was handed to the journal for it: whatever was found out of it before is of then.
     changed: Sequence,
 }
@@ -286,15 +298,15 @@ impl<D: Disk, I: Index> Store<D, I> {
         Ok(Some(Arc::new(object)))
     }
 
-    /// Read-modify-write of one place as its partition's serial owner. `decide` sees the newest object and the number
-    /// of the next dot; it must not block.
+    /// Read-modify-write of one place as its partition's serial owner. `decide` sees the newest object and what the next write
+    /// is minted with; it must not block.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was stored.
     pub fn update<T>(
         &self,
         place: &IndexKey,
-        decide: impl FnOnce(Option<&Object>, u64) -> Decision<T>,
+        decide: impl FnOnce(Option<&Object>, Next) -> Decision<T>,
     ) -> Result<(Option<Pending>, T), StoreError> {
         self.change(Origin::Here, place, decide)
     }
@@ -303,7 +315,7 @@ impl<D: Disk, I: Index> Store<D, I> {
         &self,
         origin: Origin,
         place: &IndexKey,
-        decide: impl FnOnce(Option<&Object>, u64) -> Decision<T>,
+        decide: impl FnOnce(Option<&Object>, Next) -> Decision<T>,
     ) -> Result<(Option<Pending>, T), StoreError> {
         if self.overlay_bytes() > OVERLAY_BYTES_MAX {
             return Err(StoreError::Busy);
@@ -319,7 +331,8 @@ impl<D: Disk, I: Index> Store<D, I> {
         {
             return Err(StoreError::BelowFloor);
         }
-        let (object, answer) = match decide(old.as_deref(), partition.minted + 1) {
+        let next = Next { counter: partition.minted + 1, above: partition.purged };
+        let (object, answer) = match decide(old.as_deref(), next) {
             Decision::Leave(answer) => return Ok((None, answer)),
             Decision::Confirm(answer) => return Ok((self.confirm(&partition, place)?, answer)),
             // Looked at under the partition's lock: it is set before what was refused is forgotten.
@@ -381,6 +394,18 @@ impl<D: Disk, I: Index> Store<D, I> {
         let was_lower = *floor < to;
         *floor = (*floor).max(to);
         was_lower
+    }
+
+    /// The highest stamp of what was purged in a partition, as far as this node knows.
+    #[must_use]
+    pub fn purged(&self, partition: PartitionId) -> Option<Stamp> {
+        self.shared.lock(partition).purged
+    }
+
+    /// What is minted in a partition where nothing is goes above this stamp from now on.
+    pub fn raise_purged(&self, partition: PartitionId, to: Option<Stamp>) {
+        let purged = &mut self.shared.lock(partition).purged;
+        *purged = (*purged).max(to);
     }
 
     /// Merges what another node holds, and had read at this floor, into what is here. Returns what to wait for until the result is durable, unless it

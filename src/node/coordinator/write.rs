@@ -103,8 +103,9 @@ impl Node {
         let (place, update) = (&wanted.place, &wanted.update);
         let room = self.room_for(&update.action);
         let (actor, floor) = (self.0.store.actor(), self.0.store.floor(place.partition()));
-        let (pending, minted) = self.0.store.update(place, |old, counter| {
-            match (apply::apply(old, update, mint(actor, counter)), room) {
+        let (pending, minted) = self.0.store.update(place, |old, next| {
+            let counter = next.counter;
+            match (apply::apply(old, update, mint(actor, next)), room) {
                 (Outcome::Applied { .. }, Err(full)) => Decision::Leave(Err(full)),
                 (Outcome::Applied { object, context, stamp }, Ok(())) => {
                     let object = Arc::new(object);
@@ -315,8 +316,9 @@ impl Run {
         let store = &self.node.0.store;
         let (actor, op) = (store.actor(), self.wanted.update.op);
         let floor = store.floor(self.wanted.place.partition());
-        let reminted = store.update(&self.wanted.place, |old, counter| {
-            match old.and_then(|old| apply::remint(old, op, above, mint(actor, counter))) {
+        let reminted = store.update(&self.wanted.place, |old, next| {
+            let counter = next.counter;
+            match old.and_then(|old| apply::remint(old, op, above, mint(actor, next))) {
                 Some(Outcome::Applied { object, context, stamp }) => {
                     let object = Arc::new(object);
                     let minted = (Arc::clone(&object), Dot { actor, counter }, context, stamp);

@@ -160,8 +160,10 @@ impl Slot {
             }
         }
         let (partition, since) = (self.partition, sources.since);
+        let purged = self.node.0.store.purged(partition);
         let noted = self.node.change_marks(move |marks| {
             marks.synced.insert(partition, since);
+            marks.purged.extend(purged.map(|stamp| (partition, stamp)));
         });
         if let Err(error) = noted.await {
             tracing::warn!(%partition, %error, "a merged partition could not be noted; it is merged again");
@@ -249,7 +251,10 @@ impl Slot {
             return None;
         }
         let body = self.node.question(&self.view, self.partition, PAGE_MS, ask);
-        self.node.ask(from, Lane::Bulk, body, Duration::from_millis(PAGE_MS)).await.ok()
+        let answer = self.node.ask(from, Lane::Bulk, body, Duration::from_millis(PAGE_MS)).await.ok()?;
+        // Before anything is minted on what is not here any more.
+        self.node.0.store.raise_purged(self.partition, answer.purged);
+        Some(answer)
     }
 
     /// Merges what came; returns how many bytes when all of it is durable. Not faster than handoff may be. None where that

@@ -32,6 +32,7 @@ use crate::proto::message::Ask;
 use crate::proto::message::Place;
 use crate::proto::message::Tell;
 use crate::proto::message::Why;
+use crate::proto::object::Stamp;
 use crate::proto::purge;
 use crate::proto::purge::Effect;
 use crate::proto::purge::Purge;
@@ -93,7 +94,7 @@ impl Node {
         if !begins || !self.is_at_rest(&view, partition) || !members.iter().all(|node| live.contains(node)) {
             return;
         }
-        let Ok(graves) = self.graves(&view, partition).await else { return };
+        let Ok((graves, highest)) = self.graves(&view, partition).await else { return };
         if graves.is_empty() {
             return;
         }
@@ -103,7 +104,14 @@ impl Node {
         let mut waits: FuturesUnordered<Waiting<Heard>> = FuturesUnordered::new();
         while !core.has_ended() {
             if let Some(effect) = core.poll_effect() {
-                self.perform(&view, partition, &mut core, effect, &mut waits).await;
+                if let Effect::Raise { floor } = effect {
+                    match self.agree(partition, floor, highest).await {
+                        true => core.raised(now_ms()),
+                        false => core.refused(),
+                    }
+                } else {
+                    self.perform(&view, partition, effect, &mut waits).await;
+                }
                 continue;
             }
             let rest = Duration::from_millis(core.poll_timeout().saturating_sub(now_ms()));
@@ -123,7 +131,6 @@ impl Node {
         &self,
         view: &View,
         partition: PartitionId,
-        core: &mut Purge<IndexKey>,
         effect: Effect<IndexKey>,
         waits: &mut FuturesUnordered<Waiting<Heard>>,
     ) {
@@ -137,8 +144,7 @@ impl Node {
                     Ask::Graves { partition, floor, graves: named(graves) },
                 ));
             }
-            Effect::Raise { floor } if self.agree(partition, floor).await => core.raised(now_ms()),
-            Effect::Raise { .. } => core.refused(),
+            Effect::Raise { .. } => {}
             Effect::Remove { graves } => {
                 if let Err(error) = self.remove_graves(&graves).await {
                     tracing::warn!(%partition, %error, "graves could not be removed; they go another time");
@@ -178,34 +184,38 @@ impl Node {
         })
     }
 
-    /// Graves of a partition that may go as far as this node is concerned, some of them.
-    async fn graves(&self, view: &View, partition: PartitionId) -> Result<Graves, DoorError> {
+    /// Graves of a partition that may go as far as this node is concerned, some of them; with the highest stamp in them.
+    async fn graves(&self, view: &View, partition: PartitionId) -> Result<(Graves, Option<Stamp>), DoorError> {
         let (slot, me, node) = (view.slot(partition), self.who().node, self.clone());
         let mine = view.state.buckets.values().filter(|bucket| slot.is_owner(me, bucket.numbers));
         let walk = Walk { partition, buckets: mine.map(|bucket| bucket.id).collect(), after: None };
         worker::block("looking for graves", move || {
             node.wait_for_all_of_it()?;
-            let mut graves = Vec::new();
+            let (mut graves, mut highest) = (Vec::new(), None);
             walk.visit(&node, &mut |place, object| {
                 if purge::may_go(&object, memory(), time::wall_ms()) {
                     graves.push((place.clone(), object.fingerprint()));
+                    highest = highest.max(object.top().map(|(stamp, _)| stamp));
                 }
                 if graves.len() < GRAVES_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
-            Ok(graves)
+            Ok((graves, highest))
         })
         .await
     }
 
     /// Raises the floor durably, where it is lower.
-    async fn agree(&self, partition: PartitionId, floor: u64) -> bool {
+    async fn agree(&self, partition: PartitionId, floor: u64, highest: Option<Stamp>) -> bool {
         // From here on nothing is stored that was read before.
         if !self.0.store.raise_floor(partition, floor) {
             return false;
         }
+        self.0.store.raise_purged(partition, highest);
+        let purged = self.0.store.purged(partition);
         let noted = self.change_marks(move |marks| {
             let known = marks.floors.entry(partition).or_default();
             *known = floor.max(*known);
+            marks.purged.extend(purged.map(|stamp| (partition, stamp)));
         });
         noted.await.is_ok()
     }
@@ -233,10 +243,12 @@ impl Node {
         let node = self.clone();
         let looked = worker::block("looking at graves", move || {
             let agrees = |(place, print, owned): &(IndexKey, u64, bool)| node.agrees(place, *print, *owned);
-            Ok(owned.iter().map(agrees).collect())
+            let stamps = owned.iter().filter_map(|(place, ..)| node.0.store.newest(place).ok()??.top());
+            let highest = stamps.map(|(stamp, _)| stamp).max();
+            Ok((owned.iter().map(agrees).collect(), highest))
         });
-        let Ok(agreed) = looked.await else { return Tell::Refused(Why::NotYet) };
-        if self.agree(partition, floor).await { Tell::Agreed(agreed) } else { Tell::Refused(Why::NotYet) }
+        let Ok((agreed, highest)) = looked.await else { return Tell::Refused(Why::NotYet) };
+        if self.agree(partition, floor, highest).await { Tell::Agreed(agreed) } else { Tell::Refused(Why::NotYet) }
     }
 
     /// An owner holds the very same grave, durably, and can do without it; everybody else holds nothing.

@@ -36,6 +36,7 @@ use crate::store::index::memory::MemoryIndex;
 use crate::store::index::salvage::Unreadable;
 use crate::store::journal::Sizes;
 use crate::store::partition::Decision;
+use crate::store::partition::Next;
 use crate::store::partition::Pending;
 use crate::store::partition::Store;
 use crate::store::partition::StoreError;
@@ -135,8 +136,8 @@ fn place(key: &str) -> IndexKey {
 
 /// Replaces what is there by a text.
 fn put(store: &Store<GatedDisk, MemoryIndex>, key: &str, text: &str) -> Pending {
-    let decide = |old: Option<&Object>, counter| {
-        let dot = Dot { actor: store.actor(), counter };
+    let decide = |old: Option<&Object>, next: Next| {
+        let dot = Dot { actor: store.actor(), counter: next.counter };
         let content = Content::Value { content_type: String::new(), body: Blob(text.to_owned().into()) };
         let mut object = Object { siblings: vec![], ..old.cloned().unwrap_or_default() };
         object.context.add_run(dot);

@@ -297,7 +297,8 @@ impl Reference {
         for op in &key.stay {
             let write = &key.writes[op];
             // A deletion whose grave went leaves nothing to be seen.
-            let went = write.delete && write.dots.iter().all(|dot| key.purged.covers(*dot));
+            let covered = write.dots.iter().filter(|dot| found.context.covers(**dot));
+            let went = write.delete && covered.into_iter().all(|dot| key.purged.covers(*dot));
             if !seen.contains(op) && !went && write.dots.iter().any(|dot| found.context.covers(*dot)) {
                 let (dots, found) = (words::dots(&write.dots), words::object(Some(found)));
                 return Err(Violation(

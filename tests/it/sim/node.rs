@@ -26,6 +26,7 @@ use crate::net::Host;
 use crate::proto::causal::Actor;
 use crate::proto::mutant::Mutant;
 use crate::proto::object::Memory;
+use crate::proto::object::Stamp;
 use crate::proto::ring::layout::Slot;
 use crate::queue::Us;
 use crate::wire::Ask;
@@ -131,6 +132,8 @@ pub struct Node {
     pub pulls: handoff::Pulls,
     /// Floors of partitions, as the running process goes by them.
     floors: BTreeMap<PartitionId, u64>,
+    /// The highest stamps of what was purged in partitions.
+    highest: BTreeMap<PartitionId, Option<Stamp>>,
     /// Graves that it is about to let go.
     purges: graves::Purges,
     /// What it knows of the others' copies.
@@ -176,6 +179,7 @@ impl Node {
             jobs: BTreeMap::new(),
             pulls: handoff::Pulls::new(),
             floors: BTreeMap::new(),
+            highest: BTreeMap::new(),
             purges: graves::Purges::default(),
             repairs: repair::Repairs::default(),
             looked_at: None,
@@ -202,6 +206,7 @@ impl Node {
         self.actor.incarnation = Incarnation(u64::from(life) << 16);
         self.begin_incarnation();
         self.floors = self.marks.durable.floors.clone();
+        self.highest = self.marks.durable.purged.clone();
         (self.started_ms, self.steady_at_start_ms) = (io.now_ms(), self.wall_ms(io));
         // Jobs of an earlier life must not get answers that are meant for it.
         self.next_job = u64::from(life) << 32 | 1;
@@ -299,12 +304,13 @@ impl Node {
     }
 
     fn tell(&mut self, io: &mut Io, to: NodeId, job: u64, tell: Tell) {
-        self.tell_at(io, to, job, 0, tell);
+        self.tell_at(io, to, job, (0, None), tell);
     }
 
     /// Answers what is about a slot with this floor.
-    fn tell_at(&mut self, io: &mut Io, to: NodeId, job: u64, floor: u64, tell: Tell) {
-        let word = Word::Tell { from: self.id, job, view: self.view, steady_ms: self.steady_ms(io), floor, tell };
+    fn tell_at(&mut self, io: &mut Io, to: NodeId, job: u64, (floor, purged): (u64, Option<Stamp>), tell: Tell) {
+        let word =
+            Word::Tell { from: self.id, job, view: self.view, steady_ms: self.steady_ms(io), floor, purged, tell };
         self.send(io, host_of(to), word);
     }
 
@@ -433,7 +439,11 @@ impl Node {
                 }
                 self.answer(io, from, job, (epoch, floor), ask);
             }
-            Word::Tell { from, job, view, steady_ms, floor, mut tell } => {
+            Word::Tell { from, job, view, steady_ms, floor, purged, mut tell } => {
+                if let Some(partition) = self.pulled_by(job) {
+                    // Before anything is minted on what is not here any more.
+                    self.raise_highest(partition, purged);
+                }
                 let mine_ms = self.steady_ms(io);
                 match &mut tell {
                     Tell::Object(Some(object)) => Arc::make_mut(object).rebase(steady_ms, mine_ms),

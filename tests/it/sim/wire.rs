@@ -147,6 +147,8 @@ pub enum Word {
         steady_ms: u64,
         /// Its floor of the slot that was asked about, before it read what it tells.
         floor: u64,
+        /// The highest stamp of what was purged there, as far as it knows.
+        purged: Option<Stamp>,
         /// What.
         tell: Tell,
     },

@@ -297,7 +297,8 @@ impl Node {
     fn next_mint(&self, io: &Io, place: Place) -> Mint {
         let partition = io.partition_of[usize::from(place)];
         let counter = self.minted.get(&partition).copied().unwrap_or(0) + 1;
-        Mint { actor: self.actor, counter, now_ms: self.wall_ms(io), memory: self.memory(io) }
+        let above = self.highest.get(&partition).copied().flatten();
+        Mint { actor: self.actor, counter, now_ms: self.wall_ms(io), above, memory: self.memory(io) }
     }
 
     /// The serial owner of a partition: read, decide, hand to the journal, all at once.
@@ -375,6 +376,14 @@ impl Node {
         let floor = self.floor(io.partition_of[usize::from(place)]);
         let job = self.new_job(io, Job { reply, epoch: slot.epoch, floor, ..Job::new(work) });
         self.drive(io, job);
+    }
+
+    /// The slot that a job pulls, if it does.
+    pub(super) fn pulled_by(&self, job: u64) -> Option<PartitionId> {
+        match self.jobs.get(&job)?.work {
+            Work::Question { partition, .. } => Some(partition),
+            _ => None,
+        }
     }
 
     /// An answer of an owner.

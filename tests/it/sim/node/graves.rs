@@ -15,7 +15,9 @@ use crate::node::Then;
 use crate::node::coordinate::BUDGET;
 use crate::node::coordinate::Job;
 use crate::node::coordinate::Work;
+use crate::proto::object::Memory;
 use crate::proto::object::Object;
+use crate::proto::object::Stamp;
 use crate::proto::purge;
 use crate::proto::purge::Effect;
 use crate::proto::purge::Purge;
@@ -57,13 +59,27 @@ impl Node {
         was_lower
     }
 
+    /// The floor, and the highest stamp of what was purged.
+    pub(super) fn floors_of(&self, partition: PartitionId) -> (u64, Option<Stamp>) {
+        (self.floor(partition), self.highest.get(&partition).copied().flatten())
+    }
+
+    /// What is minted where nothing is goes above this from now on.
+    pub(super) fn raise_highest(&mut self, partition: PartitionId, to: Option<Stamp>) {
+        let highest = self.highest.entry(partition).or_default();
+        *highest = (*highest).max(to);
+    }
+
     fn is_grave(&self, io: &Io, object: &Object) -> bool {
         purge::may_go(object, self.memory(io), self.wall_ms(io))
     }
 
-    /// Whether this node holds a grave that it could do without; for the end of a run.
+    /// Whether this node holds a grave that it could do without for a while; for the end of a run.
     pub fn could_purge(&self, io: &Io, number: usize) -> bool {
-        self.disk.durable.objects[number].as_ref().is_some_and(|object| self.is_grave(io, object))
+        let memory = self.memory(io);
+        let then = Memory { now_ms: memory.now_ms.saturating_sub(MEMORY_MS), ..memory };
+        let object = self.disk.durable.objects[number].as_ref();
+        object.is_some_and(|object| purge::may_go(object, then, self.wall_ms(io)))
     }
 
     fn may_purge(&self, view: &View, partition: PartitionId) -> bool {
@@ -172,8 +188,14 @@ impl Node {
         if !self.raise_floor(partition, floor) {
             return false;
         }
+        for number in (0..io.partition_of.len()).filter(|number| io.partition_of[*number] == partition) {
+            let grave = self.disk.newest.objects[number].as_ref().filter(|object| self.is_grave(io, object));
+            let top = grave.and_then(|object| object.top());
+            self.raise_highest(partition, top.map(|(stamp, _)| stamp));
+        }
         self.purges.raising.push((partition, floor, reply));
-        self.note(io, Note::Floor(partition, floor));
+        let (_, highest) = self.floors_of(partition);
+        self.note(io, Note::Floor(partition, floor, highest));
         true
     }
 
@@ -185,7 +207,7 @@ impl Node {
         };
         for (partition, floor, reply) in self.purges.raising.extract_if(.., is_noted).collect::<Vec<_>>() {
             match reply {
-                Some((to, job, agreed)) => self.tell_at(io, to, job, floor, Tell::Agreed(agreed)),
+                Some((to, job, agreed)) => self.tell_at(io, to, job, (floor, None), Tell::Agreed(agreed)),
                 None => self.purge_on(io, partition, |core, now_ms| core.raised(now_ms)),
             }
         }
@@ -218,7 +240,7 @@ impl Node {
         };
         let agreed = graves.iter().map(agrees).collect();
         if !self.agree(io, partition, floor, Some((from, job, agreed))) {
-            let mine = self.floor(partition);
+            let mine = self.floors_of(partition);
             self.tell_at(io, from, job, mine, Tell::Refused(Why::NotYet));
         }
     }

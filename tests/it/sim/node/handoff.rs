@@ -101,6 +101,8 @@ impl Node {
         let since = pulling.sources.since;
         self.pulls.remove(&partition);
         io.trace(|| format!("n{} has merged {partition:?} for the list of version {since}", self.id));
+        let highest = self.highest.get(&partition).copied().flatten();
+        self.note(io, Note::Purged(partition, highest));
         self.note(io, Note::Synced(partition, since));
         true
     }

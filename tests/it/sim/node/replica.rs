@@ -37,7 +37,7 @@ impl Node {
                 let kind = view.buckets[io.bucket_of[usize::from(place)]].kind;
                 let then = Then::Held { epoch, to: from, job, place, round };
                 if !self.merge_for(io, place, &object, (kind, floor), then) {
-                    let mine = self.floor(partition);
+                    let mine = self.floors_of(partition);
                     self.tell_at(io, from, job, mine, Tell::Refused(Why::BelowFloor));
                 }
             }
@@ -67,7 +67,7 @@ impl Node {
                 }
                 let object = |place: Place| Some((place, self.disk.durable.objects[usize::from(place)].clone()?));
                 let objects = places.into_iter().filter_map(object).collect();
-                let mine = self.floor(partition);
+                let mine = self.floors_of(partition);
                 self.tell_at(io, from, job, mine, Tell::Objects(objects, false));
             }
             Ask::Roots(_) | Ask::Leaves(_) | Ask::PageOfLeaves(..) | Ask::DigestsOf(..) => {
@@ -178,7 +178,7 @@ impl Node {
         } else {
             Tell::Digests(found.iter().map(|(place, object)| (*place, object.fingerprint())).collect(), more)
         };
-        let mine = self.floor(partition);
+        let mine = self.floors_of(partition);
         self.tell_at(io, to, job, mine, tell);
     }
 }
