@@ -20,5 +20,6 @@ pub mod problem;
 pub mod query;
 pub mod route;
 pub mod server;
+pub mod sse;
 pub mod tls;
 pub mod unread;

@@ -12,11 +12,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderName;
 use axum::http::Uri;
-use axum::http::header;
-use axum::response::IntoResponse;
-use axum::response::Response;
 use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::watch;
@@ -34,6 +30,7 @@ use crate::console::page::Visit;
 use crate::console::ring;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
+use crate::front::sse;
 use crate::node::Node;
 use crate::node::series::Range;
 use crate::proto::scope::Need;
@@ -161,13 +158,7 @@ pub async fn stream(
         let events = live.next().await?;
         Some((Ok::<Bytes, Infallible>(events.into()), live))
     });
-    std::future::ready(Ok(answer(Body::from_stream(events)))).await
-}
-
-fn answer(body: Body) -> Response {
-    // The second header asks proxies in front not to hold events back.
-    let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
-    ([(header::CONTENT_TYPE, "text/event-stream"), unbuffered], body).into_response()
+    std::future::ready(Ok(sse::answer(Body::from_stream(events)))).await
 }
 
 impl Live {

@@ -8,10 +8,7 @@ use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::HeaderName;
 use axum::http::Uri;
-use axum::http::header;
-use axum::response::IntoResponse;
 use axum::response::Response;
 use futures_util::stream;
 use serde_json::json;
@@ -19,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::front::problem::Problem;
 use crate::front::query::Query;
+use crate::front::sse;
 use crate::node::Node;
 use crate::node::access::Caller;
 use crate::node::events::EventId;
@@ -64,10 +62,7 @@ pub async fn events(
         let piece = stream.next().await?;
         Some((Ok::<Bytes, Infallible>(piece.into()), stream))
     });
-    // The second header asks proxies in front not to hold events back.
-    let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
-    let response = ([(header::CONTENT_TYPE, "text/event-stream"), unbuffered], Body::from_stream(pieces));
-    std::future::ready(Ok(response.into_response())).await
+    std::future::ready(Ok(sse::answer(Body::from_stream(pieces)))).await
 }
 
 impl Stream {
