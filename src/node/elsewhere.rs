@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::base::id::NodeId;
+use crate::base::limits::LOAD_STEP;
 use crate::node::Node;
 use crate::node::plan;
 use crate::proto::control::State;
@@ -27,7 +28,7 @@ pub struct DeviceNode {
     pub zone: String,
     /// Whether that is where the device is.
     pub near: bool,
-    /// How busy it says that it is, in per cent.
+    /// How busy it says that it is, in per cent, to the next lower quarter.
     pub load: u8,
 }
 
@@ -47,7 +48,8 @@ impl Node {
         elsewhere::order(&mut candidates, &zone, device.map_or_else(String::new, |ip| ip.to_string()).as_bytes());
         let shown = |Candidate { node, url, zone: stands, load }: Candidate| {
             let near = stands == zone;
-            DeviceNode { id: node, url, zone: stands, near, load }
+            // In the steps by which they are ordered: else the list would be another one every few seconds.
+            DeviceNode { id: node, url, zone: stands, near, load: load / LOAD_STEP * LOAD_STEP }
         };
         candidates.into_iter().map(shown).collect()
     }
