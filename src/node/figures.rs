@@ -45,7 +45,7 @@ impl Node {
         let disk = DiskNews {
             free: space.map_or(0, |space| space.free),
             total: space.map_or(0, |space| space.total),
-            stored: self.0.store.index_bytes(),
+            stored: self.surveyed_bytes().unwrap_or_else(|| self.0.store.index_bytes()),
         };
         let bytes = self.0.cluster.handed_off.load(Ordering::Relaxed);
         let eta_s = self.handoff_progress().eta.map(|eta| eta.as_secs());

@@ -100,6 +100,8 @@ impl Node {
                 entries(hints.nodes().into_iter().map(|node| hints.waiting(node).0).sum())
             }
             Id::Marks => entries(self.0.cluster.marks.read(|marks| marks.synced.len())),
+            Id::Reaches => entries(self.0.cluster.stand.memory.read(|known| known.others.len())),
+            Id::Surveys => entries(self.surveyed()),
             Id::Events => entries(self.events_after(None).events.len()),
             Id::Configuration => entries(self.settings().config.len()),
             Id::Identity

@@ -113,6 +113,10 @@ pub enum Id {
     Hints,
     /// What this node promised about the layout.
     Marks,
+    /// How far others said that their journals reach.
+    Reaches,
+    /// What was found in partitions, to compare them.
+    Surveys,
     /// The authority and this node's certificates.
     Certificates,
     /// The configuration.

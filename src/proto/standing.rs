@@ -151,6 +151,18 @@ impl Memory {
         self.0.get(&node).copied().unwrap_or_default()
     }
 
+    /// How many are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nobody is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Only these are remembered from now on.
     pub fn keep(&mut self, is_there: impl Fn(NodeId) -> bool) {
         self.0.retain(|node, _| is_there(*node));

@@ -65,7 +65,7 @@ pub struct DiskNews {
     pub free: u64,
     /// All.
     pub total: u64,
-    /// What its index takes: about what it stores.
+    /// What it stores, graves included; what its index takes before it has looked.
     pub stored: u64,
 }
 
