@@ -4,6 +4,7 @@
 use hyper::Method;
 use serde_json::Value;
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::cluster_faces::cluster;
 use crate::cluster_faces::get;
@@ -38,13 +39,18 @@ async fn refused(browser: &Browser, path: &str, fields: &[(&str, &str)], status:
     reply.text().to_owned()
 }
 
+/// On a disk that is nearly empty, whatever this machine's is: a machine whose disk is nearly full needs a look.
+fn roomy() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap()
+}
+
 async fn member(node: &Node, index: usize) -> Value {
     get(node, "/v1/members").await["members"][index].clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_machine_is_shown_and_the_line_for_another_one_once() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = roomy();
     let node = start(dir.path(), "n1", None).await;
     eventually("its address is known", async || member(&node, 0).await["addresses"][0].is_string().then_some(())).await;
     let ann = Browser::signed_in(&node, "ann", &["admin"]).await;
@@ -84,7 +90,7 @@ async fn a_lone_machine_is_shown_and_the_line_for_another_one_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn machines_are_drained_replaced_and_removed_by_forms_on_any_of_them() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = roomy();
     let mut nodes = cluster(dir.path(), 3).await;
     owned_by(&nodes[0], &[1, 2, 3]).await;
     let olga = Browser::signed_in(&nodes[1], "olga", &["operate"]).await;
@@ -144,7 +150,7 @@ async fn machines_are_drained_replaced_and_removed_by_forms_on_any_of_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newcomer_takes_the_places_of_another_by_a_form_and_that_one_goes() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = roomy();
     let nodes = cluster(dir.path(), 2).await;
     owned_by(&nodes[1], &[1]).await;
     let olga = Browser::signed_in(&nodes[1], "olga", &["operate"]).await;
@@ -169,7 +175,7 @@ async fn start_manual(dir: &std::path::Path) -> Node {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_is_looked_at_committed_paused_and_let_go_on_by_forms() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = roomy();
     let mut nodes = vec![start_manual(dir.path()).await];
     let put = call(&nodes[0].owner(), "PUT", "/v1/buckets/b", &[], json!({}).to_string()).await;
     assert_eq!(put.status, 201, "{put:?}");
@@ -242,7 +248,7 @@ async fn a_plan_is_looked_at_committed_paused_and_let_go_on_by_forms() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ring_shows_every_partition_its_owners_and_what_each_holds_of_a_key() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = roomy();
     let mut nodes = cluster(dir.path(), 3).await;
     owned_by(&nodes[0], &[1, 2, 3]).await;
     for (bucket, definition) in [("b", json!({})), ("weak", json!({ "r": 1, "w": 1 }))] {
@@ -298,7 +304,7 @@ async fn the_ring_shows_every_partition_its_owners_and_what_each_holds_of_a_key(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_views_of_the_cluster_bring_what_changed_and_nothing_twice() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = roomy();
     let nodes = cluster(dir.path(), 3).await;
     owned_by(&nodes[0], &[1, 2, 3]).await;
     let ann = Browser::signed_in(&nodes[0], "ann", &["operate"]).await;
@@ -346,7 +352,7 @@ const LIVE_PERCENT_MAX: f64 = 5.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_live_pages_cost_a_node_little() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = roomy();
     let nodes = cluster(dir.path(), 3).await;
     owned_by(&nodes[0], &[1, 2, 3]).await;
     let ann = Browser::signed_in(&nodes[0], "ann", &["operate"]).await;
