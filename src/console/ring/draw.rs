@@ -56,9 +56,7 @@ impl Look {
     pub fn class(self) -> String {
         format!("c{}", self.colour + 1)
     }
-}
 
-impl Look {
     /// What is drawn in full in a cell of 4 by 4: all of it, half of it, dots, a thin line, a grid, thick lines.
     #[must_use]
     pub fn marks(self) -> &'static str {
