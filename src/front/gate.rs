@@ -161,7 +161,9 @@ async fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Entr
 /// What a cut-off node knows of tokens and users is old: whoever is let in is told how old.
 fn tell_age(node: &Node, response: &mut Response) {
     if let Some(age) = node.control_age() {
-        response.headers_mut().insert(CONTROL_AGE, HeaderValue::from(time::millis(age)));
+        // Rounded up: it is not older than it is said to be.
+        let age_ms = u64::try_from(age.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        response.headers_mut().insert(CONTROL_AGE, HeaderValue::from(age_ms));
     }
 }
 
