@@ -216,6 +216,20 @@ fn signal(node: &Node, signal: Signal) {
     rustix::process::kill_process_group(Pid::from_raw(node.pid()).unwrap(), signal).unwrap();
 }
 
+/// Returns when every thread of the node has stopped: until then one of them may answer.
+async fn freeze(node: &Node) {
+    let pid = get(node, "/v1/status").await["worker_pid"].as_u64().unwrap();
+    signal(node, Signal::STOP);
+    eventually("a process that stands still", async || {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        let stat =
+            |thread: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok();
+        let stopped = |stat: Option<String>| stat.is_some_and(|stat| stat.contains(") T "));
+        threads.map(stat).all(stopped).then_some(())
+    })
+    .await;
+}
+
 fn of(found: &Value, node: u64) -> &Value {
     found["owners"].as_array().unwrap().iter().find(|owner| owner["node"] == node).unwrap()
 }
@@ -260,7 +274,7 @@ async fn put_on_one_is_read_on_each_other_and_where_names_the_owners_and_what_ea
     }
 
     // One that hangs delays nothing for long, is named, and what it missed is known where it was written.
-    signal(&nodes[2], Signal::STOP);
+    freeze(&nodes[2]).await;
     let began = Instant::now();
     let found = get(&nodes[0], "/v1/where/b/k").await;
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
