@@ -184,6 +184,20 @@ async fn a_lone_node_shows_itself_and_is_not_taken_away() {
 }
 
 #[tokio::test]
+async fn what_is_shared_is_listed_at_a_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path(), "alone", None).await;
+    let cli = Cli::of(dir.path(), &node, "support").await;
+    let shared = cli.good(&["shared", "--json"]).json();
+    let names: Vec<&str> =
+        shared["pieces"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let text = cli.good(&["shared"]).out;
+    for name in ["layout", "values"] {
+        assert!(names.contains(&name) && text.contains(name), "{name}: {names:?}\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn where_tells_what_is_held_without_telling_it() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path(), "alone", None).await;

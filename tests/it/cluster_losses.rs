@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use std::time::SystemTime;
 
 use ringfort::cli::client::Client;
 use ringfort::store::data_dir::DataDir;
@@ -187,8 +188,8 @@ async fn all_is_there(cluster: &Cluster, acked: &Acked) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_one_node_lost_is_noticed_said_and_brought_back_while_devices_write() {
+/// Three nodes that are written to, what was acked so far, and a copy of the victim's directory from before the most of it.
+async fn written_to() -> (Cluster, Writer, Acked, PathBuf) {
     let mut cluster = Cluster::start(3).await;
     cluster.bucket("t", json!({})).await;
     let (acked, kept) = (Acked::default(), cluster.dir.path().join("kept"));
@@ -198,6 +199,12 @@ async fn whatever_one_node_lost_is_noticed_said_and_brought_back_while_devices_w
     copy(&cluster.data(VICTIM), &kept);
     cluster.start_again(VICTIM);
     cluster.ready(VICTIM).await;
+    (cluster, writer, acked, kept)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_one_node_lost_is_noticed_said_and_brought_back_while_devices_write() {
+    let (mut cluster, writer, acked, kept) = written_to().await;
     let lost = [
         ("put back from a copy", "went back from group "),
         ("segments gone", "it is missing"),
@@ -222,19 +229,29 @@ async fn whatever_one_node_lost_is_noticed_said_and_brought_back_while_devices_w
     all_is_there(&cluster, &acked).await;
 }
 
+/// What a node remembers of the others is on its disk: it is noted each second, and all three are about to die at once.
+async fn has_noted(cluster: &Cluster, node: usize, acked: &Acked) {
+    let (client, file) = (cluster.client(node), cluster.data(node).join("journal/memory"));
+    let mut heard = None;
+    eventually("a note of what is remembered", async || {
+        let value = format!("noted by {node}");
+        let put = call(&client, "PUT", &format!("/v1/kv/t/noted-{node}?w=3"), &[], value.clone()).await;
+        (put.status == 200).then_some(())?;
+        acked.lock().unwrap().insert(format!("noted-{node}"), value);
+        let heard = *heard.get_or_insert_with(SystemTime::now);
+        (fs::metadata(&file).ok()?.modified().ok()? > heard).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_three_nodes_that_start_together_the_one_that_went_back_is_noticed() {
-    let mut cluster = Cluster::start(3).await;
-    cluster.bucket("t", json!({})).await;
-    let (acked, kept) = (Acked::default(), cluster.dir.path().join("kept"));
-    let writer = Writer::begin(&cluster, "first", &acked);
-    writer.after(&acked, WRITES / 3).await;
-    kill(&cluster, VICTIM).await;
-    copy(&cluster.data(VICTIM), &kept);
-    cluster.start_again(VICTIM);
-    cluster.ready(VICTIM).await;
+    let (mut cluster, writer, acked, kept) = written_to().await;
     writer.after(&acked, WRITES).await;
     writer.end().await;
+    for node in [0, 1] {
+        has_noted(&cluster, node, &acked).await;
+    }
     for node in 0..3 {
         kill(&cluster, node).await;
     }
