@@ -89,7 +89,12 @@ fn response(text: &str, content: Content) -> Value {
         Content::Json(schema) => json!({ "application/json": { "schema": schemas::reference(schema) } }),
         Content::Pem => json!({ "application/x-pem-file": { "schema": { "type": "string" } } }),
         Content::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
-        Content::Events => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
+        // Of one event, by the names of its fields; as later versions of the specification have it for `itemSchema`.
+        Content::Events => json!({ "text/event-stream": { "schema": {
+            "type": "object",
+            "properties": { "id": { "type": "string" }, "event": { "type": "string" }, "data": { "type": "string" } },
+            "required": ["event", "data"],
+        } } }),
         Content::Rows => json!({
             "application/x-ndjson": { "schema": { "type": "string" } },
             "text/csv": { "schema": { "type": "string" } },
