@@ -232,12 +232,13 @@ async fn whatever_one_node_lost_is_noticed_said_and_brought_back_while_devices_w
 /// What a node remembers of the others is on its disk: it is noted each second, and all three are about to die at once.
 async fn has_noted(cluster: &Cluster, node: usize, acked: &Acked) {
     let (client, file) = (cluster.client(node), cluster.data(node).join("journal/memory"));
-    let mut heard = None;
+    let (mut heard, mut tries) = (None, 0);
     eventually("a note of what is remembered", async || {
-        let value = format!("noted by {node}");
-        let put = call(&client, "PUT", &format!("/v1/kv/t/noted-{node}?w=3"), &[], value.clone()).await;
+        tries += 1;
+        let (key, value) = (format!("noted-{node}-{tries}"), format!("by {node}"));
+        let put = call(&client, "PUT", &format!("/v1/kv/t/{key}?w=3"), &[], value.clone()).await;
         (put.status == 200).then_some(())?;
-        acked.lock().unwrap().insert(format!("noted-{node}"), value);
+        acked.lock().unwrap().insert(key, value);
         let heard = *heard.get_or_insert_with(SystemTime::now);
         (fs::metadata(&file).ok()?.modified().ok()? > heard).then_some(())
     })

@@ -5,7 +5,6 @@ use std::io::BufReader;
 use std::process::Stdio;
 
 use hyper::Method;
-use ringfort::base::limits::EVENT_STREAMS_MAX;
 use ringfort::cli::client::Answer;
 use serde_json::Value;
 use serde_json::json;
@@ -86,23 +85,6 @@ async fn every_node_tells_of_drains_and_losses_and_whoever_comes_back_misses_not
     assert!(missed && is(&other[0], "node_started", 2));
     assert!(kept(&nodes[0], Some("what is this")).await.0);
     assert_eq!(call(&nodes[0].owner(), "GET", "/v1/events?follow=maybe", &[], "").await.status, 400);
-}
-
-#[tokio::test]
-async fn past_the_bound_of_streams_one_more_is_refused_and_a_place_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let node = Node::start(&dir.path().join("n1")).await;
-    let owner = node.owner();
-    let follow = async || crate::support::send(&owner, Method::GET, "/v1/events", &[], "").await;
-    let mut streams = Vec::new();
-    for _each in 0..EVENT_STREAMS_MAX {
-        let mut stream = follow().await;
-        hears(&mut stream, "node_started").await;
-        streams.push(stream);
-    }
-    assert_eq!(call(&owner, "GET", "/v1/events", &[], "").await.problem(), (503, "busy".to_owned()));
-    streams.pop();
-    eventually("a place", async || (follow().await.head.status == 200).then_some(())).await;
 }
 
 #[tokio::test]
