@@ -9,9 +9,8 @@ use crate::world::Plan;
 use crate::world::Report;
 use crate::world::run;
 
-/// For a hundred runs that are accepted at most so many may be rejected, because a fault of theirs never hit: of many
-/// thousands it is 21.
-const REJECTED_PERCENT_MAX: u64 = 25;
+/// Of a hundred runs at most so many may be rejected, because a fault of theirs never hit.
+const REJECTED_PERCENT_MAX: u64 = 20;
 
 /// What many runs came to.
 #[derive(Debug, Default)]
