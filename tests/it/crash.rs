@@ -8,7 +8,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
-use hyper::Method;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -246,13 +245,16 @@ async fn a_stop_finishes_what_is_in_flight_and_leaves_nothing_to_replay() {
     wire::until("enough writes are acked", async || told.acks() >= 200).await;
     let url = node.url().await;
     let mut half = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
+    // It says so when it has taken the request: it asks for the body.
     let head = format!(
-        "PUT /v1/kv/k/half HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: 8\r\n\r\nhalf"
+        "PUT /v1/kv/k/half HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: 8\r\n\
+         expect: 100-continue\r\n\r\n"
     );
     half.write_all(head.as_bytes()).await.unwrap();
-    // Asked on another connection afterwards, so the first request is at the node by then.
-    let mut wire = Wire::open(&url, &token).await;
-    assert_eq!(wire.ask(Method::GET, "/readyz", "").await.unwrap().0, 200);
+    let mut go_on = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    half.read_exact(&mut go_on).await.unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100 "), "{}", go_on.escape_ascii());
+    half.write_all(b"half").await.unwrap();
     let asked = Instant::now();
     let pid = rustix::process::Pid::from_raw(node.pid()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

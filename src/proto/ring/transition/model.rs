@@ -240,7 +240,9 @@ impl World {
         {
             let (other, data) = (others[at], self.nodes[&others[at]].data.clone());
             let giver = self.log[self.nodes[&other].knows].clone();
-            let gives = |bucket: usize| giver.slot().gives(other, node, giver.buckets[bucket]);
+            // Of a bucket that it does not know yet it has only copies of others.
+            let numbers = |bucket: usize| giver.buckets.get(bucket).copied();
+            let gives = |bucket: usize| numbers(bucket).is_some_and(|numbers| giver.slot().gives(other, node, numbers));
             let node = self.nodes.get_mut(&node).unwrap();
             node.merged.entry((sources.since, sources.from_list)).or_default().insert(other);
             for (bucket, writes) in data.into_iter().filter(|(bucket, _)| gives(*bucket)) {
@@ -370,9 +372,14 @@ impl World {
         if !luck.is_multiple_of(4) || !self.gone.is_empty() || self.nodes.values().any(|node| node.refills) {
             return;
         }
-        let control = self.newest();
-        let refill = control.slot().refill(id, &control.buckets);
-        if refill.needs.iter().any(|need| need.of.len() < need.count) {
+        // What a bucket lets one owner ack alone, that one alone can lose, and nothing brings it back.
+        let Control { layout, buckets } = self.newest();
+        let slot = layout.slot(P);
+        let survives = |numbers: BucketNumbers| {
+            let rule = slot.now.rule(numbers);
+            rule.owners.iter().filter(|owner| **owner != id && slot.now.is_synced(**owner)).count() >= rule.merge
+        };
+        if buckets.iter().any(|numbers| slot.is_owner(id, *numbers) && !survives(*numbers)) {
             return;
         }
         self.command(|control| control.layout.lost(id));
