@@ -42,6 +42,7 @@ pub mod health;
 pub mod hints;
 pub mod import;
 pub mod joining;
+pub mod lab;
 pub mod list;
 pub mod members;
 pub mod peers;

@@ -14,6 +14,7 @@ pub mod handoff;
 pub mod invite;
 pub mod join;
 pub mod key;
+pub mod lab;
 pub mod member;
 pub mod merkle;
 pub mod message;

@@ -486,6 +486,11 @@ pub const EVENTS_KEPT: usize = 1000;
 /// How often a node looks for what nobody tells it of, such as its own alarms.
 pub const EVENTS_TICK: Duration = Duration::from_secs(1);
 
+/// Keys that the ring lab tries a change with: a per cent is a hundred of them, and all are counted in milliseconds.
+pub const LAB_KEYS: usize = 10_000;
+/// Nodes of which the ring lab looks at every state: 4096 of them.
+pub const LAB_NODES_MAX: usize = 12;
+
 /// Live streams of the console at once: one to each open page, and each costs a connection.
 pub const LIVE_STREAMS_MAX: usize = 64;
 /// Machines on one page of the console: about 40 KiB.

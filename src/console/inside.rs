@@ -1,4 +1,5 @@
-//! Inside: what a cluster is made of, explained with this one. `/shared` shows what nodes share.
+//! Inside: what a cluster is made of, explained with this one. `/shared` shows what nodes share, `/lab` is
+//! there to try a ring.
 
 use askama::Template;
 use axum::extract::State;
@@ -10,6 +11,8 @@ use crate::console::page::Section;
 use crate::console::page::Visit;
 use crate::node::Node;
 use crate::node::shared::SharedView;
+
+pub mod lab;
 
 /// What is shared.
 pub const SHARED: &str = "/shared";
@@ -23,7 +26,7 @@ pub struct Tab {
 }
 
 /// All of them.
-pub const TABS: &[Tab] = &[Tab { name: "What is shared", path: SHARED }];
+pub const TABS: &[Tab] = &[Tab { name: "What is shared", path: SHARED }, Tab { name: "Ring lab", path: lab::LAB }];
 
 #[derive(Template)]
 #[template(path = "inside/shared.html")]

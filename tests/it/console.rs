@@ -433,6 +433,31 @@ async fn hostile_text_stays_text() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ring_lab_answers_what_an_address_asks_and_refuses_what_is_no_question() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(&dir).await;
+    let ann = Browser::signed_in(&node, "ann", &["support"]).await;
+    let lab = ann.page("/lab?key=mail-23412&n=9&r=5&w=5&p=0.01&what=join&zone=b&weight=100").await;
+    for says in [
+        "s3, its copy on s1",
+        "s1, its copy on s2",
+        "1 in 82,065,634", // More than four of nine.
+        "1.22e-8",
+        "1.00e-18",
+        "1 before, 2 after",
+        "the loss of no machine",
+    ] {
+        assert!(lab.contains(says), "{says}: {lab}");
+    }
+    assert!(ann.page("/lab?what=lose&node=1").await.contains("Nobody would own any data then"));
+    for wrong in ["p=2", "p=x", "p=NaN", "n=0", "n=10", "r=4", "w=0", "weight=-1", "node=x", "colour=red"] {
+        assert_eq!(ann.get(&format!("/lab?{wrong}")).await.status, 400, "{wrong}");
+    }
+    let hostile = ann.page("/lab?key=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&bucket=%3Cimg&zone=%22%3E").await;
+    assert!(!hostile.contains("<script>alert") && !hostile.contains("<img"), "{hostile}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_theme_is_kept_by_a_form_and_drawn_by_the_server() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(&dir).await;

@@ -271,6 +271,10 @@ async fn the_ring_shows_every_partition_its_owners_and_what_each_holds_of_a_key(
     let (hash, partition) = (found["hash"].as_str().unwrap(), found["partition"].as_u64().unwrap());
     assert_eq!(u64::from_str_radix(hash, 16).unwrap() >> 56, partition, "{found}");
     assert!(page.contains(hash) && page.contains(&format!("<h2 id=\"chosen\">Partition {partition}</h2>")), "{page}");
+    let owners: Vec<&str> =
+        found["owners"].as_array().unwrap().iter().map(|owner| owner["name"].as_str().unwrap()).collect();
+    let lab = sam.page("/lab?bucket=b&key=a%2Fk").await;
+    assert!(lab.contains(hash) && lab.contains(&format!("<dd>{}</dd>", owners.join(", then "))), "{owners:?} {lab}");
     for (query, says) in [("bucket=none&key=k", "There is no bucket"), ("bucket=b&key=", "mpty")] {
         let page = sam.page(&format!("/ring?{query}")).await;
         assert!(page.contains("class=\"notice bad\"") && page.contains(says), "{page}");

@@ -109,6 +109,15 @@ impl Plan {
     }
 }
 
+impl Layout {
+    /// It when all that is under way is done.
+    #[must_use]
+    pub fn when_done(&self) -> Self {
+        let lists = self.slots().map(|(_, slot)| slot.target().owners.clone()).collect();
+        Plan { base: self.planned, nodes: self.nodes.clone(), lists }.done(self)
+    }
+}
+
 /// Slots before and after, in order.
 fn pairs<'a>(before: &'a Layout, after: &'a Layout) -> impl Iterator<Item = (PartitionId, &'a List, &'a List)> {
     before
