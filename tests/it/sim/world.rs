@@ -317,8 +317,7 @@ impl World {
         }
         let again = self.io.rng.within(200_000, 2_000_000);
         self.io.queue.after(again, Event::Nemesis);
-        let enabled = self.io.faults.enabled().to_vec();
-        let fault = *self.io.rng.pick(&enabled);
+        let fault = self.next_fault();
         let host = self.io.rng.below(self.nodes.len() as u64) as usize;
         let other = self.io.rng.below(self.nodes.len() as u64) as usize;
         self.io.trace(|| format!("nemesis: {fault:?} at n{}", node_of(host)));
@@ -343,6 +342,14 @@ impl World {
             Fault::OldView => self.old_view(host),
             Fault::Vanish => self.vanish(host),
         }
+    }
+
+    /// Any of this run's, and every second time one that has not hit yet.
+    fn next_fault(&mut self) -> Fault {
+        let missed = self.io.faults.missed(self.io.net.counts);
+        let from =
+            if missed.is_empty() || self.io.rng.chance(500_000) { self.io.faults.enabled() } else { missed.as_slice() };
+        *self.io.rng.pick(from)
     }
 
     fn mend_later(&mut self) {

@@ -38,13 +38,13 @@ impl World {
         if !self.io.lives[host].1 || !self.io.log.last().layout.is_at_rest() {
             return;
         }
-        self.nodes[host].crash(&mut self.io);
-        let back = self.io.rng.within(50_000, 1_500_000);
-        self.io.queue.after(back, Event::Restart(host));
         let spare: Vec<usize> = (0..self.io.partition_of.len()).filter(|number| self.is_spare(host, *number)).collect();
         if spare.is_empty() {
             return;
         }
+        self.nodes[host].crash(&mut self.io);
+        let back = self.io.rng.within(50_000, 1_500_000);
+        self.io.queue.after(back, Event::Restart(host));
         let partition = self.io.partition_of[*self.io.rng.pick(&spare)];
         for number in spare {
             if self.io.partition_of[number] != partition {
