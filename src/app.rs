@@ -259,6 +259,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     worker::spawn("repair", node.clone().keep_equal());
     worker::spawn("events", node.clone().keep_events());
     worker::spawn("standing", node.clone().keep_standing());
+    worker::spawn("graves", node.clone().keep_purged());
     let talking = worker::spawn("members", node.clone().keep_members(way));
     worker::spawn("said", node.clone().keep_said(said));
     let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));

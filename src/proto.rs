@@ -21,6 +21,7 @@ pub mod message;
 pub mod mutant;
 pub mod object;
 pub mod password;
+pub mod purge;
 pub mod quorum;
 pub mod ring;
 pub mod rows;

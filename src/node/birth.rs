@@ -261,7 +261,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let (store, report) = wear::open_store(&dir, &identity, owner, &group.state(), &memory, &on_poison)?;
     tell("store", &report);
     // The first time the journal's directory has to be empty up to here.
-    note_start(&marks, start);
+    begin_life(&marks, start, &store);
     let context_secret = begin(&group, &identity).await?.context_secret();
     confirm(&identity_dir, &identity)?;
     let (index, state) = group.view();
@@ -421,6 +421,17 @@ fn advertised(options: &NodeOptions, listener: Option<&Settings>) -> Vec<String>
     let mine: Vec<String> =
         mine.map(|ip| SocketAddr::new(ip, at.port()).to_string()).take(NODE_ADDRESSES_MAX).collect();
     if mine.is_empty() { vec![format!("127.0.0.1:{}", at.port())] } else { mine }
+}
+
+/// Counts the start; and what was purged cannot come back from the first moment on.
+fn begin_life(marks: &MarksFile, start: u64, store: &DiskStore) {
+    note_start(marks, start);
+    marks.read(|marks| {
+        for (partition, floor) in &marks.floors {
+            store.raise_floor(*partition, *floor);
+        }
+        marks.purged.iter().for_each(|(partition, stamp)| store.raise_purged(*partition, Some(*stamp)));
+    });
 }
 
 /// Each start is higher than all before, also in a directory that was put back from a copy, as long as the clock was not: else

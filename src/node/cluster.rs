@@ -328,8 +328,20 @@ impl Node {
 
     /// A question about a slot, as this view sees it.
     pub(super) fn question(&self, view: &View, partition: PartitionId, left_ms: u64, ask: Ask) -> Vec<u8> {
+        self.question_at(view, partition, self.0.store.floor(partition), left_ms, ask)
+    }
+
+    /// The same with what was read when the slot's floor was this.
+    pub(super) fn question_at(
+        &self,
+        view: &View,
+        partition: PartitionId,
+        floor: u64,
+        left_ms: u64,
+        ask: Ask,
+    ) -> Vec<u8> {
         let epoch = view.slot(partition).epoch;
-        Question { epoch, view: view.index, steady_ms: time::steady_ms().0, left_ms, ask }.encode()
+        Question { epoch, view: view.index, steady_ms: time::steady_ms().0, left_ms, floor, ask }.encode()
     }
 
     /// Asks another node.

@@ -194,6 +194,8 @@ impl From<StoreError> for DoorError {
             StoreError::Corrupt { detail } => Self::Corrupt { detail },
             StoreError::Busy => Self::Busy,
             StoreError::TooLarge { len } => Self::TooLarge { len },
+            // The next try goes by what is there now.
+            StoreError::BelowFloor => Self::Busy,
             StoreError::NoSpace => Self::NoSpace,
             StoreError::Closed => Self::Stopping,
             StoreError::Index(error) => Self::IndexFailed { detail: error.to_string() },

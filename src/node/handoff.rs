@@ -43,6 +43,7 @@ use crate::proto::key::IndexKey;
 use crate::store::partition::Decision;
 use crate::store::partition::StoreError;
 
+mod anew;
 pub(super) mod give;
 pub(in crate::node) mod pull;
 pub(in crate::node) mod tell;
@@ -380,7 +381,8 @@ async fn forget(node: &Node, view: &Arc<View>, renewed_for: &Mutex<Option<u64>>)
                 if node.view().state.layout.version != version {
                     return Ok(());
                 }
-                give_up(node, &place).await?;
+                // It may have come to own it again.
+                give_up(node, &place, || may_give_up(&node.view(), me, &place)).await?;
             }
         }
     }
@@ -397,13 +399,13 @@ fn places_of(node: &Node, partition: PartitionId, bucket: BucketId) -> Result<Ve
     Ok(places)
 }
 
-async fn give_up(node: &Node, place: &IndexKey) -> Result<(), DoorError> {
+/// Gives up what is at a place, durably, if it still may when its turn comes.
+async fn give_up(node: &Node, place: &IndexKey, may: impl Fn() -> bool) -> Result<(), DoorError> {
     loop {
-        let given_up = node.0.store.update(place, |held, _| {
-            // It may have come to own it again.
-            let still = may_give_up(&node.view(), node.who().node, place);
-            if held.is_some() && still { Decision::Remove(()) } else { Decision::Leave(()) }
-        });
+        let given_up = node
+            .0
+            .store
+            .update(place, |held, _| if held.is_some() && may() { Decision::Remove(()) } else { Decision::Leave(()) });
         match given_up {
             Ok((Some(pending), ())) => return Ok(pending.durable().await?),
             Ok((None, ())) => return Ok(()),

@@ -1,5 +1,5 @@
 //! Anti-entropy on this node: what it holds of each partition is looked through (`survey`), compared with what the other
-//! owners hold, and made the same where it is not (`compare`). Who is asked for what, and when, say the cores
+//! owners hold, and made the same where it is not (`compare`); graves that nobody needs go (`graves`). Who is asked for what, and when, say the cores
 //! `proto::exchange` and `proto::merkle`; what others are answered, `answer`; what people see of it, `view`.
 //!
 //! Nothing is written down: after a start everything is looked through again. A hint, a handoff and a quorum read repair
@@ -45,6 +45,7 @@ use crate::proto::message::Tell;
 
 mod answer;
 mod compare;
+mod graves;
 mod survey;
 pub mod view;
 
@@ -65,6 +66,8 @@ pub struct Counts {
     pub surveyed: AtomicU64,
     /// Bytes read for that.
     pub surveyed_bytes: AtomicU64,
+    /// Graves that went.
+    pub purged: AtomicU64,
 }
 
 /// See the module.
@@ -179,6 +182,7 @@ async fn ask_roots(
         view: view.index,
         steady_ms: now_ms(),
         left_ms: time::millis(ANSWER_BUDGET),
+        floor: 0,
         ask: Ask::Roots { slots: asked },
     };
     let roots = match node.ask(other, Lane::Bulk, question.encode(), ANSWER_BUDGET).await {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::id::NodeId;
+use crate::base::id::PartitionId;
 use crate::base::limits::KEYED_OP_TTL;
 use crate::base::limits::OPERATION_BUDGET;
 use crate::base::pulse;
@@ -29,6 +30,18 @@ use crate::proto::message::Why;
 use crate::proto::message::Word;
 use crate::proto::object::Object;
 use crate::proto::object::Update;
+use crate::store::partition::StoreError;
+
+/// An object that another node wants to have merged.
+struct Sent {
+    place: Place,
+    object: Sealed,
+    round: u32,
+    /// Its steady clock then,
+    steady_ms: u64,
+    /// and its floor when it read the object.
+    floor: u64,
+}
 
 /// What this node holds durably at a place.
 pub(super) fn holding(node: &Node, place: &IndexKey) -> Holding {
@@ -46,14 +59,29 @@ pub(super) fn holding(node: &Node, place: &IndexKey) -> Holding {
 impl Node {
     /// Answers a question of another node.
     pub async fn answer(&self, from: NodeId, bytes: &[u8]) -> Vec<u8> {
-        let tell = match Question::decode(bytes) {
-            Ok(question) => self.tell(from, question).await,
+        let (slot, floor, tell) = match Question::decode(bytes) {
+            Ok(question) => {
+                // Before anything is read: what is told is of now or later.
+                let slot = question.partition();
+                let floor = slot.map_or(0, |slot| self.floor_for(slot, &question));
+                (slot, floor, self.tell(from, question).await)
+            }
             Err(error) => {
                 tracing::debug!(%from, %error, "a question of another node is not understood");
-                Tell::Refused(Why::NotYet)
+                (None, 0, Tell::Refused(Why::NotYet))
             }
         };
-        Answer { view: self.view().index, steady_ms: time::steady_ms().0, standing: self.standing(), tell }.encode()
+        let (view, steady_ms, standing) = (self.view().index, time::steady_ms().0, self.standing());
+        let purged = slot.and_then(|slot| self.0.store.purged(slot));
+        Answer { view, steady_ms, standing, floor, purged, tell }.encode()
+    }
+
+    /// This node's floor. Whoever asks for objects would not store what was read below its own.
+    fn floor_for(&self, slot: PartitionId, question: &Question) -> u64 {
+        if matches!(question.ask, Ask::These { .. } | Ask::PageOfObjects { .. }) {
+            self.0.store.raise_floor(slot, question.floor);
+        }
+        self.0.store.floor(slot)
     }
 
     async fn tell(&self, from: NodeId, question: Question) -> Tell {
@@ -75,7 +103,8 @@ impl Node {
         }
         match question.ask {
             Ask::Merge { place, object, round } => {
-                let tell = self.merge(&view, &place, &object, round, question.steady_ms).await;
+                let sent = Sent { place, object, round, steady_ms: question.steady_ms, floor: question.floor };
+                let tell = self.merge(&view, sent).await;
                 // While it became durable this node may have adopted a newer layout, and given the slot's new owners all
                 // that it had: then this is not among it, and must not be counted by the rules of before.
                 let is_late = slot.is_some_and(|slot| self.view().slot(slot).is_too_late(question.epoch));
@@ -108,6 +137,8 @@ impl Node {
             }
             Ask::DigestsOf { partition, places } => self.tell_digests_of(&view, partition, places),
             Ask::Remember => self.remembered(from),
+            Ask::Graves { partition, floor, graves } => self.tell_agreed(&view, partition, floor, graves).await,
+            Ask::Purge { partition, floor, graves } => self.tell_removed(partition, floor, &graves).await,
         }
     }
 
@@ -129,17 +160,20 @@ impl Node {
         Ok((place, object))
     }
 
-    async fn merge(&self, view: &View, place: &Place, object: &Sealed, round: u32, theirs_ms: u64) -> Tell {
+    async fn merge(&self, view: &View, sent: Sent) -> Tell {
         let merged = async {
-            let place = place.get()?;
+            let place = sent.place.get()?;
             let Known { kind, .. } = view.bucket(place.bucket())?;
-            let mut object = object.open(&place).ok()?;
-            object.rebase(theirs_ms, now_ms());
-            if let Some(pending) = self.0.store.merge(&place, &object, kind).ok()? {
-                pending.durable().await.ok()?;
+            let mut object = sent.object.open(&place).ok()?;
+            object.rebase(sent.steady_ms, now_ms());
+            match self.0.store.merge(&place, &object, kind, sent.floor) {
+                Ok(Some(pending)) => pending.durable().await.ok()?,
+                Ok(None) => {}
+                Err(StoreError::BelowFloor) => return Some(Tell::Refused(Why::BelowFloor)),
+                Err(_) => return None,
             }
             let newest = if kind == Kind::Lww { self.0.store.newest(&place).ok()? } else { None };
-            Some(Tell::Held { top: newest.and_then(|object| object.top()), round })
+            Some(Tell::Held { top: newest.and_then(|object| object.top()), round: sent.round })
         };
         merged.await.unwrap_or(Tell::Refused(Why::NotYet))
     }

@@ -57,6 +57,7 @@ use crate::proto::standing::Said;
 use crate::proto::standing::Standing;
 use crate::proto::standing::Verdict;
 use crate::store::identity::Identity;
+use crate::store::marks::Marks;
 use crate::store::memory::Known;
 use crate::store::memory::Loss;
 use crate::store::memory::MemoryFile;
@@ -322,7 +323,8 @@ impl Keeper {
         let node = &self.node;
         let ask = async |to: NodeId| {
             let left_ms = time::millis(DOUBT_ASK);
-            let question = Question { epoch: 0, view: 0, steady_ms: time::steady_ms().0, left_ms, ask: Ask::Remember };
+            let steady_ms = time::steady_ms().0;
+            let question = Question { epoch: 0, view: 0, steady_ms, left_ms, floor: 0, ask: Ask::Remember };
             let answer = node.ask(to, Lane::Requests, question.encode(), DOUBT_ASK).await;
             match answer {
                 Ok(Answer { tell: Tell::Remembered(remembered), .. }) => Some((to, remembered)),
@@ -447,7 +449,12 @@ impl Keeper {
     async fn make_good(&mut self) -> Result<(), DoorError> {
         let Some(loss) = self.stand().memory.read(|known| known.loss.clone()) else { return Ok(()) };
         if !loss.begun {
-            self.node.change_marks(|marks| marks.synced.clear()).await?;
+            // What it holds may be older than the floors that it has agreed to.
+            let forget = |marks: &mut Marks| {
+                marks.synced.clear();
+                marks.floors.clear();
+            };
+            self.node.change_marks(forget).await?;
             self.node.change_memory(|known| known.loss = Some(Loss { begun: true, ..loss })).await?;
         }
         let node = &self.node;

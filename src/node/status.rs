@@ -218,6 +218,7 @@ impl Node {
             }),
             repair("ringfort_survey_partitions_total", "Partitions looked through.", |c| &c.surveyed),
             repair("ringfort_survey_bytes_total", "Bytes of objects read for that.", |c| &c.surveyed_bytes),
+            repair("ringfort_purged_graves_total", "Deleted and expired keys that went for good.", |c| &c.purged),
             gauge("ringfort_index_bytes", "Bytes of the index on disk.", status.disk.index),
             gauge("ringfort_disk_free_bytes", "Free bytes of the data directory's file system.", status.disk.free),
             gauge("ringfort_disk_reserve_bytes", "Free bytes below which writes are refused.", status.disk.reserve),

@@ -47,6 +47,7 @@ use crate::proto::object::apply::Outcome;
 use crate::proto::object::apply::Refusal;
 use crate::proto::ring::layout::Slot;
 use crate::store::partition::Decision;
+use crate::store::partition::Next;
 use crate::store::partition::Pending;
 
 /// Makes operation ids that nobody else makes: a random start and a count.
@@ -288,8 +289,8 @@ impl Node {
     fn begin(&self, place: &IndexKey, update: &Update) -> Result<Begun, DoorError> {
         let actor = self.0.store.actor();
         let room = self.room_for(&update.action);
-        let (pending, answer) = self.0.store.update(place, |old, counter| {
-            match (apply::apply(old, update, mint(actor, counter)), room) {
+        let (pending, answer) = self.0.store.update(place, |old, next| {
+            match (apply::apply(old, update, mint(actor, next)), room) {
                 // Only now: a retry of what is stored already is answered also on a full disk.
                 (Outcome::Applied { .. }, Err(full)) => Decision::Leave(Err(full)),
                 (Outcome::Applied { object, context, stamp }, Ok(())) => {
@@ -380,11 +381,11 @@ impl Node {
         let actor = self.0.store.actor();
         let now_ms = time::wall_ms();
         let room = self.room_for(&update.action);
-        let (pending, answer) = self.0.store.update(&place, |old, counter| {
+        let (pending, answer) = self.0.store.update(&place, |old, next| {
             if old.is_some_and(|old| is_there(old, &update.action, existing, now_ms)) {
                 return Decision::Confirm(Ok(false));
             }
-            match (apply::apply(old, &update, mint(actor, counter)), room) {
+            match (apply::apply(old, &update, mint(actor, next)), room) {
                 (Outcome::Applied { .. }, Err(full)) => Decision::Leave(Err(full)),
                 (Outcome::Applied { object, .. }, Ok(())) => Decision::Store(Arc::new(object), Ok(true)),
                 (Outcome::Duplicate { .. }, _) => Decision::Confirm(Ok(false)),
@@ -425,10 +426,15 @@ fn owners_of(view: &View, bucket: &Bucket, place: &IndexKey) -> Vec<NodeId> {
 }
 
 /// The next write of this actor.
-pub(super) fn mint(actor: Actor, counter: u64) -> Mint {
+pub(super) fn mint(actor: Actor, next: Next) -> Mint {
+    let Next { counter, above } = next;
+    Mint { actor, counter, now_ms: time::wall_ms(), above, memory: memory() }
+}
+
+/// Which operations are remembered now.
+pub(super) fn memory() -> Memory {
     let (now_ms, lived_ms) = time::steady_ms();
-    let memory = Memory { now_ms, just_begun: lived_ms < time::millis(MEMORY_GRACE) };
-    Mint { actor, counter, now_ms: time::wall_ms(), memory }
+    Memory { now_ms, just_begun: lived_ms < time::millis(MEMORY_GRACE) }
 }
 
 /// A row on its way.

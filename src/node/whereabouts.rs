@@ -134,7 +134,7 @@ impl Node {
             Ok(Answer { tell: Tell::Where(holding), .. }) => in_words(holding),
             Ok(Answer { tell: Tell::Refused(Why::Stale), .. }) => Err("it knows of a newer layout; ask again"),
             Ok(Answer { tell: Tell::Refused(Why::NotOwner), .. }) => Err("it does not take itself for an owner"),
-            Ok(Answer { tell: Tell::Refused(Why::NotYet), .. }) => Err(NOT_READY),
+            Ok(Answer { tell: Tell::Refused(Why::NotYet | Why::BelowFloor), .. }) => Err(NOT_READY),
             Ok(_) => Err("its answer is not understood"),
             Err(NotAnswered::NotSent) => Err("there is no connection to it"),
             Err(NotAnswered::Silent) => Err("it did not answer in time"),

@@ -192,6 +192,24 @@ pub enum Ask {
     },
     /// What do you remember of me? Answered also by a node that answers nothing else yet.
     Remember,
+    /// Which of these graves may go, as far as you are concerned? Raise your floor, and refuse where it is as high already.
+    Graves {
+        /// The slot.
+        partition: PartitionId,
+        /// The new floor.
+        floor: u64,
+        /// With fingerprints.
+        graves: Vec<(Place, u64)>,
+    },
+    /// All members have raised their floors: remove these, where they are unchanged.
+    Purge {
+        /// The slot.
+        partition: PartitionId,
+        /// The floor.
+        floor: u64,
+        /// With fingerprints.
+        graves: Vec<(Place, u64)>,
+    },
 }
 
 /// A question.
@@ -205,6 +223,9 @@ pub struct Question {
     pub steady_ms: u64,
     /// How long an answer is waited for.
     pub left_ms: u64,
+    /// Of the sender's slot when it read the object that it sends; of one that asks for objects, its floor now. See
+    /// [`purge`](crate::proto::purge).
+    pub floor: u64,
     /// What.
     pub ask: Ask,
 }
@@ -218,6 +239,8 @@ pub enum Why {
     NotOwner,
     /// It cannot do it now; nothing was done.
     NotYet,
+    /// What was sent was read below the floor that the answer tells, and nothing is held here; nothing was done.
+    BelowFloor,
 }
 
 /// What an owner holds of a key, without the values.
@@ -287,6 +310,10 @@ pub enum Tell {
     Leaves(Vec<u64>),
     /// What is remembered of the node that asks.
     Remembered(Remembered),
+    /// The floor is raised; and of each grave, in the order asked for, whether it may go.
+    Agreed(Vec<bool>),
+    /// Graves are removed.
+    Removed,
 }
 
 /// An answer.
@@ -298,6 +325,10 @@ pub struct Answer {
     pub steady_ms: u64,
     /// How far its journals are durable; none where it is in doubt about them.
     pub standing: Option<Standing>,
+    /// Its floor of the slot that was asked about, before it read what it tells.
+    pub floor: u64,
+    /// The highest stamp of what was purged there, as far as it knows.
+    pub purged: Option<Stamp>,
     /// What.
     pub tell: Tell,
 }
@@ -428,7 +459,9 @@ impl Question {
             | Ask::These { partition, .. }
             | Ask::Leaves { partition }
             | Ask::PageOfLeaves { partition, .. }
-            | Ask::DigestsOf { partition, .. } => Some(*partition),
+            | Ask::DigestsOf { partition, .. }
+            | Ask::Graves { partition, .. }
+            | Ask::Purge { partition, .. } => Some(*partition),
             Ask::Rows(_) | Ask::Roots { .. } | Ask::Remember => None,
         }
     }
@@ -447,13 +480,14 @@ mod tests {
     use crate::proto::key::IndexKey;
     use crate::proto::key::Key;
     use crate::proto::object::Object;
+    use crate::proto::object::Stamp;
 
     #[test]
     fn a_word_is_read_as_it_was_said_and_no_other_is() {
         let place = IndexKey::new(BucketId(7), &Key::new(b"k".to_vec()).unwrap());
         let object = Object::default();
         let ask = Ask::Merge { place: Place::from(&place), object: Sealed::of(&place, &object), round: 3 };
-        let question = Question { epoch: 1, view: 2, steady_ms: 3, left_ms: 4, ask };
+        let question = Question { epoch: 1, view: 2, steady_ms: 3, left_ms: 4, floor: 5, ask };
         let bytes = question.encode();
         assert_eq!(Question::decode(&bytes), Ok(question.clone()));
         assert_eq!(question.partition(), Some(place.partition()));
@@ -462,13 +496,13 @@ mod tests {
         assert_eq!(sealed.open(&place), Ok(object));
         let other = IndexKey::new(BucketId(8), &Key::new(b"k".to_vec()).unwrap());
         assert!(sealed.open(&other).is_err(), "sealed for its place");
-        let answer = Answer { view: 1, steady_ms: 2, standing: None, tell: Tell::Received };
+        let answer = Answer { view: 1, steady_ms: 2, standing: None, floor: 3, purged: None, tell: Tell::Received };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         let asked = Question { ask: Ask::Where { place: Place::from(&place) }, ..question };
         assert_eq!(asked.partition(), Some(place.partition()));
         assert_eq!(Question::decode(&asked.encode()), Ok(asked));
         let told = Tell::Where(Holding::Object { digest: 1, size: 2, values: 3 });
-        let answer = Answer { view: 1, steady_ms: 2, standing: None, tell: told };
+        let answer = Answer { view: 1, steady_ms: 2, standing: None, floor: 3, purged: Some(Stamp(4)), tell: told };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         for cut in 0..bytes.len() {
             assert!(Question::decode(&bytes[..cut]).is_err());

@@ -30,6 +30,8 @@ pub enum Mutant {
     LwwAcksALoser,
     /// An owner that was silent and is to be told later counts as one that holds a write.
     CountAHint,
+    /// A grave goes before all owners have it.
+    CollectATombstoneEarly,
     /// What anti-entropy brings takes the place of what is there.
     RepairOverwrites,
 }

@@ -255,6 +255,9 @@ pub struct Mint {
     pub counter: u64,
     /// The wall clock.
     pub now_ms: u64,
+    /// No lower one is given where nothing is: the highest stamp of what was purged here (`proto::purge`), which may come back
+    /// for a moment and must not win over a later write.
+    pub above: Option<Stamp>,
     /// Which operations are remembered.
     pub memory: Memory,
 }

@@ -23,6 +23,7 @@ use serde::Serialize;
 use crate::base::codec;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::proto::object::Stamp;
 use crate::store::data_dir;
 
 /// The file.
@@ -30,7 +31,7 @@ pub const NAME: &str = "marks";
 /// Being written.
 const NEXT: &str = "marks.next";
 /// Its format.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Told apart from other sealed bytes.
 const CONTEXT: &[u8] = b"marks";
 
@@ -45,6 +46,10 @@ pub struct Marks {
     pub starts: u64,
     /// Owners that may have missed something in a slot, while this node wrote it.
     pub missed: BTreeMap<NodeId, BTreeSet<PartitionId>>,
+    /// Floors of partitions (`proto::purge`) that this node has agreed to.
+    pub floors: BTreeMap<PartitionId, u64>,
+    /// The highest stamps of what was purged in them.
+    pub purged: BTreeMap<PartitionId, Stamp>,
 }
 
 /// Why marks cannot be read or written.
@@ -66,6 +71,26 @@ pub enum MarksError {
     },
 }
 
+/// Format 1, of releases in which nothing was purged.
+#[derive(Serialize, Deserialize)]
+struct MarksBefore {
+    adopted: u64,
+    synced: BTreeMap<PartitionId, u64>,
+    starts: u64,
+    missed: BTreeMap<NodeId, BTreeSet<PartitionId>>,
+}
+
+/// The format before [`VERSION`].
+const VERSION_BEFORE: u8 = 1;
+
+fn unseal(bytes: &[u8]) -> Option<Marks> {
+    if let Ok(marks) = codec::unseal(VERSION, CONTEXT, bytes) {
+        return Some(marks);
+    }
+    let MarksBefore { adopted, synced, starts, missed } = codec::unseal(VERSION_BEFORE, CONTEXT, bytes).ok()?;
+    Some(Marks { adopted, synced, starts, missed, ..Marks::default() })
+}
+
 /// The marks of a node, on disk.
 pub struct MarksFile {
     dir: PathBuf,
@@ -82,7 +107,7 @@ impl MarksFile {
     pub fn open(dir: &Path) -> Result<Self, MarksError> {
         let path = dir.join(NAME);
         let marks = match fs::read(&path) {
-            Ok(bytes) => codec::unseal(VERSION, CONTEXT, &bytes).map_err(|_damaged| MarksError::Damaged { path })?,
+            Ok(bytes) => unseal(&bytes).ok_or(MarksError::Damaged { path })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Marks::default(),
             Err(source) => return Err(MarksError::Io { path, source }),
         };
@@ -150,12 +175,30 @@ impl MarksFile {
 mod tests {
     use std::fs;
 
+    use super::CONTEXT;
     use super::Marks;
+    use super::MarksBefore;
     use super::MarksError;
     use super::MarksFile;
     use super::NAME;
+    use super::VERSION_BEFORE;
+    use crate::base::codec;
     use crate::base::id::NodeId;
     use crate::base::id::PartitionId;
+
+    #[test]
+    fn marks_of_a_release_that_purged_nothing_are_read_and_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (synced, missed) = ([(PartitionId(3), 5)].into(), [(NodeId(2), [PartitionId(9)].into())].into());
+        let before = MarksBefore { adopted: 7, synced, starts: 2, missed };
+        fs::write(dir.path().join(NAME), codec::seal(VERSION_BEFORE, CONTEXT, &before)).unwrap();
+        let MarksBefore { adopted, synced, starts, missed } = before;
+        let expected = Marks { adopted, synced, starts, missed, ..Marks::default() };
+        let marks = MarksFile::open(dir.path()).unwrap();
+        assert_eq!(marks.read(Marks::clone), expected);
+        marks.change(|marks| marks.starts = 3).unwrap();
+        assert_eq!(MarksFile::open(dir.path()).unwrap().read(Marks::clone), Marks { starts: 3, ..expected });
+    }
 
     #[test]
     fn what_was_marked_is_there_after_a_start_and_damage_is_noticed() {
@@ -168,6 +211,7 @@ mod tests {
             .change(|marks| {
                 marks.adopted = 7;
                 marks.synced.insert(PartitionId(3), 5);
+                marks.floors.insert(PartitionId(3), 2);
                 marks.missed.entry(NodeId(2)).or_default().insert(PartitionId(9));
             })
             .unwrap();

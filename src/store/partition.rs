@@ -32,6 +32,7 @@ use crate::proto::bucket::Kind;
 use crate::proto::causal::Actor;
 use crate::proto::key::IndexKey;
 use crate::proto::object::Object;
+use crate::proto::object::Stamp;
 use crate::proto::object::merge;
 use crate::store::disk::Disk;
 use crate::store::index::Index;
@@ -67,6 +68,9 @@ pub enum StoreError {
         /// Bytes.
         len: usize,
     },
+    /// It was read below this partition's floor: what it holds may be deleted and purged by now. Nothing was stored.
+    #[error("what came is older than what was purged here since; nothing was stored")]
+    BelowFloor,
     /// No room; nothing was stored.
     #[error("the disk is full; nothing was stored")]
     NoSpace,
@@ -134,7 +138,8 @@ fn committed(outcome: Result<(), NotCommitted>) -> Result<(), StoreError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Here,
-    Elsewhere,
+    /// And read there at this floor.
+    Elsewhere(u64),
 }
 
 impl Origin {
@@ -142,9 +147,18 @@ impl Origin {
     fn record_bytes_max(self) -> usize {
         match self {
             Self::Here => RECORD_BYTES_MAX,
-            Self::Elsewhere => MERGED_BYTES_MAX,
+            Self::Elsewhere(_) => MERGED_BYTES_MAX,
         }
     }
+}
+
+/// What the next write of a partition is minted with.
+#[derive(Debug, Clone, Copy)]
+pub struct Next {
+    /// Its number.
+    pub counter: u64,
+    /// See [`Mint`](crate::proto::object::Mint).
+    pub above: Option<Stamp>,
 }
 
 /// What a read-modify-write decides.
@@ -171,6 +185,10 @@ struct Partition {
     overlay: HashMap<IndexKey, Vec<Entry>>,
     /// Dots minted by this actor in this partition.
     minted: u64,
+    /// What was read elsewhere below it is not stored where nothing is held: see `proto::purge`.
+    floor: u64,
+    /// The highest stamp of what was purged: what is minted where nothing is goes above it.
+    purged: Option<Stamp>,
     /// The last record that was handed to the journal for it: whatever was found out of it before is of then.
     changed: Sequence,
 }
@@ -280,15 +298,15 @@ impl<D: Disk, I: Index> Store<D, I> {
         Ok(Some(Arc::new(object)))
     }
 
-    /// Read-modify-write of one place as its partition's serial owner. `decide` sees the newest object and the number
-    /// of the next dot; it must not block.
+    /// Read-modify-write of one place as its partition's serial owner. `decide` sees the newest object and what the next write
+    /// is minted with; it must not block.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was stored.
     pub fn update<T>(
         &self,
         place: &IndexKey,
-        decide: impl FnOnce(Option<&Object>, u64) -> Decision<T>,
+        decide: impl FnOnce(Option<&Object>, Next) -> Decision<T>,
     ) -> Result<(Option<Pending>, T), StoreError> {
         self.change(Origin::Here, place, decide)
     }
@@ -297,7 +315,7 @@ impl<D: Disk, I: Index> Store<D, I> {
         &self,
         origin: Origin,
         place: &IndexKey,
-        decide: impl FnOnce(Option<&Object>, u64) -> Decision<T>,
+        decide: impl FnOnce(Option<&Object>, Next) -> Decision<T>,
     ) -> Result<(Option<Pending>, T), StoreError> {
         if self.overlay_bytes() > OVERLAY_BYTES_MAX {
             return Err(StoreError::Busy);
@@ -307,7 +325,14 @@ impl<D: Disk, I: Index> Store<D, I> {
             Some(found) => found,
             None => self.read_index(place)?,
         };
-        let (object, answer) = match decide(old.as_deref(), partition.minted + 1) {
+        if let Origin::Elsewhere(floor) = origin
+            && old.is_none()
+            && floor < partition.floor
+        {
+            return Err(StoreError::BelowFloor);
+        }
+        let next = Next { counter: partition.minted + 1, above: partition.purged };
+        let (object, answer) = match decide(old.as_deref(), next) {
             Decision::Leave(answer) => return Ok((None, answer)),
             Decision::Confirm(answer) => return Ok((self.confirm(&partition, place)?, answer)),
             // Looked at under the partition's lock: it is set before what was refused is forgotten.
@@ -357,13 +382,45 @@ impl<D: Disk, I: Index> Store<D, I> {
         is(self.newest(place)) && is(self.read(place))
     }
 
-    /// Merges what another node holds into what is here. Returns what to wait for until the result is durable, unless it
+    /// The partition's floor.
+    #[must_use]
+    pub fn floor(&self, partition: PartitionId) -> u64 {
+        self.shared.lock(partition).floor
+    }
+
+    /// Raises it, in memory; whether it was lower. What was read before may be stored no more from then on.
+    pub fn raise_floor(&self, partition: PartitionId, to: u64) -> bool {
+        let floor = &mut self.shared.lock(partition).floor;
+        let was_lower = *floor < to;
+        *floor = (*floor).max(to);
+        was_lower
+    }
+
+    /// The highest stamp of what was purged in a partition, as far as this node knows.
+    #[must_use]
+    pub fn purged(&self, partition: PartitionId) -> Option<Stamp> {
+        self.shared.lock(partition).purged
+    }
+
+    /// What is minted in a partition where nothing is goes above this stamp from now on.
+    pub fn raise_purged(&self, partition: PartitionId, to: Option<Stamp>) {
+        let purged = &mut self.shared.lock(partition).purged;
+        *purged = (*purged).max(to);
+    }
+
+    /// Merges what another node holds, and had read at this floor, into what is here. Returns what to wait for until the result is durable, unless it
     /// is already. It may be larger than what a write may leave: both were acked somewhere.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was stored.
-    pub fn merge(&self, place: &IndexKey, object: &Object, kind: Kind) -> Result<Option<Pending>, StoreError> {
-        let merged = self.change(Origin::Elsewhere, place, |held, _| match held {
+    pub fn merge(
+        &self,
+        place: &IndexKey,
+        object: &Object,
+        kind: Kind,
+        floor: u64,
+    ) -> Result<Option<Pending>, StoreError> {
+        let merged = self.change(Origin::Elsewhere(floor), place, |held, _| match held {
             None => Decision::Store(Arc::new(object.clone()), ()),
             Some(held) => match merge::merge(held, object, kind) {
                 merged if merged == *held => Decision::Confirm(()),

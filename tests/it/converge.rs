@@ -1,8 +1,10 @@
 //! Owners that do not hold the same become equal by themselves, and then nothing more is repaired: after a partition was
 //! lost on one disk, after a node was away and those who knew what it missed forgot it, after half of all messages was
-//! lost. `tests/run --converge` does it with 100 MiB and watches for ten minutes.
+//! lost. And graves go. `tests/run --converge` does it with 100 MiB and watches for ten minutes.
 
 use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -11,6 +13,7 @@ use ringfort::base::id::BucketId;
 use ringfort::base::id::PartitionId;
 use ringfort::cli::client::full;
 use ringfort::proto::ring::partition_of;
+use ringfort::store::data_dir::DataDir;
 use ringfort::store::index::Change;
 use ringfort::store::index::Index;
 use ringfort::store::index::salvage;
@@ -234,4 +237,121 @@ async fn owners_are_equal_after_half_of_all_messages_was_lost() {
     println!("half of all messages lost: equal after {took:?}");
     assert!(took <= size.bound(), "{took:?}");
     quiet(&cluster, &size).await;
+}
+
+/// How many graves all nodes have let go.
+async fn purged(cluster: &Cluster) -> u64 {
+    let mut sum = 0;
+    for node in 0..3 {
+        let text = call(&cluster.client(node), "GET", "/metrics", &[], "").await;
+        let line = text.text().lines().find(|line| line.starts_with("ringfort_purged_graves_total "));
+        sum += line.and_then(|line| line.split(' ').nth(1)).unwrap().parse::<u64>().unwrap();
+    }
+    sum
+}
+
+/// What owners hold of a key, as operators see it; none where one cannot say.
+async fn held(cluster: &Cluster, key: &str) -> Option<Vec<Value>> {
+    let said = call(&cluster.client(0), "GET", &format!("/v1/where/t/{key}"), &[], "").await.json();
+    let owners = said["owners"].as_array()?;
+    owners.iter().map(|owner| Some(owner["holds"].clone()).filter(|held| !held.is_null())).collect()
+}
+
+async fn delete(cluster: &Cluster, key: &str) {
+    let read = call(&cluster.client(0), "GET", &format!("/v1/kv/t/{key}"), &[], "").await;
+    let context = [("ringfort-context", read.context())];
+    let deleted = call(&cluster.client(0), "DELETE", &format!("/v1/kv/t/{key}"), &context, "").await;
+    assert_eq!(deleted.status, 200, "{deleted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn graves_go_when_all_hold_them_and_not_before_and_nothing_comes_back() {
+    let mut cluster = cluster().await;
+    for key in ["gone", "missed", "stays"] {
+        let put = call(&cluster.client(0), "PUT", &format!("/v1/kv/t/{key}"), &[], "v").await;
+        assert_eq!(put.status, 200, "{put:?}");
+    }
+    delete(&cluster, "gone").await;
+    let nothing = json!({ "context": null, "size": 0, "values": 0 });
+    eventually("a grave that went", async || {
+        held(&cluster, "gone").await?.iter().all(|held| *held == nothing).then_some(())
+    })
+    .await;
+    assert_eq!(purged(&cluster).await, 3, "one on each owner");
+    // One owner is away and misses a deletion: its grave stays for as long.
+    cluster.signal(2, Signal::KILL);
+    delete(&cluster, "missed").await;
+    let kept = Instant::now();
+    eventually("time in which it would have gone", async || (kept.elapsed() > Duration::from_secs(25)).then_some(()))
+        .await;
+    let grave = |held: &Value| held["values"] == 0 && !held["context"].is_null();
+    let said = call(&cluster.client(0), "GET", "/v1/where/t/missed", &[], "").await.json();
+    let holds = said["owners"].as_array().unwrap().iter().filter(|owner| grave(&owner["holds"])).count();
+    assert_eq!(holds, 2, "{said}");
+    cluster.start_again(2);
+    cluster.ready(2).await;
+    eventually("a grave that all hold, and that went", async || {
+        held(&cluster, "missed").await?.iter().all(|held| *held == nothing).then_some(())
+    })
+    .await;
+    for node in 0..3 {
+        for (key, status) in [("gone", 404), ("missed", 404), ("stays", 200)] {
+            let read = call(&cluster.client(node), "GET", &format!("/v1/kv/t/{key}?consistency=all"), &[], "").await;
+            assert_eq!(read.status, status, "{key} at node {node}: {read:?}");
+        }
+    }
+    // A key whose grave went is a key like any other.
+    let put = call(&cluster.client(1), "PUT", "/v1/kv/t/gone", &[], "again").await;
+    assert_eq!(put.status, 200, "{put:?}");
+    equal(&cluster).await;
+}
+
+/// Ends a node and waits until its directory is free.
+async fn kill(cluster: &Cluster, node: usize) {
+    cluster.signal(node, Signal::KILL);
+    let data = cluster.data(node);
+    eventually("the end of the node", async || DataDir::open(&data).is_ok().then_some(())).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_went_back_behind_a_purge_brings_nothing_back() {
+    const VICTIM: usize = 2;
+    const EACH: u64 = 8;
+    let mut cluster = cluster().await;
+    let keys: Vec<String> = (0..EACH).flat_map(|n| [format!("gone-{n}"), format!("stays-{n}")]).collect();
+    for key in &keys {
+        let put = call(&cluster.client(0), "PUT", &format!("/v1/kv/t/{key}?w=3"), &[], "v").await;
+        assert_eq!(put.status, 200, "{put:?}");
+    }
+    kill(&cluster, VICTIM).await;
+    let kept = cluster.dir.path().join("kept");
+    copy(&cluster.data(VICTIM), &kept);
+    cluster.start_again(VICTIM);
+    cluster.ready(VICTIM).await;
+    for key in keys.iter().filter(|key| key.starts_with("gone")) {
+        delete(&cluster, key).await;
+    }
+    eventually("graves that went", async || (purged(&cluster).await == 3 * EACH).then_some(())).await;
+    kill(&cluster, VICTIM).await;
+    std::fs::remove_dir_all(cluster.data(VICTIM)).unwrap();
+    copy(&kept, &cluster.data(VICTIM));
+    cluster.start_again(VICTIM);
+    cluster.ready(VICTIM).await;
+    equal(&cluster).await;
+    let nothing = json!({ "context": null, "size": 0, "values": 0 });
+    for key in &keys {
+        let (gone, path) = (key.starts_with("gone"), format!("/v1/kv/t/{key}"));
+        for node in 0..3 {
+            for how in ["?consistency=all", "?consistency=local"] {
+                let read = call(&cluster.client(node), "GET", &format!("{path}{how}"), &[], "").await;
+                assert_eq!(read.status, if gone { 404 } else { 200 }, "{key}{how} at node {node}: {read:?}");
+            }
+        }
+        let held = eventually("what all owners hold", async || held(&cluster, key).await).await;
+        assert!(held.iter().all(|held| (*held == nothing) == gone), "{key}: {held:?}");
+    }
 }

@@ -28,3 +28,10 @@ pub const COMPARISONS_AT_ONCE: usize = 64;
 pub const COMPARISONS_AT_WORK: usize = 4;
 /// Bytes on their way to the index above which repair waits: devices go first. A quarter of what makes them wait.
 pub const REPAIR_OVERLAY_BYTES: usize = crate::base::limits::OVERLAY_BYTES_MAX / 4;
+
+/// How often it is looked for graves that may go.
+pub const PURGE_TICK: Duration = Duration::from_secs(1);
+/// How long a partition is left alone after its graves went, or did not: some member is away, or some owner is behind.
+pub const PURGE_AGAIN: Duration = Duration::from_secs(10);
+/// Graves of one partition that all members are asked about at a time: with the longest keys 512 KiB.
+pub const GRAVES_AT_ONCE: usize = 500;

@@ -28,6 +28,7 @@ use crate::proto::message::Why;
 use crate::proto::object::Object;
 use crate::proto::quorum::read;
 use crate::proto::quorum::read::Read;
+use crate::store::partition::StoreError;
 
 /// How many owners a client wants to hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,6 +109,8 @@ struct Run {
     deadline_ms: u64,
     known: Known,
     view: Arc<View>,
+    /// The slot's floor before anybody was asked.
+    floor: u64,
     core: Read,
     /// How far the view of an owner has come that refused it.
     ahead: u64,
@@ -129,8 +132,8 @@ impl Run {
     fn begin(node: Node, place: IndexKey, level: Level, deadline_ms: u64) -> Result<Self, DoorError> {
         let view = node.view();
         let (known, core) = core_of(&node, &view, &place, level, deadline_ms).ok_or_else(|| bucket_gone(&place))?;
-        let waits = FuturesUnordered::new();
-        Ok(Self { node, place, level, deadline_ms, known, view, core, ahead: 0, waits })
+        let (waits, floor) = (FuturesUnordered::new(), node.0.store.floor(place.partition()));
+        Ok(Self { node, place, level, deadline_ms, known, view, floor, core, ahead: 0, waits })
     }
 
     /// Up to the answer.
@@ -228,13 +231,14 @@ impl Run {
     }
 
     fn merge_here(&mut self, me: NodeId, object: &Object, round: u32) {
-        let merged = self.node.0.store.merge(&self.place, object, self.known.kind);
+        let merged = self.node.0.store.merge(&self.place, object, self.known.kind, self.floor);
         let (node, partition) = (self.node.clone(), self.place.partition());
         let epoch = self.view.slot(partition).epoch;
         self.waits.push(Box::pin(async move {
             let durable = match merged {
                 Ok(Some(pending)) => pending.durable().await.is_ok(),
                 Ok(None) => true,
+                Err(StoreError::BelowFloor) => return Heard::Stale(me, node.view().index),
                 Err(_) => false,
             };
             // As for any other owner: what came too late for the slot's new owners does not count.
@@ -248,9 +252,9 @@ impl Run {
 
     fn ask(&mut self, to: NodeId, ask: Ask) {
         let left_ms = self.deadline_ms.saturating_sub(now_ms());
-        let body = self.node.question(&self.view, self.place.partition(), left_ms, ask);
+        let body = self.node.question_at(&self.view, self.place.partition(), self.floor, left_ms, ask);
         let answer = self.node.ask(to, Lane::Requests, body, ANSWER_BUDGET);
-        let place = self.place.clone();
+        let (place, node) = (self.place.clone(), self.node.clone());
         self.waits.push(Box::pin(async move {
             let Ok(answer) = answer.await else { return Heard::Owner(to, read::Input::Refused) };
             let input = match answer.tell {
@@ -265,11 +269,15 @@ impl Run {
                     Err(_damaged) => read::Input::Refused,
                 },
                 Tell::Refused(Why::Stale) => return Heard::Stale(to, answer.view),
+                Tell::Refused(Why::BelowFloor) => {
+                    // Read once more, from the same rules.
+                    node.0.store.raise_floor(place.partition(), answer.floor);
+                    return Heard::Stale(to, answer.view);
+                }
                 Tell::Refused(_) | Tell::Received => read::Input::Refused,
                 Tell::Objects { .. } | Tell::Digests { .. } => read::Input::Refused,
-                Tell::Where(_) | Tell::Rows { .. } | Tell::Roots(_) | Tell::Leaves(_) | Tell::Remembered(_) => {
-                    read::Input::Refused
-                }
+                Tell::Where(_) | Tell::Rows { .. } | Tell::Roots(_) | Tell::Leaves(_) => read::Input::Refused,
+                Tell::Remembered(_) | Tell::Agreed(_) | Tell::Removed => read::Input::Refused,
             };
             Heard::Owner(to, input)
         }));

@@ -43,6 +43,7 @@ use crate::proto::quorum::write;
 use crate::proto::quorum::write::Write;
 use crate::store::partition::Decision;
 use crate::store::partition::Pending;
+use crate::store::partition::StoreError;
 
 /// A write in this node's journal, or on its way there.
 struct Minted {
@@ -50,6 +51,8 @@ struct Minted {
     dot: Dot,
     context: Context,
     stamp: Stamp,
+    /// The partition's floor before it was minted.
+    floor: u64,
     /// None: it is durable already.
     pending: Option<Pending>,
 }
@@ -83,20 +86,26 @@ impl Node {
         if !behind && wanted.update.condition == Condition::None {
             return Ok(());
         }
-        let found = self.read_object(place, Level::default(), wanted.deadline_ms).await?;
-        if let Some(object) = found {
-            self.0.store.merge(place, &object, wanted.update.kind)?;
+        loop {
+            let floor = self.0.store.floor(place.partition());
+            let found = self.read_object(place, Level::default(), wanted.deadline_ms).await?;
+            let Some(object) = found else { return Ok(()) };
+            match self.0.store.merge(place, &object, wanted.update.kind, floor) {
+                // It was purged meanwhile, perhaps.
+                Err(StoreError::BelowFloor) => {}
+                merged => return Ok(merged.map(|_durable_with_the_write| ())?),
+            }
         }
-        Ok(())
     }
 
     /// The serial owner of a partition: read, decide, hand to the journal, all at once.
     fn mint(&self, wanted: &Wanted) -> Result<Minted, DoorError> {
         let (place, update) = (&wanted.place, &wanted.update);
         let room = self.room_for(&update.action);
-        let actor = self.0.store.actor();
-        let (pending, minted) = self.0.store.update(place, |old, counter| {
-            match (apply::apply(old, update, mint(actor, counter)), room) {
+        let (actor, floor) = (self.0.store.actor(), self.0.store.floor(place.partition()));
+        let (pending, minted) = self.0.store.update(place, |old, next| {
+            let counter = next.counter;
+            match (apply::apply(old, update, mint(actor, next)), room) {
                 (Outcome::Applied { .. }, Err(full)) => Decision::Leave(Err(full)),
                 (Outcome::Applied { object, context, stamp }, Ok(())) => {
                     let object = Arc::new(object);
@@ -114,7 +123,7 @@ impl Node {
             }
         })?;
         let (object, dot, context, stamp) = minted?;
-        Ok(Minted { object, dot, context, stamp, pending })
+        Ok(Minted { object, dot, context, stamp, floor, pending })
     }
 }
 
@@ -126,6 +135,8 @@ enum Heard {
     Owner(NodeId, u64, write::Input),
     /// An owner's view has come so far, and by it the write is of an older epoch.
     Stale(NodeId, u64, u64),
+    /// An owner's floor is higher than the one at which what was sent was read.
+    BelowFloor(NodeId, u64, u64),
     /// An owner is ahead; this node's view has come as far, or time is over.
     Caught,
 }
@@ -139,6 +150,10 @@ struct Run {
     view: Arc<View>,
     context: Context,
     stamp: Stamp,
+    /// What was minted, of which all that is sent has heard.
+    dot: Dot,
+    /// The partition's floor before the object was read that is sent.
+    floor: u64,
     /// How far the view of an owner has come that refused it.
     ahead: u64,
     waits: FuturesUnordered<Waiting<Heard>>,
@@ -154,13 +169,13 @@ impl Run {
         minted: Minted,
         tell: oneshot::Sender<Result<Done, DoorError>>,
     ) -> Result<Self, DoorError> {
-        let Minted { object, dot, context, stamp, pending } = minted;
+        let Minted { object, dot, context, stamp, floor, pending } = minted;
         let view = node.view();
         let rules = write_rules(&view, &wanted.place, wanted.w).ok_or_else(|| bucket_gone(&wanted.place))?;
         let wins = (wanted.update.kind == Kind::Lww).then_some((stamp, dot));
         let core = Write::new(node.who().node, rules, object, wins, now_ms(), wanted.deadline_ms);
         let (waits, tell) = (FuturesUnordered::new(), Some(tell));
-        let run = Self { node, wanted, core, view, context, stamp, ahead: 0, waits, tell, sent: None };
+        let run = Self { node, wanted, core, view, context, stamp, dot, floor, ahead: 0, waits, tell, sent: None };
         run.await_own(pending);
         Ok(run)
     }
@@ -200,6 +215,8 @@ impl Run {
                         self.core.handle(from, write::Input::Stale, now_ms());
                     }
                 }
+                Heard::BelowFloor(from, epoch, floor) if epoch == self.epoch() => self.send_again(from, floor),
+                Heard::BelowFloor(..) => {}
                 Heard::Caught => self.refresh(),
             },
             Ok(()) = moved.changed() => self.refresh(),
@@ -255,7 +272,7 @@ impl Run {
                 let place = &self.wanted.place;
                 let ask = Ask::Merge { place: Place::from(place), object: Sealed::of(place, object), round };
                 let left_ms = self.wanted.deadline_ms.saturating_sub(now_ms());
-                let body = self.node.question(&self.view, place.partition(), left_ms, ask);
+                let body = self.node.question_at(&self.view, place.partition(), self.floor, left_ms, ask);
                 self.sent = Some((round, body.clone()));
                 body
             }
@@ -266,18 +283,42 @@ impl Run {
             let input = match answer.await {
                 Ok(Answer { tell: Tell::Held { top, round }, .. }) => write::Input::Held { round, top },
                 Ok(Answer { tell: Tell::Refused(Why::Stale), view, .. }) => return Heard::Stale(to, epoch, view),
+                Ok(Answer { tell: Tell::Refused(Why::BelowFloor), floor, .. }) => {
+                    return Heard::BelowFloor(to, epoch, floor);
+                }
                 Ok(_) | Err(_) => write::Input::Refused,
             };
             Heard::Owner(to, epoch, input)
         }));
     }
 
+    /// What stands here now, with this write in it, or what came after it; and the floor before it was read. None where the
+    /// own journal has refused the write.
+    fn read_again(&mut self) -> Option<Arc<Object>> {
+        let (store, place) = (&self.node.0.store, &self.wanted.place);
+        self.floor = store.floor(place.partition());
+        let newest = store.newest(place).ok().flatten();
+        newest.filter(|object| object.context.covers(self.dot))
+    }
+
+    /// An owner holds nothing of the key, and its floor has risen since the object was read here.
+    fn send_again(&mut self, to: NodeId, floor: u64) {
+        self.node.0.store.raise_floor(self.wanted.place.partition(), floor);
+        self.sent = None;
+        match self.read_again() {
+            Some(object) => self.send(to, &object, self.core.round()),
+            None => self.core.handle(to, write::Input::Refused, now_ms()),
+        }
+    }
+
     /// A higher stamp stands somewhere: this write is to win, so it is minted above it.
     fn remint(&mut self, above: Stamp) {
         let store = &self.node.0.store;
         let (actor, op) = (store.actor(), self.wanted.update.op);
-        let reminted = store.update(&self.wanted.place, |old, counter| {
-            match old.and_then(|old| apply::remint(old, op, above, mint(actor, counter))) {
+        let floor = store.floor(self.wanted.place.partition());
+        let reminted = store.update(&self.wanted.place, |old, next| {
+            let counter = next.counter;
+            match old.and_then(|old| apply::remint(old, op, above, mint(actor, next))) {
                 Some(Outcome::Applied { object, context, stamp }) => {
                     let object = Arc::new(object);
                     let minted = (Arc::clone(&object), Dot { actor, counter }, context, stamp);
@@ -288,7 +329,7 @@ impl Run {
             }
         });
         if let Ok((pending, Some((object, dot, context, stamp)))) = reminted {
-            (self.context, self.stamp) = (context, stamp);
+            (self.context, self.stamp, self.dot, self.floor) = (context, stamp, dot, floor);
             self.core.resend(object, (stamp, dot), now_ms());
             self.await_own(pending);
         }
@@ -301,7 +342,11 @@ impl Run {
             && let Some(rules) = write_rules(&view, &self.wanted.place, self.wanted.w)
         {
             (self.view, self.sent) = (view, None);
-            self.core.restart(rules, now_ms());
+            // New owners know no floor of before: they get what was read in their epoch. What the own journal refused
+            // nobody is sent any more.
+            if let Some(object) = self.read_again() {
+                self.core.restart(rules, object, now_ms());
+            }
         }
     }
 }

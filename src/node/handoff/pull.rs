@@ -18,6 +18,7 @@ use crate::node::Node;
 use crate::node::cluster::Lane;
 use crate::node::cluster::View;
 use crate::node::cluster::now_ms;
+use crate::node::handoff::anew;
 use crate::node::worker;
 use crate::proto::handoff::Effect;
 use crate::proto::handoff::Here;
@@ -83,6 +84,21 @@ impl Pulling {
     }
 }
 
+/// When objects were read that another node sends.
+#[derive(Clone, Copy)]
+struct Read {
+    /// Its steady clock.
+    steady_ms: u64,
+    /// Its floor of the slot.
+    floor: u64,
+}
+
+impl Read {
+    fn of(answer: &Answer) -> Self {
+        Self { steady_ms: answer.steady_ms, floor: answer.floor }
+    }
+}
+
 /// The slot, as this view sees it.
 pub(in crate::node) struct Slot {
     node: Node,
@@ -145,8 +161,10 @@ impl Slot {
             }
         }
         let (partition, since) = (self.partition, sources.since);
+        let purged = self.node.0.store.purged(partition);
         let noted = self.node.change_marks(move |marks| {
             marks.synced.insert(partition, since);
+            marks.purged.extend(purged.map(|stamp| (partition, stamp)));
         });
         if let Err(error) = noted.await {
             tracing::warn!(%partition, %error, "a merged partition could not be noted; it is merged again");
@@ -159,12 +177,12 @@ impl Slot {
         let behind = |after: Option<IndexKey>| after.as_ref().map(Place::from);
         match effect {
             Effect::AskObjects { from, question, after } => {
-                let answer = self.ask(from, Ask::PageOfObjects { partition, after: behind(after) }).await;
-                match answer.map(|answer| (answer.steady_ms, answer.tell)) {
-                    Some((theirs_ms, Tell::Objects { objects, more })) => {
+                let answer = self.ask_page(from, Ask::PageOfObjects { partition, after: behind(after) }).await;
+                match answer.map(|answer| (Read::of(&answer), answer.tell)) {
+                    Some((read, Tell::Objects { objects, more })) => {
                         let last = objects.last().and_then(|(place, _)| place.get());
                         pull.objects(question, objects.len(), last, more, now_ms());
-                        match self.store(&objects, theirs_ms, until).await {
+                        match self.store(&objects, read, until).await {
                             Some(bytes) => {
                                 self.count(bytes);
                                 objects.iter().for_each(|_| pull.stored(question, now_ms()));
@@ -176,7 +194,7 @@ impl Slot {
                 }
             }
             Effect::AskDigests { from, question, after } => {
-                match self.ask(from, Ask::PageOfDigests { partition, after: behind(after) }).await {
+                match self.ask_page(from, Ask::PageOfDigests { partition, after: behind(after) }).await {
                     Some(Answer { tell: Tell::Digests { digests, more }, .. }) => {
                         let last = digests.last().and_then(|(place, _)| place.get());
                         let store = &self.node.0.store;
@@ -214,11 +232,11 @@ impl Slot {
         let (mut left, mut bytes) = (places, 0);
         loop {
             let ask = Ask::These { partition: self.partition, places: left.iter().map(Place::from).collect() };
-            let Answer { steady_ms, tell: Tell::Objects { objects, more }, .. } = self.ask(from, ask).await? else {
-                return None;
-            };
+            let answer = self.ask(from, ask).await?;
+            let read = Read::of(&answer);
+            let Tell::Objects { objects, more } = answer.tell else { return None };
             let last = objects.last().and_then(|(place, _)| place.get());
-            bytes += self.store(&objects, steady_ms, until).await?;
+            bytes += self.store(&objects, read, until).await?;
             let at = last.and_then(|last| left.iter().position(|place| *place == last));
             match at.and_then(|at| left.get(at + 1..)).filter(|rest| more && !rest.is_empty()) {
                 Some(_) if until.has_changed().is_err() => return None,
@@ -234,17 +252,34 @@ impl Slot {
             return None;
         }
         let body = self.node.question(&self.view, self.partition, PAGE_MS, ask);
-        self.node.ask(from, Lane::Bulk, body, Duration::from_millis(PAGE_MS)).await.ok()
+        let answer = self.node.ask(from, Lane::Bulk, body, Duration::from_millis(PAGE_MS)).await.ok()?;
+        // Before anything is minted on what is not here any more.
+        self.node.0.store.raise_purged(self.partition, answer.purged);
+        Some(answer)
+    }
+
+    /// A page of a source. What this node held before it lost something may be deleted and purged by now, and then it goes before
+    /// anything of the page is looked at or stored.
+    async fn ask_page(&self, from: NodeId, ask: Ask) -> Option<Answer> {
+        let answer = self.ask(from, ask).await?;
+        if self.node.is_refilling()
+            && let Err(error) = anew::begin(&self.node, &self.view, self.partition, answer.floor).await
+        {
+            let partition = self.partition;
+            tracing::warn!(%partition, %error, "what may be deleted since could not be given up; the merge waits for it");
+            return None;
+        }
+        Some(answer)
     }
 
     /// Merges what came; returns how many bytes when all of it is durable. Not faster than handoff may be. None where that
     /// cannot be.
-    async fn store(&self, objects: &[(Place, Sealed)], theirs_ms: u64, until: &watch::Receiver<()>) -> Option<u64> {
+    async fn store(&self, objects: &[(Place, Sealed)], read: Read, until: &watch::Receiver<()>) -> Option<u64> {
         let (began, mut bytes) = (time::mono(), 0_u64);
         let mut pendings = Vec::with_capacity(objects.len());
         for (place, object) in objects {
             bytes += object.len() as u64;
-            pendings.extend(self.merge(place, object, theirs_ms, until).await?);
+            pendings.extend(self.merge(place, object, read, until).await?);
         }
         for pending in pendings {
             pending.durable().await.ok()?;
@@ -260,16 +295,16 @@ impl Slot {
         &self,
         place: &Place,
         object: &Sealed,
-        theirs_ms: u64,
+        read: Read,
         until: &watch::Receiver<()>,
     ) -> Option<Option<Pending>> {
         let place = place.get().filter(|place| place.partition() == self.partition)?;
         // Of a bucket that is gone by now nothing is needed.
         let Some(known) = self.node.view().bucket(place.bucket()) else { return Some(None) };
         let mut object = object.open(&place).ok()?;
-        object.rebase(theirs_ms, now_ms());
+        object.rebase(read.steady_ms, now_ms());
         loop {
-            match self.node.0.store.merge(&place, &object, known.kind) {
+            match self.node.0.store.merge(&place, &object, known.kind, read.floor) {
                 Err(StoreError::Busy) if until.has_changed().is_ok() => tokio::time::sleep(HANDOFF_BUSY_PAUSE).await,
                 merged => return merged.ok(),
             }

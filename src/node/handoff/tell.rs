@@ -23,6 +23,7 @@ use crate::proto::message::Ask;
 use crate::proto::message::Place;
 use crate::proto::message::Sealed;
 use crate::proto::message::Tell;
+use crate::proto::message::Why;
 
 /// After a delivery of which something was not taken: it will hardly be taken a moment later.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -97,7 +98,7 @@ pub(in crate::node) async fn tell_key(node: &Node, to: NodeId, place: &IndexKey)
     if !view.slot(place.partition()).is_owner(to, known.numbers) {
         return (Told::All, 0);
     }
-    let store = &node.0.store;
+    let (store, floor) = (&node.0.store, node.0.store.floor(place.partition()));
     // What is damaged or given up here is not ours to tell.
     let Ok(Some(object)) = store.read(place) else {
         let is_on_its_way = store.newest(place).is_ok_and(|newest| newest.is_some());
@@ -108,9 +109,13 @@ pub(in crate::node) async fn tell_key(node: &Node, to: NodeId, place: &IndexKey)
     let sealed = Sealed::of(place, &object);
     let bytes = sealed.len() as u64;
     let ask = Ask::Merge { place: Place::from(place), object: sealed, round: 0 };
-    let body = node.question(&view, place.partition(), time::millis(ANSWER_BUDGET), ask);
+    let body = node.question_at(&view, place.partition(), floor, time::millis(ANSWER_BUDGET), ask);
     let told = match node.ask(to, Lane::Bulk, body, ANSWER_BUDGET).await {
         Ok(Answer { tell: Tell::Held { .. }, .. }) if all_of_it => Told::All,
+        Ok(Answer { tell: Tell::Refused(Why::BelowFloor), floor, .. }) => {
+            store.raise_floor(place.partition(), floor);
+            Told::Some
+        }
         Ok(_) => Told::Some,
         Err(_) => Told::Silent,
     };
@@ -170,7 +175,9 @@ async fn digests_of(node: &Node, to: NodeId, partition: PartitionId) -> Option<B
             | Tell::Rows { .. }
             | Tell::Roots(_)
             | Tell::Leaves(_)
-            | Tell::Remembered(_) => return None,
+            | Tell::Remembered(_)
+            | Tell::Agreed(_)
+            | Tell::Removed => return None,
         }
     }
 }

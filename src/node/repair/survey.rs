@@ -22,11 +22,13 @@ use crate::node::Node;
 use crate::node::error::DoorError;
 use crate::node::repair::count;
 use crate::node::repair::lock;
+use crate::node::vnode::memory;
 use crate::node::worker;
 use crate::proto::key::IndexKey;
 use crate::proto::merkle;
 use crate::proto::object::Content;
 use crate::proto::object::Object;
+use crate::proto::purge;
 use crate::store::journal::writer::Sequence;
 
 /// What was found in a partition.
@@ -42,11 +44,13 @@ pub(in crate::node) struct Survey {
     pub(super) keys: u64,
     /// Their bytes, about.
     pub(super) bytes: u64,
+    /// From when on some of them may go (`proto::purge`), by the steady clock.
+    pub(super) graves_from_ms: Option<u64>,
 }
 
 impl Survey {
     fn begin(as_of: Sequence) -> Self {
-        Self { as_of, at: time::mono(), sums: Vec::new(), keys: 0, bytes: 0 }
+        Self { as_of, at: time::mono(), sums: Vec::new(), keys: 0, bytes: 0, graves_from_ms: None }
     }
 
     /// In order: objects of a bucket follow each other.
@@ -57,6 +61,11 @@ impl Survey {
             Some(_) | None => self.sums.push((place.bucket(), entry)),
         }
         self.keys += 1;
+        let memory = memory();
+        if let Some(in_ms) = purge::goes_in_ms(object, memory, time::wall_ms()) {
+            let from_ms = memory.now_ms.saturating_add(in_ms);
+            self.graves_from_ms = Some(self.graves_from_ms.map_or(from_ms, |first| first.min(from_ms)));
+        }
         let bytes = place.as_bytes().len() as u64 + size_of_values(object);
         self.bytes += bytes;
         bytes

@@ -84,7 +84,8 @@ pub fn apply(old: Option<&Object>, update: &Update, mint: Mint) -> Outcome {
         return Outcome::Refused(refusal);
     }
     let dot = Dot { actor: mint.actor, counter: mint.counter };
-    let stamp = Stamp::after(mint.now_ms, old.siblings.iter().map(|sibling| sibling.stamp).max());
+    let highest = old.siblings.iter().map(|sibling| sibling.stamp).max();
+    let stamp = Stamp::after(mint.now_ms, highest.or(mint.above));
     let read = match &update.basis {
         Basis::Read(read) => read.clone().unwrap_or_default(),
         Basis::Current => old.context.clone(),

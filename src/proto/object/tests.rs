@@ -20,6 +20,7 @@ use crate::proto::object::Content;
 use crate::proto::object::Memory;
 use crate::proto::object::Mint;
 use crate::proto::object::Object;
+use crate::proto::object::Stamp;
 use crate::proto::object::Update;
 use crate::proto::object::apply::Outcome;
 use crate::proto::object::apply::Refusal;
@@ -45,6 +46,7 @@ fn mint(node: u64, counter: u64) -> Mint {
         actor: Actor { node: NodeId(node), incarnation: Incarnation(node * 7) },
         counter,
         now_ms: 1000 + counter,
+        above: None,
         memory: MEMORY,
     }
 }
@@ -235,4 +237,14 @@ proptest! {
             contexts.push(Some(object.context.clone()));
         }
     }
+}
+
+#[test]
+fn what_is_minted_on_nothing_stands_above_what_was_purged_there() {
+    let above = |stamp| Mint { now_ms: 5, above: Some(Stamp(stamp)), ..mint(1, 1) };
+    let stamp_of = |old: Option<&Object>, mint| applied(old, &put(Kind::Lww, "a", 1), mint).0.siblings[0].stamp;
+    assert_eq!(stamp_of(None, above(9 << 16)), Stamp((9 << 16) + 1), "the clock is behind");
+    assert_eq!(stamp_of(None, above(3 << 16)), Stamp(5 << 16));
+    let (old, _) = applied(None, &put(Kind::Lww, "b", 2), Mint { now_ms: 4, ..mint(1, 1) });
+    assert_eq!(stamp_of(Some(&old), above(9 << 16)), Stamp(5 << 16), "of what is there all is known");
 }

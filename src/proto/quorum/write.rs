@@ -258,10 +258,14 @@ impl Write {
 
     /// The rules of a newer epoch. Of those that held it only this node still does for sure: another may have lost its
     /// disk in between, which is an epoch too. So the others are asked once more.
-    pub fn restart(&mut self, rules: Vec<Quorum>, now_ms: u64) {
+    ///
+    /// What is sent is what stands here now: what was read in an earlier epoch may hold what was purged since
+    /// (`proto::purge`).
+    pub fn restart(&mut self, rules: Vec<Quorum>, object: Arc<Object>, now_ms: u64) {
         if self.answered {
             return;
         }
+        self.object = object;
         self.rules = rules;
         self.stale = false;
         let me = self.me;

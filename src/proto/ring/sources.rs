@@ -86,6 +86,14 @@ impl Slot {
         self.sources_with(list, needs.collect())
     }
 
+    /// Whether all that was acked of a bucket is on those that [`refill`](Self::refill) names for a node: then nothing is lost by
+    /// what it holds of it going first.
+    #[must_use]
+    pub fn is_elsewhere(&self, node: NodeId, numbers: BucketNumbers) -> bool {
+        let rule = self.now.rule(numbers);
+        rule.owners.iter().filter(|&&owner| owner != node && self.now.is_synced(owner)).count() >= rule.merge
+    }
+
     /// Whether a source gives a node what it holds of a bucket: the node is to own it in either list, and the source is one
     /// of those that count for it. What a node does not get so, it needs a transition to own, and then merges it anew.
     #[must_use]

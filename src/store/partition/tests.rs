@@ -36,6 +36,7 @@ use crate::store::index::memory::MemoryIndex;
 use crate::store::index::salvage::Unreadable;
 use crate::store::journal::Sizes;
 use crate::store::partition::Decision;
+use crate::store::partition::Next;
 use crate::store::partition::Pending;
 use crate::store::partition::Store;
 use crate::store::partition::StoreError;
@@ -135,8 +136,8 @@ fn place(key: &str) -> IndexKey {
 
 /// Replaces what is there by a text.
 fn put(store: &Store<GatedDisk, MemoryIndex>, key: &str, text: &str) -> Pending {
-    let decide = |old: Option<&Object>, counter| {
-        let dot = Dot { actor: store.actor(), counter };
+    let decide = |old: Option<&Object>, next: Next| {
+        let dot = Dot { actor: store.actor(), counter: next.counter };
         let content = Content::Value { content_type: String::new(), body: Blob(text.to_owned().into()) };
         let mut object = Object { siblings: vec![], ..old.cloned().unwrap_or_default() };
         object.context.add_run(dot);
@@ -260,13 +261,13 @@ fn what_each_owner_took_for_itself_is_merged_where_a_write_would_be_too_large() 
     put(large(1, largest)).unwrap().0.unwrap().durable_blocking().unwrap();
     let theirs = (2..=owners).map(|owner| large(owner, largest));
     let theirs = theirs.reduce(|one, other| merge::merge(&one, &other, Kind::Siblings)).unwrap();
-    store.merge(&key, &theirs, Kind::Siblings).unwrap().unwrap().durable_blocking().unwrap();
+    store.merge(&key, &theirs, Kind::Siblings, 0).unwrap().unwrap().durable_blocking().unwrap();
     let merged = store.read(&key).unwrap().unwrap();
     assert_eq!(merged.siblings.len(), 3 * usize::from(REPLICAS_MAX));
     let refused = put(merged.as_ref().clone());
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{:?}", refused.err());
     put(large(1, largest)).unwrap().0.unwrap().durable_blocking().unwrap();
-    store.merge(&key, &merged, Kind::Siblings).unwrap().unwrap().durable_blocking().unwrap();
+    store.merge(&key, &merged, Kind::Siblings, 0).unwrap().unwrap().durable_blocking().unwrap();
     store.journal().close();
     drop(store);
     let store = open(false);
@@ -290,7 +291,7 @@ fn after_a_write_that_the_disk_refused_another_actor_mints() {
     assert!(matches!(next, Err(StoreError::NoSpace)));
     // What others minted is taken, what is there is read, and what is to go goes.
     let other = Object::default();
-    assert!(store.merge(&place("c"), &other, Kind::Siblings).is_ok());
+    assert!(store.merge(&place("c"), &other, Kind::Siblings, 0).is_ok());
     assert_eq!(read(&store, "a").as_deref(), Some("first"));
     let burnt = store.actor();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -350,4 +351,27 @@ fn the_data_of_buckets_that_are_not_there_goes_and_that_of_others_stays() {
     store.close();
     let left = |bucket| places(BucketId(bucket)).filter(|place| store.read(place).is_err()).count();
     assert_eq!([1, 2, 3, 70_000, 70_001].map(left), [0, 50, 0, 50, 50]);
+}
+
+#[test]
+fn what_was_read_below_the_floor_is_not_stored_where_nothing_is_held() {
+    let rig = Rig::new();
+    let store = rig.open(MemoryIndex::default(), true);
+    let slot = place("a").partition();
+    put(&store, "a", "here").durable_blocking().unwrap();
+    assert!(store.raise_floor(slot, 3) && !store.raise_floor(slot, 2) && store.floor(slot) == 3);
+    let elsewhere = (0..).map(|n: u32| place(&n.to_string())).find(|place| place.partition() == slot).unwrap();
+    let merge = |place: &IndexKey, floor| store.merge(place, &large(2, 9), Kind::Siblings, floor);
+    assert!(matches!(merge(&elsewhere, 2), Err(StoreError::BelowFloor)));
+    assert_eq!(store.newest(&elsewhere).unwrap(), None);
+    merge(&place("a"), 2).unwrap().unwrap().durable_blocking().unwrap();
+    assert_eq!(store.read(&place("a")).unwrap().unwrap().siblings.len(), 4, "merged with what is there");
+    merge(&elsewhere, 3).unwrap().unwrap().durable_blocking().unwrap();
+    // What is minted here is read here.
+    put(&store, "b", "new").durable_blocking().unwrap();
+    let before = store.changed(slot);
+    store.update(&elsewhere, |_, _| Decision::Remove(())).unwrap().0.unwrap().durable_blocking().unwrap();
+    assert!(store.changed(slot) > before, "a removal is a change");
+    assert!(matches!(merge(&elsewhere, 0), Err(StoreError::BelowFloor)));
+    store.close();
 }

@@ -26,6 +26,10 @@ pub struct Campaign {
     events: u64,
     checked: u64,
     acked: u64,
+    /// Graves that went.
+    pub purged: u64,
+    /// Objects that were moved because two owners did not hold the same.
+    pub repaired: u64,
 }
 
 impl Campaign {
@@ -56,6 +60,8 @@ impl Campaign {
             campaign.events += report.events;
             campaign.checked += report.checked;
             campaign.acked += report.acked;
+            campaign.purged += report.purged;
+            campaign.repaired += report.repaired;
             if report.violation.is_some() {
                 let traced =
                     run(&Plan { seed, faults: faults.map(<[Fault]>::to_vec), traced: true, mutant, looks_for });
@@ -85,7 +91,7 @@ impl Campaign {
     pub fn in_words(&self) -> String {
         let pace = self.pace();
         let mut text = format!(
-            "{} runs accepted, {} rejected; {:.0} simulated seconds, {:.0} for one of the processor; {} events, {} answers checked, {} writes acked",
+            "{} runs accepted, {} rejected; {:.0} simulated seconds, {:.0} for one of the processor; {} events, {} answers checked, {} writes acked, {} objects repaired, {} graves purged",
             self.accepted,
             self.rejected,
             self.simulated.as_secs_f64(),
@@ -93,6 +99,8 @@ impl Campaign {
             self.events,
             self.checked,
             self.acked,
+            self.repaired,
+            self.purged,
         );
         if let Some((seed, report)) = &self.violation {
             text +=
@@ -137,7 +145,7 @@ pub fn promise_named(name: &str) -> Option<Promise> {
 }
 
 /// All of them.
-pub const ALL_MUTANTS: [Mutant; 14] = [
+pub const ALL_MUTANTS: [Mutant; 15] = [
     Mutant::AckAtWMinusOne,
     Mutant::SkipTheFsync,
     Mutant::ReuseAnIncarnation,
@@ -151,5 +159,6 @@ pub const ALL_MUTANTS: [Mutant; 14] = [
     Mutant::MergeDropsASibling,
     Mutant::LwwAcksALoser,
     Mutant::CountAHint,
+    Mutant::CollectATombstoneEarly,
     Mutant::RepairOverwrites,
 ];

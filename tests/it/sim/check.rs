@@ -19,6 +19,7 @@ use crate::proto::causal::Context;
 use crate::proto::causal::Dot;
 use crate::proto::object::Content;
 use crate::proto::object::Object;
+use crate::proto::object::Sibling;
 use crate::queue::Us;
 use crate::words;
 
@@ -58,6 +59,8 @@ struct Write {
     delete: bool,
     /// The dots that it became: more than one where two owners took it.
     dots: Vec<Dot>,
+    /// When it became the last of them.
+    minted: Us,
     /// Since when it must not be seen any more.
     gone: Option<Us>,
     /// Whether somebody who had seen it has written since.
@@ -72,6 +75,8 @@ struct Key {
     by_dot: BTreeMap<Dot, OpId>,
     /// What every read from now on has to include.
     floor: Context,
+    /// What lay in graves that went: nobody tells of it any more.
+    purged: Context,
     /// Of each of these a read has to include one: acked operations that became several dots, of which one may be kept.
     one_of: Vec<Vec<Dot>>,
     /// Acked values in an `lww` bucket, and when.
@@ -93,23 +98,26 @@ pub struct Began {
 #[derive(Debug)]
 pub struct Reference {
     keys: Vec<Key>,
+    /// How long owners remember operations: as long their copies are one write, and what replaces one replaces all.
+    memory: Us,
     /// Answers checked so far.
     pub checked: u64,
 }
 
 impl Reference {
     /// Nothing was written.
-    pub fn new(kinds: &[Kind]) -> Self {
+    pub fn new(kinds: &[Kind], memory: Us) -> Self {
         let key = |kind: &Kind| Key {
             kind: *kind,
             writes: BTreeMap::new(),
             by_dot: BTreeMap::new(),
             floor: Context::new(),
+            purged: Context::new(),
             one_of: Vec::new(),
             values: Vec::new(),
             stay: BTreeSet::new(),
         };
-        Self { keys: kinds.iter().map(key).collect(), checked: 0 }
+        Self { keys: kinds.iter().map(key).collect(), memory, checked: 0 }
     }
 
     /// A client sends a write, or sends it again.
@@ -125,6 +133,7 @@ impl Reference {
             failed: false,
             delete,
             dots: Vec::new(),
+            minted: at,
             gone: None,
             may_go: false,
         };
@@ -137,7 +146,7 @@ impl Reference {
     }
 
     /// An owner mints a dot for an operation.
-    pub fn minted(&mut self, place: usize, op: OpId, dot: Dot) -> Result<(), Violation> {
+    pub fn minted(&mut self, at: Us, place: usize, op: OpId, dot: Dot) -> Result<(), Violation> {
         let key = &mut self.keys[place];
         if let Some(other) = key.by_dot.insert(dot, op)
             && other != op
@@ -150,6 +159,7 @@ impl Reference {
         }
         if !write.dots.contains(&dot) {
             write.dots.push(dot);
+            write.minted = at;
         }
         let seen = key.writes.values().any(|other| other.basis.covers(dot));
         if seen {
@@ -181,9 +191,13 @@ impl Reference {
         if key.kind == Kind::Lww && !write.delete {
             key.values.push((at, op));
         }
-        let lww = key.kind == Kind::Lww;
+        let (lww, memory) = (key.kind == Kind::Lww, self.memory);
         for (other, write) in &mut key.writes {
-            let replaced = write.dots.iter().any(|dot| basis.covers(*dot));
+            // Copies of a write that nobody remembers as one are several.
+            let forgotten = write.minted.saturating_add(memory) < at;
+            let mut seen = write.dots.iter().map(|dot| basis.covers(*dot));
+            let replaced =
+                if forgotten { !write.dots.is_empty() && seen.all(|seen| seen) } else { seen.any(|seen| seen) };
             let earlier = lww && write.acked.is_some_and(|acked| acked < began);
             if *other != op && (replaced || earlier) {
                 write.gone.get_or_insert(at);
@@ -207,6 +221,23 @@ impl Reference {
         Ok(())
     }
 
+    /// A grave goes: nothing may live in it.
+    pub fn purged(&mut self, place: usize, grave: &Object) -> Result<(), Violation> {
+        let is_dead = |sibling: &Sibling| matches!(sibling.content, Content::Tombstone);
+        if !grave.siblings.iter().all(is_dead) {
+            let text = format!("what went as a grave is none: {}", words::object(Some(grave)));
+            return Err(Violation(Promise::Kept, text));
+        }
+        let key = &mut self.keys[place];
+        let covers =
+            |op: &&OpId| !key.writes[*op].delete && key.writes[*op].dots.iter().any(|dot| grave.context.covers(*dot));
+        if let Some(op) = key.stay.iter().find(covers) {
+            return Err(Violation(Promise::Kept, format!("{op:?} was not replaced, and its grave went")));
+        }
+        key.purged.merge(&grave.context);
+        Ok(())
+    }
+
     /// A client sends a read.
     pub fn read_begins(&self, at: Us, place: usize) -> Began {
         let key = &self.keys[place];
@@ -219,16 +250,17 @@ impl Reference {
         let key = &mut self.keys[place];
         let empty = Object::default();
         let found = found.unwrap_or(&empty);
-        if !found.context.includes(&began.floor) {
-            let lacks = |dot: &&Dot| began.floor.covers(**dot) && !found.context.covers(**dot);
-            let missing: Vec<_> = key.by_dot.keys().filter(lacks).copied().collect();
+        let knows = |dot: &Dot| found.context.covers(*dot) || key.purged.covers(*dot);
+        let lacks = |dot: &&Dot| began.floor.covers(**dot) && !knows(dot);
+        let missing: Vec<_> = key.by_dot.keys().filter(lacks).copied().collect();
+        if !missing.is_empty() {
             let (missing, found) = (words::dots(&missing), words::object(Some(found)));
             return Err(Violation(
                 Promise::Durable,
                 format!("a read lacks what was answered before it began: {missing}; it found {found}"),
             ));
         }
-        let lacks_all = |dots: &&Vec<Dot>| !dots.iter().any(|dot| found.context.covers(*dot));
+        let lacks_all = |dots: &&Vec<Dot>| !dots.iter().any(knows);
         if let Some(dots) = key.one_of.iter().take(began.one_of).find(lacks_all) {
             let (dots, found) = (words::dots(dots), words::object(Some(found)));
             return Err(Violation(
@@ -274,7 +306,10 @@ impl Reference {
         }
         for op in &key.stay {
             let write = &key.writes[op];
-            if !seen.contains(op) && write.dots.iter().any(|dot| found.context.covers(*dot)) {
+            // A deletion whose grave went leaves nothing to be seen.
+            let covered = write.dots.iter().filter(|dot| found.context.covers(**dot));
+            let went = write.delete && covered.into_iter().all(|dot| key.purged.covers(*dot));
+            if !seen.contains(op) && !went && write.dots.iter().any(|dot| found.context.covers(*dot)) {
                 let (dots, found) = (words::dots(&write.dots), words::object(Some(found)));
                 return Err(Violation(
                     Promise::Kept,

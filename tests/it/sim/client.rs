@@ -1,5 +1,7 @@
 //! Devices: each does one thing at a time, remembers what it read, and asks another node where one does not answer.
 
+use std::ops::Range;
+
 use crate::base::id::OpId;
 use crate::check::Began;
 use crate::proto::causal::Context;
@@ -63,17 +65,20 @@ impl Client {
     }
 
     /// The next wish.
-    pub fn wish(&mut self, rng: &mut Rng, op: OpId) -> Doing {
-        let place = rng.below(self.seen.len() as u64) as usize;
+    pub fn wish(&mut self, rng: &mut Rng, op: OpId, keys: Range<usize>, graves: bool) -> Doing {
+        let place = keys.start + rng.below(keys.len() as u64) as usize;
         let seen = self.seen[place].clone();
         let (wish, basis) = match rng.below(20) {
             0..9 => (Wish::Read, None),
-            9..15 => (Wish::Put, seen),
+            9..12 => (Wish::Put, seen),
+            12..15 if !graves => (Wish::Put, seen),
+            12..18 if graves && seen.is_some() => (Wish::Delete, seen),
             15..18 => (Wish::Put, None),
             _ if seen.is_some() => (Wish::Delete, seen),
             _ => (Wish::Put, None),
         };
-        let keyed = rng.chance(300_000);
+        // A name is promised to be remembered for longer than graves are kept here.
+        let keyed = rng.chance(300_000) && !graves;
         Doing { place, wish, op, basis, began: None, tries: 0, keyed, perhaps_done: false }
     }
 }

@@ -1,6 +1,7 @@
 //! The twin of journal and index: records become durable in groups, in order, some time after they were submitted; a
 //! crash loses every group that was not synced, or has just written the last one unseen.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::proto::object::Object;
@@ -24,10 +25,24 @@ pub enum Record {
 pub struct Content {
     /// By place.
     pub objects: Vec<Option<Arc<Object>>>,
+    /// Their fingerprints, as far as somebody wanted to know them.
+    prints: Vec<Cell<Option<u64>>>,
 }
 
 impl Content {
+    /// The fingerprint of what is at a place.
+    pub fn print(&self, place: usize) -> Option<u64> {
+        let object = self.objects[place].as_ref()?;
+        if self.prints[place].get().is_none() {
+            self.prints[place].set(Some(object.fingerprint()));
+        }
+        self.prints[place].get()
+    }
+
     fn apply(&mut self, record: &Record) {
+        if let Record::Object(place, _) | Record::Forgotten(place) = record {
+            self.prints[usize::from(*place)].set(None);
+        }
         match record {
             Record::Object(place, object) => self.objects[usize::from(*place)] = Some(Arc::clone(object)),
             Record::Forgotten(place) => self.objects[usize::from(*place)] = None,
@@ -53,7 +68,7 @@ pub struct Disk {
 impl Disk {
     /// An empty disk in a world of so many places.
     pub fn new(places: usize) -> Self {
-        let empty = Content { objects: vec![None; places] };
+        let empty = Content { objects: vec![None; places], prints: vec![Cell::new(None); places] };
         Self {
             durable: empty.clone(),
             newest: empty,

@@ -121,6 +121,10 @@ pub struct Io {
     pub old_view_until: Vec<Us>,
     /// Objects that were moved because two owners did not hold the same.
     pub repaired: u64,
+    /// Graves that went.
+    pub purged: u64,
+    /// Whether devices delete much, leave keys alone for a while, and operations are not remembered for long: graves go.
+    pub graves: bool,
     /// When the last comparison began.
     pub compared_at: Us,
     /// Only this one counts as broken.
@@ -159,6 +163,8 @@ impl Io {
             violation: None,
             repaired: 0,
             compared_at: 0,
+            purged: 0,
+            graves: false,
             looks_for: None,
             old_view_until: vec![0; hosts],
             events: 0,

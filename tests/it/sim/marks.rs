@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::proto::object::Stamp;
 
 /// What changes.
 #[derive(Debug, Clone)]
@@ -14,6 +15,10 @@ pub enum Note {
     Adopted(u64),
     /// A slot was merged from enough owners to count in the list that came in this version.
     Synced(PartitionId, u64),
+    /// A floor was agreed to, for graves with stamps up to this.
+    Floor(PartitionId, u64, Option<Stamp>),
+    /// What was purged in a slot had stamps up to this.
+    Purged(PartitionId, Option<Stamp>),
     /// Who may have missed something, and in which slots: all of it.
     Missed(BTreeSet<(NodeId, PartitionId)>),
 }
@@ -25,6 +30,10 @@ pub struct Marks {
     pub adopted: u64,
     /// Slots merged, and for which list.
     pub synced: BTreeMap<PartitionId, u64>,
+    /// Floors of partitions.
+    pub floors: BTreeMap<PartitionId, u64>,
+    /// The highest stamps of what was purged in them.
+    pub purged: BTreeMap<PartitionId, Option<Stamp>>,
     /// Who may have missed something in which slot.
     pub missed: BTreeSet<(NodeId, PartitionId)>,
 }
@@ -34,6 +43,11 @@ impl Marks {
         match note {
             Note::Adopted(version) => self.adopted = self.adopted.max(*version),
             Note::Synced(partition, since) => drop(self.synced.insert(*partition, *since)),
+            Note::Floor(partition, floor, stamp) => {
+                self.floors.insert(*partition, *floor);
+                self.purged.insert(*partition, *stamp);
+            }
+            Note::Purged(partition, stamp) => drop(self.purged.insert(*partition, *stamp)),
             Note::Missed(missed) => self.missed.clone_from(missed),
         }
     }

@@ -26,6 +26,7 @@ use crate::net::Host;
 use crate::proto::causal::Actor;
 use crate::proto::mutant::Mutant;
 use crate::proto::object::Memory;
+use crate::proto::object::Stamp;
 use crate::proto::ring::layout::Slot;
 use crate::queue::Us;
 use crate::wire::Ask;
@@ -34,6 +35,7 @@ use crate::wire::Why;
 use crate::wire::Word;
 
 mod coordinate;
+pub mod graves;
 mod handoff;
 mod repair;
 mod replica;
@@ -86,6 +88,11 @@ pub enum Then {
         /// The question that brought it.
         question: u64,
     },
+    /// A grave is removed.
+    Purged {
+        /// Who waits for it; none: this node began the purge.
+        to: Option<(NodeId, u64)>,
+    },
     /// What a source has of a slot is here; what is missing is asked for.
     Compared {
         /// The slot.
@@ -123,6 +130,12 @@ pub struct Node {
     pub jobs: BTreeMap<u64, Job>,
     /// Slots on their way here.
     pub pulls: handoff::Pulls,
+    /// Floors of partitions, as the running process goes by them.
+    floors: BTreeMap<PartitionId, u64>,
+    /// The highest stamps of what was purged in partitions.
+    highest: BTreeMap<PartitionId, Option<Stamp>>,
+    /// Graves that it is about to let go.
+    purges: graves::Purges,
     /// What it knows of the others' copies.
     repairs: repair::Repairs,
     /// The view in which its slots were looked at last.
@@ -165,6 +178,9 @@ impl Node {
             view: 0,
             jobs: BTreeMap::new(),
             pulls: handoff::Pulls::new(),
+            floors: BTreeMap::new(),
+            highest: BTreeMap::new(),
+            purges: graves::Purges::default(),
             repairs: repair::Repairs::default(),
             looked_at: None,
             next_job: 1,
@@ -189,6 +205,8 @@ impl Node {
         let life = *life;
         self.actor.incarnation = Incarnation(u64::from(life) << 16);
         self.begin_incarnation();
+        self.floors = self.marks.durable.floors.clone();
+        self.highest = self.marks.durable.purged.clone();
         (self.started_ms, self.steady_at_start_ms) = (io.now_ms(), self.wall_ms(io));
         // Jobs of an earlier life must not get answers that are meant for it.
         self.next_job = u64::from(life) << 32 | 1;
@@ -224,6 +242,7 @@ impl Node {
         self.jobs.clear();
         self.pulls.clear();
         self.repairs = repair::Repairs::default();
+        self.purges = graves::Purges::default();
         self.looked_at = None;
         self.waiters.clear();
         self.early.clear();
@@ -247,7 +266,8 @@ impl Node {
 
     /// Which operations are remembered.
     fn memory(&self, io: &Io) -> Memory {
-        let just_begun = io.now_ms() - self.started_ms < MEMORY_GRACE.as_millis() as u64;
+        let grace_ms = if io.graves { graves::MEMORY_MS } else { MEMORY_GRACE.as_millis() as u64 };
+        let just_begun = io.now_ms() - self.started_ms < grace_ms;
         Memory { now_ms: self.steady_ms(io), just_begun }
     }
 
@@ -273,12 +293,24 @@ impl Node {
     }
 
     fn ask(&mut self, io: &mut Io, to: NodeId, job: u64, epoch: u64, ask: Ask) {
-        let word = Word::Ask { from: self.id, job, epoch, view: self.view, steady_ms: self.steady_ms(io), ask };
+        let floor = replica::partition_of(io, &ask).map_or(0, |partition| self.floor(partition));
+        self.ask_at(io, to, job, (epoch, floor), ask);
+    }
+
+    /// Asks with what was read at a floor.
+    fn ask_at(&mut self, io: &mut Io, to: NodeId, job: u64, (epoch, floor): (u64, u64), ask: Ask) {
+        let word = Word::Ask { from: self.id, job, epoch, view: self.view, steady_ms: self.steady_ms(io), floor, ask };
         self.send(io, host_of(to), word);
     }
 
     fn tell(&mut self, io: &mut Io, to: NodeId, job: u64, tell: Tell) {
-        let word = Word::Tell { from: self.id, job, view: self.view, steady_ms: self.steady_ms(io), tell };
+        self.tell_at(io, to, job, (0, None), tell);
+    }
+
+    /// Answers what is about a slot with this floor.
+    fn tell_at(&mut self, io: &mut Io, to: NodeId, job: u64, (floor, purged): (u64, Option<Stamp>), tell: Tell) {
+        let word =
+            Word::Tell { from: self.id, job, view: self.view, steady_ms: self.steady_ms(io), floor, purged, tell };
         self.send(io, host_of(to), word);
     }
 
@@ -334,6 +366,7 @@ impl Node {
     /// The marks are written.
     pub fn noted(&mut self, io: &mut Io) {
         self.marks.end();
+        self.floors_are_noted(io);
         self.write_marks(io);
     }
 
@@ -342,6 +375,7 @@ impl Node {
             Then::Held { epoch, to, job, place, round } => self.tell_held(io, epoch, to, job, place, round),
             Then::OwnHeld { job, round } => self.own_held(io, job, round),
             Then::Pulled { partition, question } => self.pulled(io, partition, question),
+            Then::Purged { to } => self.purged(io, to),
             Then::Repaired { other, partition, question } => self.repaired(io, other, partition, question),
             Then::Compared { partition, question, differing, last, more } => {
                 self.compared(io, partition, question, differing, last, more);
@@ -393,19 +427,23 @@ impl Node {
     /// A message arrives.
     pub fn word(&mut self, io: &mut Io, word: Word) {
         match word {
-            Word::Ask { from, job, epoch, view, steady_ms, mut ask } => {
+            Word::Ask { from, job, epoch, view, steady_ms, floor, mut ask } => {
                 // A question from the future waits for the layout that it speaks of.
                 if view > self.view {
                     let until = io.queue.now() + BUDGET;
-                    self.early.push((until, Word::Ask { from, job, epoch, view, steady_ms, ask }));
+                    self.early.push((until, Word::Ask { from, job, epoch, view, steady_ms, floor, ask }));
                     return;
                 }
                 if let Ask::Merge(_, object, _) = &mut ask {
                     Arc::make_mut(object).rebase(steady_ms, self.steady_ms(io));
                 }
-                self.answer(io, from, job, epoch, ask);
+                self.answer(io, from, job, (epoch, floor), ask);
             }
-            Word::Tell { from, job, view, steady_ms, mut tell } => {
+            Word::Tell { from, job, view, steady_ms, floor, purged, mut tell } => {
+                if let Some(partition) = self.pulled_by(job) {
+                    // Before anything is minted on what is not here any more.
+                    self.raise_highest(partition, purged);
+                }
                 let mine_ms = self.steady_ms(io);
                 match &mut tell {
                     Tell::Object(Some(object)) => Arc::make_mut(object).rebase(steady_ms, mine_ms),
@@ -419,7 +457,7 @@ impl Node {
                 if matches!(tell, Tell::Refused(Why::Stale)) {
                     self.behind(job, view);
                 }
-                self.told(io, from, job, tell);
+                self.told(io, from, job, floor, tell);
             }
             Word::Unreachable { from, job } => {
                 self.silent_until.insert(from, io.queue.now() + 1_000_000);
@@ -472,6 +510,7 @@ impl Node {
         self.report(io, &view);
         self.deliver_hints(io, &view);
         self.repair(io, &view);
+        self.purge(io, &view);
     }
 
     /// Tells the log how far this node is, until the log shows it.

@@ -56,6 +56,10 @@ pub enum Ask {
     PageOfLeaves(PartitionId, Leaves, Option<Place>),
     /// The fingerprints of what is newest at these places.
     DigestsOf(PartitionId, Vec<Place>),
+    /// Which of these graves may go? Raise your floor to this, and refuse where it is as high already.
+    Graves(PartitionId, u64, Vec<(Place, u64)>),
+    /// All members have raised their floors: remove these, where they are unchanged.
+    Purge(PartitionId, u64, Vec<(Place, u64)>),
 }
 
 /// Why a node does not answer a question.
@@ -67,6 +71,8 @@ pub enum Why {
     NotOwner,
     /// It cannot do it yet; nothing was done.
     NotYet,
+    /// What was sent was read below the floor that the answer tells, and nothing is held here.
+    BelowFloor,
 }
 
 /// How a write ended for whoever forwarded it.
@@ -103,6 +109,10 @@ pub enum Tell {
     Roots(Vec<Option<Root>>),
     /// A tree.
     Leaves(Tree),
+    /// The floor is raised; and of each grave whether it may go.
+    Agreed(Vec<bool>),
+    /// Graves are removed.
+    Removed,
 }
 
 /// Everything that travels.
@@ -120,6 +130,8 @@ pub enum Word {
         view: usize,
         /// Its steady clock.
         steady_ms: u64,
+        /// The slot's floor when it read what it sends; of one that asks for objects, its floor now.
+        floor: u64,
         /// What.
         ask: Ask,
     },
@@ -133,6 +145,10 @@ pub enum Word {
         view: usize,
         /// Its steady clock.
         steady_ms: u64,
+        /// Its floor of the slot that was asked about, before it read what it tells.
+        floor: u64,
+        /// The highest stamp of what was purged there, as far as it knows.
+        purged: Option<Stamp>,
         /// What.
         tell: Tell,
     },

@@ -23,6 +23,7 @@ use crate::io::node_of;
 use crate::net::Host;
 use crate::net::Net;
 use crate::node::Node;
+use crate::node::graves::MEMORY_MS;
 use crate::proto::bucket::Kind;
 use crate::proto::key::IndexKey;
 use crate::proto::key::Key;
@@ -36,6 +37,10 @@ use crate::words;
 pub const ROUGH: Us = 20_000_000;
 /// How long nothing does, before everything has to be well.
 const CALM: Us = 12_000_000;
+/// How much longer a purge may take that began before the end, and how often it is looked.
+const PURGE_TIME: Us = 10_000_000;
+/// See [`PURGE_TIME`].
+const PURGE_LOOK: Us = 50_000;
 /// Devices.
 const CLIENTS: usize = 5;
 /// The mean time between two operations of one device: ten a second.
@@ -79,6 +84,10 @@ pub struct Report {
     pub checked: u64,
     /// Writes that were answered with `ok`.
     pub acked: u64,
+    /// Graves that went.
+    pub purged: u64,
+    /// Objects that were moved because two owners did not hold the same.
+    pub repaired: u64,
     /// The last lines, where the run was traced.
     pub trace: Vec<String>,
 }
@@ -126,6 +135,8 @@ pub fn run(plan: &Plan) -> Report {
         simulated: world.io.queue.now(),
         checked: world.io.reference.checked,
         acked: world.acked,
+        purged: world.io.purged,
+        repaired: world.io.repaired,
         trace: world.io.take_trace(),
     }
 }
@@ -148,11 +159,14 @@ impl World {
         let first_machines = if moves { 3 } else { hosts };
         let log = Log::new(View::first(&[node_of(0)], buckets));
         let net = Net::new(faults.weather());
-        let reference = Reference::new(&kinds);
         let nodes = (0..hosts).map(|host| Node::new(host, Disk::new(partition_of.len()))).collect();
         let clients = (0..CLIENTS).map(|_| Client::new(bucket_of.len(), PAUSE)).collect();
         let last_reads = vec![false; bucket_of.len()];
-        let io = Io::new(net, rng, log, reference, faults, hosts, partition_of, bucket_of, plan.traced);
+        let graves = rng.chance(500_000);
+        let memory = if graves { MEMORY_MS * 1000 } else { Us::MAX };
+        let reference = Reference::new(&kinds, memory);
+        let mut io = Io::new(net, rng, log, reference, faults, hosts, partition_of, bucket_of, plan.traced);
+        io.graves = graves;
         Self {
             io,
             nodes,
@@ -298,6 +312,10 @@ impl World {
 
     /// Every key must answer a last read by now.
     fn end(&mut self) {
+        if self.nodes.iter().any(|node| node.is_purging()) && self.io.queue.now() < ROUGH + CALM + PURGE_TIME {
+            // Graves that go are gone from one owner before the other.
+            return self.io.queue.after(PURGE_LOOK, Event::End);
+        }
         if self.last_reads.iter().all(|read| *read) || self.io.violation.is_some() {
             self.ended = true;
             let checked = self.is_at_rest();

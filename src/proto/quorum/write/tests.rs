@@ -104,7 +104,7 @@ fn a_stale_write_begins_again_under_the_newer_rules_and_keeps_what_is_held() {
     write.handle(NodeId(1), HELD, 1);
     write.handle(NodeId(2), Input::Stale, 1);
     assert_eq!(effects(&mut write), [Effect::Refresh]);
-    write.restart(vec![rule([1, 4, 5], 2)], 2);
+    write.restart(vec![rule([1, 4, 5], 2)], Arc::default(), 2);
     assert_eq!(asked(&effects(&mut write)), [4, 5]);
     write.handle(NodeId(4), HELD, 3);
     assert_eq!(effects(&mut write), [Effect::Answer(Answer::Ok { acked_by: nodes([1, 4]) })]);
@@ -118,7 +118,7 @@ fn an_owner_that_held_it_in_an_older_epoch_is_asked_again() {
     write.handle(NodeId(2), Input::Stale, 1);
     let _refresh = effects(&mut write);
     // The newer epoch may be that of the third, which has lost its disk.
-    write.restart(vec![rule(1..=3, 2)], 2);
+    write.restart(vec![rule(1..=3, 2)], Arc::default(), 2);
     assert_eq!(asked(&effects(&mut write)), [2, 3]);
     write.handle(NodeId(1), HELD, 3);
     assert_eq!(effects(&mut write), [], "this node alone");
@@ -138,7 +138,7 @@ fn whoever_was_asked_and_does_not_hold_it_gets_a_hint() {
     let _asked = effects(&mut write);
     write.handle(NodeId(3), Input::Stale, DEADLINE - 1);
     let _refresh = effects(&mut write);
-    write.restart(vec![rule(1..=3, 3)], DEADLINE - 1);
+    write.restart(vec![rule(1..=3, 3)], Arc::default(), DEADLINE - 1);
     let _asked = effects(&mut write);
     write.handle_timeout(DEADLINE);
     let hints = effects(&mut write).into_iter().filter(|effect| matches!(effect, Effect::Hint { .. })).count();
@@ -156,13 +156,13 @@ fn who_was_ahead_before_there_were_enough_is_told_later() {
     let answer = Effect::Answer(Answer::Ok { acked_by: nodes([1, 2]) });
     assert_eq!(effects(&mut write), [Effect::Hint { to: NodeId(3) }, answer]);
     // The rules of the newer epoch come too late to ask it again; where they come in time it is asked.
-    write.restart(vec![rule(1..=3, 2)], 3);
+    write.restart(vec![rule(1..=3, 2)], Arc::default(), 3);
     assert_eq!(effects(&mut write), []);
     let mut write = begun(vec![rule(1..=3, 2)], None);
     let _asked = effects(&mut write);
     write.handle(NodeId(3), Input::Stale, 1);
     let _refresh = effects(&mut write);
-    write.restart(vec![rule(1..=3, 2)], 2);
+    write.restart(vec![rule(1..=3, 2)], Arc::default(), 2);
     assert_eq!(asked(&effects(&mut write)), [2, 3]);
     write.handle(NodeId(1), HELD, 3);
     write.handle(NodeId(3), HELD, 3);

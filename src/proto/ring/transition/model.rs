@@ -375,11 +375,7 @@ impl World {
         // What a bucket lets one owner ack alone, that one alone can lose, and nothing brings it back.
         let Control { layout, buckets } = self.newest();
         let slot = layout.slot(P);
-        let survives = |numbers: BucketNumbers| {
-            let rule = slot.now.rule(numbers);
-            rule.owners.iter().filter(|owner| **owner != id && slot.now.is_synced(**owner)).count() >= rule.merge
-        };
-        if buckets.iter().any(|numbers| slot.is_owner(id, *numbers) && !survives(*numbers)) {
+        if buckets.iter().any(|numbers| slot.is_owner(id, *numbers) && !slot.is_elsewhere(id, *numbers)) {
             return;
         }
         self.command(|control| control.layout.lost(id));

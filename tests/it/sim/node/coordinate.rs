@@ -15,6 +15,7 @@ use crate::io::Event;
 use crate::io::Io;
 use crate::node::Node;
 use crate::node::Then;
+use crate::node::graves;
 use crate::proto::bucket::Kind;
 use crate::proto::causal::Context;
 use crate::proto::causal::Dot;
@@ -68,6 +69,8 @@ pub enum ReplyTo {
     Write {
         /// What is to be written.
         wanted: Box<Wanted>,
+        /// The slot's floor before it was read.
+        floor: u64,
         /// Until when.
         deadline: Us,
         /// Who waits for that.
@@ -88,6 +91,8 @@ pub enum Work {
         place: Place,
         /// What was asked for, to mint it again above a higher stamp.
         wanted: Box<Wanted>,
+        /// What was minted, of which all that is sent has heard.
+        dot: Dot,
     },
     /// A read.
     Read {
@@ -135,6 +140,11 @@ pub enum Work {
         /// Its number there.
         question: u64,
     },
+    /// A question about graves.
+    Purge {
+        /// Of which slot.
+        partition: PartitionId,
+    },
     /// Another owner is to merge what stands here.
     Mend {
         /// Who.
@@ -153,6 +163,8 @@ pub struct Job {
     reply: ReplyTo,
     /// The epoch in which it asks.
     epoch: u64,
+    /// The slot's floor before it read what it sends.
+    floor: u64,
     /// How far an owner's view has come by which it is of an older epoch.
     ahead: usize,
     /// A read that begins again when this node's view has come as far.
@@ -170,6 +182,7 @@ impl Job {
             work,
             reply: ReplyTo::Nobody,
             epoch: 0,
+            floor: 0,
             ahead: 0,
             begins_again: false,
             given_up_at: Us::MAX,
@@ -229,7 +242,8 @@ impl Node {
         if seen.is_some_and(|seen| here.is_none_or(|here| !here.context.includes(seen))) {
             // The device has seen what has not come here: the one thing it replaces might be here under another dot.
             let place = wanted.place;
-            let reply = ReplyTo::Write { wanted: Box::new(wanted), deadline, reply: Box::new(reply) };
+            let floor = self.floor(io.partition_of[usize::from(place)]);
+            let reply = ReplyTo::Write { wanted: Box::new(wanted), floor, deadline, reply: Box::new(reply) };
             return self.begin_read(io, reply, place, false, deadline);
         }
         self.mint(io, reply, &wanted, deadline, &view);
@@ -240,7 +254,7 @@ impl Node {
         &mut self,
         io: &mut Io,
         wanted: &Wanted,
-        deadline: Us,
+        (floor, deadline): (u64, Us),
         reply: ReplyTo,
         found: Result<Option<Arc<Object>>, String>,
     ) {
@@ -252,8 +266,11 @@ impl Node {
             Ok(_) => return self.reply(io, &reply, Ended::Failed("no owner any more".to_owned())),
             Err(why) => return self.reply(io, &reply, Ended::Failed(why)),
         };
-        if let Some(object) = found {
-            self.merge_here(io, wanted.place, &object, bucket.kind);
+        if let Some(object) = found
+            && !self.merge_here(io, wanted.place, &object, (bucket.kind, floor))
+        {
+            // It was purged meanwhile, perhaps: once more.
+            return self.write(io, reply, wanted.clone(), Some(deadline.saturating_sub(io.queue.now())));
         }
         self.mint(io, reply, wanted, deadline, &view);
     }
@@ -265,7 +282,7 @@ impl Node {
             Action::Put { content_type: String::new(), body: body_of(wanted.op), ttl_ms: None }
         };
         let kept = if wanted.keyed { KEYED_OP_TTL } else { OPERATION_BUDGET };
-        let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+        let kept = if io.graves { graves::MEMORY_MS } else { u64::try_from(kept.as_millis()).unwrap_or(u64::MAX) };
         Update {
             kind: view.buckets[io.bucket_of[usize::from(wanted.place)]].kind,
             action,
@@ -280,12 +297,14 @@ impl Node {
     fn next_mint(&self, io: &Io, place: Place) -> Mint {
         let partition = io.partition_of[usize::from(place)];
         let counter = self.minted.get(&partition).copied().unwrap_or(0) + 1;
-        Mint { actor: self.actor, counter, now_ms: self.wall_ms(io), memory: self.memory(io) }
+        let above = self.highest.get(&partition).copied().flatten();
+        Mint { actor: self.actor, counter, now_ms: self.wall_ms(io), above, memory: self.memory(io) }
     }
 
     /// The serial owner of a partition: read, decide, hand to the journal, all at once.
     fn mint(&mut self, io: &mut Io, reply: ReplyTo, wanted: &Wanted, deadline: Us, view: &Arc<View>) {
         let place = wanted.place;
+        let floor = self.floor(io.partition_of[usize::from(place)]);
         let old = self.disk.newest.objects[usize::from(place)].clone();
         let update = self.update_of(io, wanted, view);
         let mint = self.next_mint(io, place);
@@ -309,8 +328,8 @@ impl Node {
         let wins = (update.kind == Kind::Lww).then_some((stamp, dot));
         let rules = slot.writes(bucket.numbers).map(rule).collect();
         let core = Write::new(self.id, rules, object, wins, io.now_ms(), deadline / 1000);
-        let work = Work::Write { core: Box::new(core), place, wanted: Box::new(wanted.clone()) };
-        let id = self.new_job(io, Job { reply, epoch: slot.epoch, ..Job::new(work) });
+        let work = Work::Write { core: Box::new(core), place, wanted: Box::new(wanted.clone()), dot };
+        let id = self.new_job(io, Job { reply, epoch: slot.epoch, floor, ..Job::new(work) });
         if fresh {
             self.count(io, wanted, mint);
         }
@@ -327,7 +346,7 @@ impl Node {
         self.minted.insert(partition, mint.counter);
         let dot = Dot { actor: mint.actor, counter: mint.counter };
         io.trace(|| format!("n{} mints {} for {:?} of k{}", self.id, words::dot(dot), wanted.op, wanted.place));
-        let checked = io.reference.minted(usize::from(wanted.place), wanted.op, dot);
+        let checked = io.reference.minted(io.queue.now(), usize::from(wanted.place), wanted.op, dot);
         io.check(checked);
     }
 
@@ -354,37 +373,50 @@ impl Node {
         let settle = slot.settles(bucket.numbers).map(rule).collect();
         let core = Read::new(bucket.kind, read, settle, io.now_ms(), deadline / 1000);
         let work = Work::Read { core: Box::new(core), place };
-        let job = self.new_job(io, Job { reply, epoch: slot.epoch, ..Job::new(work) });
+        let floor = self.floor(io.partition_of[usize::from(place)]);
+        let job = self.new_job(io, Job { reply, epoch: slot.epoch, floor, ..Job::new(work) });
         self.drive(io, job);
     }
 
+    /// The slot that a job pulls, if it does.
+    pub(super) fn pulled_by(&self, job: u64) -> Option<PartitionId> {
+        match self.jobs.get(&job)?.work {
+            Work::Question { partition, .. } => Some(partition),
+            _ => None,
+        }
+    }
+
     /// An answer of an owner.
-    pub(super) fn told(&mut self, io: &mut Io, from: NodeId, job: u64, tell: Tell) {
+    pub(super) fn told(&mut self, io: &mut Io, from: NodeId, job: u64, floor: u64, tell: Tell) {
         match self.jobs.get(&job).map(|job| &job.work) {
             Some(Work::Question { partition, question }) => {
                 let (partition, question) = (*partition, *question);
                 self.jobs.remove(&job);
-                self.told_of_slot(io, question, partition, tell);
+                self.told_of_slot(io, question, partition, floor, tell);
             }
             Some(Work::Hint { to, place }) => {
                 let (to, place) = (*to, *place);
                 self.jobs.remove(&job);
                 if matches!(tell, Tell::Held(..)) {
                     self.hints.remove(&(to, place));
+                } else {
+                    self.raise_floor(io.partition_of[usize::from(place)], floor);
                 }
             }
-            Some(Work::Roots { .. } | Work::Compare { .. } | Work::Mend { .. }) => {
+            Some(Work::Roots { .. } | Work::Compare { .. } | Work::Mend { .. } | Work::Purge { .. }) => {
                 match self.jobs.remove(&job).map(|job| job.work) {
                     Some(Work::Roots { other, slots }) => self.told_roots(io, other, slots, tell),
                     Some(Work::Compare { other, partition, question }) => {
-                        self.told_comparison(io, other, partition, question, tell);
+                        self.told_comparison(io, other, partition, question, (floor, tell));
                     }
                     Some(Work::Mend { other, partition, question }) => {
-                        self.mended(io, other, partition, question, &tell);
+                        self.mended(io, other, partition, question, (floor, &tell));
                     }
+                    Some(Work::Purge { partition }) => self.told_of_graves(io, from, partition, (floor, &tell)),
                     _ => {}
                 }
             }
+            Some(_) if matches!(tell, Tell::Refused(Why::BelowFloor)) => self.send_again(io, job, from, floor),
             Some(_) => self.feed(io, job, from, &tell),
             None => {}
         }
@@ -392,7 +424,7 @@ impl Node {
 
     /// A node is not there.
     pub(super) fn unreachable(&mut self, io: &mut Io, from: NodeId, job: u64) {
-        self.told(io, from, job, Tell::Refused(Why::NotYet));
+        self.told(io, from, job, 0, Tell::Refused(Why::NotYet));
     }
 
     /// Hands an answer to the core of a job.
@@ -481,9 +513,11 @@ impl Node {
 
     fn do_write(&mut self, io: &mut Io, id: u64, place: Place, effect: write::Effect) {
         let Some(job) = self.jobs.get(&id) else { return };
-        let (epoch, reply) = (job.epoch, job.reply.clone());
+        let (epoch, floor, reply) = (job.epoch, job.floor, job.reply.clone());
         match effect {
-            write::Effect::Send { to, object, round } => self.ask(io, to, id, epoch, Ask::Merge(place, object, round)),
+            write::Effect::Send { to, object, round } => {
+                self.ask_at(io, to, id, (epoch, floor), Ask::Merge(place, object, round));
+            }
             write::Effect::Hint { to } => drop(self.hints.insert((to, place))),
             write::Effect::Remint { above } => self.remint(io, id, place, above),
             // When this node's view has come as far as the owner's, all writes of older epochs begin again.
@@ -520,15 +554,18 @@ impl Node {
         let Some(Work::Write { wanted, .. }) = self.jobs.get(&id).map(|job| &job.work) else { return };
         let wanted = wanted.clone();
         let mint = self.next_mint(io, place);
+        let floor = self.floor(io.partition_of[usize::from(place)]);
         let Some(old) = self.disk.newest.objects[usize::from(place)].clone() else { return };
         let Some(Outcome::Applied { object, stamp, .. }) = apply::remint(&old, wanted.op, above, mint) else { return };
         self.count(io, &wanted, mint);
         let dot = Dot { actor: mint.actor, counter: mint.counter };
         let object = Arc::new(object);
         let mut round = 0;
-        if let Some(Work::Write { core, .. }) = self.jobs.get_mut(&id).map(|job| &mut job.work) {
+        if let Some(job) = self.jobs.get_mut(&id)
+            && let Work::Write { core, dot: minted, .. } = &mut job.work
+        {
             core.resend(Arc::clone(&object), (stamp, dot), io.now_ms());
-            round = core.round();
+            (round, *minted, job.floor) = (core.round(), dot, floor);
         }
         self.submit(io, Record::Object(place, object), Some(Then::OwnHeld { job: id, round }));
     }
@@ -555,12 +592,48 @@ impl Node {
         let bucket = &view.buckets[io.bucket_of[usize::from(place)]];
         let slot = Self::slot(&view, io.partition_of[usize::from(place)]);
         let now_ms = io.now_ms();
+        let again = self.object_again(io, id, place);
         if let Some(job) = self.jobs.get_mut(&id) {
             job.epoch = slot.epoch;
-            if let Work::Write { core, .. } = &mut job.work {
-                core.restart(slot.writes(bucket.numbers).map(rule).collect(), now_ms);
+            // New owners know no floor of before: they get what was read in their epoch.
+            if let (Work::Write { core, .. }, Some(object)) = (&mut job.work, again) {
+                core.restart(slot.writes(bucket.numbers).map(rule).collect(), object, now_ms);
             }
         }
+    }
+
+    /// What stands here now of a write's key, with the write in it or what came after it; and notes the floor.
+    fn object_again(&mut self, io: &Io, id: u64, place: Place) -> Option<Arc<Object>> {
+        let floor = self.floor(io.partition_of[usize::from(place)]);
+        let job = self.jobs.get_mut(&id)?;
+        job.floor = floor;
+        let Work::Write { dot, .. } = &job.work else { return None };
+        let newest = self.disk.newest.objects[usize::from(place)].clone();
+        newest.filter(|object| object.context.covers(*dot))
+    }
+
+    /// An owner holds nothing of a key, and its floor is higher than that at which what was sent was read.
+    fn send_again(&mut self, io: &mut Io, id: u64, to: NodeId, floor: u64) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let (epoch, place) = match &job.work {
+            Work::Write { place, .. } => (job.epoch, *place),
+            // Read once more, by the same rules.
+            _ => {
+                if let Work::Read { place, .. } = &job.work {
+                    let partition = io.partition_of[usize::from(*place)];
+                    self.raise_floor(partition, floor);
+                }
+                return self.feed(io, id, to, &Tell::Refused(Why::Stale));
+            }
+        };
+        self.raise_floor(io.partition_of[usize::from(place)], floor);
+        let again = self.object_again(io, id, place);
+        let Some((object, job)) = again.zip(self.jobs.get(&id)) else {
+            return self.feed(io, id, to, &Tell::Refused(Why::NotYet));
+        };
+        let Work::Write { core, .. } = &job.work else { return };
+        let (round, floor) = (core.round(), job.floor);
+        self.ask_at(io, to, id, (epoch, floor), Ask::Merge(place, object, round));
     }
 
     /// An owner has refused a job's question as of an older epoch.
@@ -588,12 +661,12 @@ impl Node {
 
     fn do_read(&mut self, io: &mut Io, id: u64, place: Place, effect: read::Effect) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let (epoch, reply) = (job.epoch, job.reply.clone());
+        let (epoch, floor, reply) = (job.epoch, job.floor, job.reply.clone());
         match effect {
             read::Effect::AskObject { to } => self.ask(io, to, id, epoch, Ask::Object(place)),
             read::Effect::AskDigest { to } => self.ask(io, to, id, epoch, Ask::Digest(place)),
             read::Effect::WriteBack { to, object, round } => {
-                self.ask(io, to, id, epoch, Ask::Merge(place, object, round));
+                self.ask_at(io, to, id, (epoch, floor), Ask::Merge(place, object, round));
             }
             read::Effect::Refresh if self.view >= job.ahead => self.read_again(io, id),
             read::Effect::Refresh => job.begins_again = true,
@@ -631,8 +704,8 @@ impl Node {
     fn found(&mut self, io: &mut Io, reply: &ReplyTo, found: Result<Option<Arc<Object>>, String>) {
         match reply {
             ReplyTo::Client { client, turn } => self.answer_client(io, *client, Word::Found { turn: *turn, found }),
-            ReplyTo::Write { wanted, deadline, reply } => {
-                self.write_on(io, wanted, *deadline, ReplyTo::clone(reply), found);
+            ReplyTo::Write { wanted, floor, deadline, reply } => {
+                self.write_on(io, wanted, (*floor, *deadline), ReplyTo::clone(reply), found);
             }
             ReplyTo::Node { .. } | ReplyTo::Nobody => {}
         }

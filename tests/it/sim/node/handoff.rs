@@ -101,12 +101,14 @@ impl Node {
         let since = pulling.sources.since;
         self.pulls.remove(&partition);
         io.trace(|| format!("n{} has merged {partition:?} for the list of version {since}", self.id));
+        let highest = self.highest.get(&partition).copied().flatten();
+        self.note(io, Note::Purged(partition, highest));
         self.note(io, Note::Synced(partition, since));
         true
     }
 
     /// An answer to a question about a slot.
-    pub(super) fn told_of_slot(&mut self, io: &mut Io, question: u64, partition: PartitionId, tell: Tell) {
+    pub(super) fn told_of_slot(&mut self, io: &mut Io, question: u64, partition: PartitionId, floor: u64, tell: Tell) {
         match tell {
             Tell::Objects(objects, more) => {
                 let (count, last) = (objects.len(), objects.last().map(|(place, _)| *place));
@@ -114,7 +116,9 @@ impl Node {
                 let view = self.view(io);
                 for (place, object) in objects {
                     let kind = view.buckets[io.bucket_of[usize::from(place)]].kind;
-                    self.merge_for(io, place, &object, kind, Then::Pulled { partition, question });
+                    if !self.merge_for(io, place, &object, (kind, floor), Then::Pulled { partition, question }) {
+                        return self.pull_on(io, partition, |pull, now_ms| pull.refused(question, now_ms));
+                    }
                 }
             }
             Tell::Digests(digests, more) => {

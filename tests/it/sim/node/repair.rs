@@ -113,9 +113,9 @@ impl Node {
     fn shared(&self, io: &Io, other: NodeId, partition: PartitionId) -> Vec<(Place, u64)> {
         let view = io.log.view(self.view);
         let held = |number: usize| {
-            let object = self.disk.durable.objects[number].as_ref()?;
             let counts = io.partition_of[number] == partition && self.shares(io, view, other, number);
-            counts.then(|| (Place::try_from(number).unwrap_or(Place::MAX), object.fingerprint()))
+            let print = self.disk.durable.print(number).filter(|_| counts)?;
+            Some((Place::try_from(number).unwrap_or(Place::MAX), print))
         };
         (0..io.partition_of.len()).filter_map(held).collect()
     }
@@ -151,10 +151,10 @@ impl Node {
                 continue;
             }
             root.settled &= self.disk.is_durable(place);
-            if let Some(object) = &self.disk.durable.objects[number]
+            if let Some(print) = self.disk.durable.print(number)
                 && self.shares(io, view, other, number)
             {
-                root.sum = root.sum.wrapping_add(merkle::entry(&bytes(place), object.fingerprint()));
+                root.sum = root.sum.wrapping_add(merkle::entry(&bytes(place), print));
             }
         }
         Some(root)
@@ -261,7 +261,7 @@ impl Node {
         other: NodeId,
         partition: PartitionId,
         question: u64,
-        tell: Tell,
+        (floor, tell): (u64, Tell),
     ) {
         let Some(comparing) = self.repairs.comparing.get_mut(&(other, partition)) else { return };
         match (std::mem::replace(&mut comparing.asked, Asked::Nothing), tell) {
@@ -294,7 +294,9 @@ impl Node {
                         self.submit(io, Record::Object(place, object), Some(then));
                     } else {
                         let kind = view.buckets[io.bucket_of[usize::from(place)]].kind;
-                        self.merge_for(io, place, &object, kind, then);
+                        if !self.merge_for(io, place, &object, (kind, floor), then) {
+                            return self.compare_on(io, other, partition, |core, _| core.refused(question));
+                        }
                     }
                 }
             }
@@ -340,9 +342,17 @@ impl Node {
     }
 
     /// The other owner has merged an object, or not.
-    pub(super) fn mended(&mut self, io: &mut Io, other: NodeId, partition: PartitionId, question: u64, tell: &Tell) {
+    pub(super) fn mended(
+        &mut self,
+        io: &mut Io,
+        other: NodeId,
+        partition: PartitionId,
+        question: u64,
+        (floor, tell): (u64, &Tell),
+    ) {
         let Some(comparing) = self.repairs.comparing.get_mut(&(other, partition)) else { return };
         if !matches!(tell, Tell::Held(..)) {
+            self.raise_floor(partition, floor);
             return self.compare_on(io, other, partition, |core, _| core.refused(question));
         }
         comparing.waits = comparing.waits.saturating_sub(1);

@@ -25,7 +25,7 @@ const PAGE: usize = 2;
 
 impl Node {
     /// Answers a question of another node, or of this one.
-    pub(super) fn answer(&mut self, io: &mut Io, from: NodeId, job: u64, epoch: u64, ask: Ask) {
+    pub(super) fn answer(&mut self, io: &mut Io, from: NodeId, job: u64, (epoch, floor): (u64, u64), ask: Ask) {
         let Some(partition) = partition_of(io, &ask) else { return self.answer_comparison(io, from, job, ask) };
         let view = self.view(io);
         let slot = Self::slot(&view, partition);
@@ -35,7 +35,11 @@ impl Node {
         match ask {
             Ask::Merge(place, object, round) => {
                 let kind = view.buckets[io.bucket_of[usize::from(place)]].kind;
-                self.merge_for(io, place, &object, kind, Then::Held { epoch, to: from, job, place, round });
+                let then = Then::Held { epoch, to: from, job, place, round };
+                if !self.merge_for(io, place, &object, (kind, floor), then) {
+                    let mine = self.floors_of(partition);
+                    self.tell_at(io, from, job, mine, Tell::Refused(Why::BelowFloor));
+                }
             }
             Ask::Digest(place) => {
                 let object = self.disk.durable.objects[usize::from(place)].as_ref();
@@ -49,15 +53,22 @@ impl Node {
             Ask::Forward(wanted, budget) => {
                 self.write(io, ReplyTo::Node { node: from, job }, *wanted, Some(budget));
             }
-            Ask::PageOfObjects(partition, after) => self.page(io, from, job, partition, after, true),
+            Ask::Graves(partition, floor, graves) => self.tell_agreed(io, from, job, partition, floor, &graves),
+            Ask::Purge(partition, floor, graves) => self.tell_removed(io, from, job, partition, floor, &graves),
+            Ask::PageOfObjects(partition, after) => {
+                self.raise_floor(partition, floor);
+                self.page(io, from, job, partition, after, true);
+            }
             Ask::PageOfDigests(partition, after) => self.page(io, from, job, partition, after, false),
             Ask::These(partition, places) => {
+                self.raise_floor(partition, floor);
                 if !self.may_give(io, partition) {
                     return self.tell(io, from, job, Tell::Refused(Why::NotYet));
                 }
                 let object = |place: Place| Some((place, self.disk.durable.objects[usize::from(place)].clone()?));
                 let objects = places.into_iter().filter_map(object).collect();
-                self.tell(io, from, job, Tell::Objects(objects, false));
+                let mine = self.floors_of(partition);
+                self.tell_at(io, from, job, mine, Tell::Objects(objects, false));
             }
             Ask::Roots(_) | Ask::Leaves(_) | Ask::PageOfLeaves(..) | Ask::DigestsOf(..) => {
                 self.answer_comparison(io, from, job, ask);
@@ -65,8 +76,19 @@ impl Node {
         }
     }
 
-    /// Merges an object into what is here; `then` follows when the result is durable.
-    pub(super) fn merge_for(&mut self, io: &mut Io, place: Place, object: &Arc<Object>, kind: Kind, then: Then) {
+    /// Merges an object, read elsewhere at a floor, into what is here; `then` follows when the result is durable. False
+    /// where nothing is held and the floor is higher.
+    pub(super) fn merge_for(
+        &mut self,
+        io: &mut Io,
+        place: Place,
+        object: &Arc<Object>,
+        (kind, floor): (Kind, u64),
+        then: Then,
+    ) -> bool {
+        if self.is_below_floor(io, place, floor) {
+            return false;
+        }
         let held = self.disk.newest.objects[usize::from(place)].as_ref();
         let merged = held.map_or_else(|| Object::clone(object), |held| merge::merge(held, object, kind));
         let record = if held.is_some_and(|held| **held == merged) {
@@ -78,18 +100,35 @@ impl Node {
             && let Then::Held { epoch, to, job, place, round } = then
         {
             self.submit(io, record, None);
-            return self.tell_held(io, epoch, to, job, place, round);
+            self.tell_held(io, epoch, to, job, place, round);
+            return true;
         }
         self.submit(io, record, Some(then));
+        true
     }
 
-    /// Merges an object into what is here; nobody waits for it.
-    pub(super) fn merge_here(&mut self, io: &mut Io, place: Place, object: &Arc<Object>, kind: Kind) {
+    fn is_below_floor(&self, io: &Io, place: Place, floor: u64) -> bool {
+        self.disk.newest.objects[usize::from(place)].is_none()
+            && floor < self.floor(io.partition_of[usize::from(place)])
+    }
+
+    /// Merges an object into what is here; nobody waits for it. False as with [`Node::merge_for`].
+    pub(super) fn merge_here(
+        &mut self,
+        io: &mut Io,
+        place: Place,
+        object: &Arc<Object>,
+        (kind, floor): (Kind, u64),
+    ) -> bool {
+        if self.is_below_floor(io, place, floor) {
+            return false;
+        }
         let held = self.disk.newest.objects[usize::from(place)].as_ref();
         let merged = held.map_or_else(|| Object::clone(object), |held| merge::merge(held, object, kind));
         if held.is_none_or(|held| **held != merged) {
             self.submit(io, Record::Object(place, Arc::new(merged)), None);
         }
+        true
     }
 
     /// What was asked to be merged is durable.
@@ -139,12 +178,13 @@ impl Node {
         } else {
             Tell::Digests(found.iter().map(|(place, object)| (*place, object.fingerprint())).collect(), more)
         };
-        self.tell(io, to, job, tell);
+        let mine = self.floors_of(partition);
+        self.tell_at(io, to, job, mine, tell);
     }
 }
 
 /// None of a question about many.
-fn partition_of(io: &Io, ask: &Ask) -> Option<PartitionId> {
+pub(super) fn partition_of(io: &Io, ask: &Ask) -> Option<PartitionId> {
     let of = |place: Place| io.partition_of[usize::from(place)];
     Some(match ask {
         Ask::Merge(place, _, _) | Ask::Digest(place) | Ask::Object(place) => of(*place),
@@ -154,7 +194,9 @@ fn partition_of(io: &Io, ask: &Ask) -> Option<PartitionId> {
         | Ask::These(partition, _)
         | Ask::Leaves(partition)
         | Ask::PageOfLeaves(partition, ..)
-        | Ask::DigestsOf(partition, _) => *partition,
+        | Ask::DigestsOf(partition, _)
+        | Ask::Graves(partition, ..)
+        | Ask::Purge(partition, ..) => *partition,
         Ask::Roots(_) => return None,
     })
 }

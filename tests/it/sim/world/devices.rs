@@ -1,5 +1,7 @@
 //! What devices do in a world, and what they are told.
 
+use std::ops::Range;
+
 use crate::base::id::OpId;
 use crate::client::PATIENCE;
 use crate::client::TRIES;
@@ -13,6 +15,9 @@ use crate::wire::Word;
 use crate::words;
 use crate::world::LAST_READS;
 use crate::world::World;
+
+/// How long keys are in use before it is the turn of others.
+const TURN: Us = 4_000_000;
 
 impl World {
     /// A device's turn: it begins something, or has waited long enough.
@@ -28,7 +33,8 @@ impl World {
         }
         let op = OpId(self.next_op);
         self.next_op += 1;
-        let mut doing = self.clients[client].wish(&mut self.io.rng, op);
+        let keys = self.keys_in_use();
+        let mut doing = self.clients[client].wish(&mut self.io.rng, op, keys, self.io.graves);
         let now = self.io.queue.now();
         if self.calm && now > crate::world::ROUGH + LAST_READS {
             // Everything is well for long: each key is read once more.
@@ -46,6 +52,16 @@ impl World {
         }
         self.clients[client].doing = Some(doing);
         self.ask(client);
+    }
+
+    /// Where graves go, keys are in use by turns, and left alone in between.
+    fn keys_in_use(&self) -> Range<usize> {
+        let (all, now) = (self.io.partition_of.len(), self.io.queue.now());
+        if !self.io.graves {
+            return 0..all;
+        }
+        let (third, turn) = (all / 3, usize::try_from(now / TURN % 3).unwrap_or(0));
+        turn * third..(turn + 1) * third
     }
 
     /// Sends what a device is doing to some node.

@@ -30,10 +30,17 @@ impl World {
         if self.io.compared_at > ROUGH + QUIET {
             return unwell(format!("owners compared what they hold, at {}", self.io.compared_at));
         }
+        for number in (0..self.io.partition_of.len()).filter(|_| self.io.graves) {
+            let numbers = log.last().buckets[self.io.bucket_of[number]].numbers;
+            let slot = log.last().layout.slot(self.io.partition_of[number]);
+            if slot.write_owners(numbers).all(|owner| self.nodes[host_of(owner)].could_purge(&self.io, number)) {
+                return unwell(format!("the grave of k{number} is still there"));
+            }
+        }
         for (number, partition) in self.io.partition_of.iter().enumerate() {
             let bucket = &log.last().buckets[self.io.bucket_of[number]];
             let slot = log.last().layout.slot(*partition);
-            let held = |owner| self.nodes[host_of(owner)].disk.durable.objects[number].as_ref();
+            let held = |owner| self.nodes[host_of(owner)].disk.newest.objects[number].as_ref();
             let mut prints =
                 slot.write_owners(bucket.numbers).map(|owner| held(owner).map(|object| object.fingerprint()));
             let first = prints.next();
