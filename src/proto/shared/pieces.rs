@@ -145,7 +145,7 @@ pub const PIECES: &[Piece] = &[
         id: Id::Marks,
         name: "marks",
         kind: Kind::Local,
-        what: "Which layout this node promised to have seen, which partitions it merged, who missed some.",
+        what: "Which layout this node promised to have seen, which partitions it merged, who missed some, and up to where deleted keys went for good.",
         why: "A promise has to be on the disk of whoever gives it, before it is given.",
         stops: "Serving on this node, until it merged its part anew.",
         goes_on: "The other owners.",
