@@ -9,6 +9,7 @@ use axum::middleware;
 use axum::routing::get;
 use axum::routing::post;
 
+use crate::console::inside::convergence;
 use crate::console::live::Drawn;
 use crate::console::members::one;
 use crate::console::settings::audit;
@@ -78,6 +79,7 @@ const ROUTES: &[Route] = &[
     Route::page("GET", "/claim", Need::Nothing, "The first run: who owns this node?"),
     Route::page("POST", "/claim", Need::Nothing, "Make the first user with the claim code"),
     Route::page("GET", inside::SHARED, Need::Observe, "What nodes share, of which kind it is and what it costs"),
+    Route::page("GET", convergence::CONVERGENCE, Need::Observe, "Whether all machines hold the same, and where not"),
     Route::page("GET", inside::lab::LAB, Need::Observe, "Try a key, a join, a loss, N, R and W; nothing changes"),
     Route::page("GET", "/settings", Need::Observe, "What can be set"),
     Route::page("GET", "/settings/users", Need::Admin, "All users"),
@@ -131,6 +133,7 @@ fn router(node: &Node) -> Router<Node> {
         .route("/sign-out", post(login::sign_out))
         .route("/claim", get(login::ask_claim).post(login::claim))
         .route(inside::SHARED, get(inside::shared))
+        .route(convergence::CONVERGENCE, get(convergence::show))
         .route(inside::lab::LAB, get(inside::lab::show))
         .route("/settings", get(settings::show))
         .route("/settings/users", get(users::list).post(users::add))

@@ -79,7 +79,7 @@
   });
 
   // Keys, never while somebody types.
-  const goes = { o: "/", m: "/members", r: "/ring", d: "/data", i: "/shared", l: "/lab", s: "/settings" };
+  const goes = { o: "/", m: "/members", r: "/ring", d: "/data", i: "/shared", c: "/convergence", l: "/lab", s: "/settings" };
   let went = 0;
   const typing = (target) => target.closest && target.closest("input, textarea, select, [contenteditable]");
   document.addEventListener("keydown", (event) => {

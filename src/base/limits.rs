@@ -495,3 +495,5 @@ pub const LAB_NODES_MAX: usize = 12;
 pub const LIVE_STREAMS_MAX: usize = 64;
 /// Machines on one page of the console: about 40 KiB.
 pub const MEMBERS_ROWS_MAX: usize = 50;
+/// Partitions on the page of convergence: enough to see which, and about 15 KiB; `/v1/convergence` has all of them.
+pub const CONVERGENCE_ROWS_MAX: usize = 50;

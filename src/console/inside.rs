@@ -1,5 +1,5 @@
-//! Inside: what a cluster is made of, explained with this one. `/shared` shows what nodes share, `/lab` is
-//! there to try a ring.
+//! Inside: what a cluster is made of, explained with this one. `/shared` shows what nodes share, `/convergence` whether they
+//! hold the same, `/lab` is there to try a ring.
 
 use askama::Template;
 use axum::extract::State;
@@ -12,6 +12,7 @@ use crate::console::page::Visit;
 use crate::node::Node;
 use crate::node::shared::SharedView;
 
+pub mod convergence;
 pub mod lab;
 
 /// What is shared.
@@ -26,7 +27,11 @@ pub struct Tab {
 }
 
 /// All of them.
-pub const TABS: &[Tab] = &[Tab { name: "What is shared", path: SHARED }, Tab { name: "Ring lab", path: lab::LAB }];
+pub const TABS: &[Tab] = &[
+    Tab { name: "What is shared", path: SHARED },
+    Tab { name: "Convergence", path: convergence::CONVERGENCE },
+    Tab { name: "Ring lab", path: lab::LAB },
+];
 
 #[derive(Template)]
 #[template(path = "inside/shared.html")]
@@ -35,8 +40,22 @@ struct Shared {
     shared: SharedView,
 }
 
+/// What changes while somebody watches.
+#[derive(Template)]
+#[template(path = "inside/shared.html", block = "live")]
+pub struct Live {
+    shared: SharedView,
+}
+
+/// What a live view of it shows.
+#[must_use]
+pub fn live(node: &Node) -> Live {
+    Live { shared: node.shared() }
+}
+
 /// `GET /shared`.
 pub async fn shared(State(node): State<Node>, visit: Visit) -> Answer {
-    let page = Page::new(&node, &visit, Section::Inside, "What is shared");
+    let live = "/live?view=shared".to_owned();
+    let page = Page { live, ..Page::new(&node, &visit, Section::Inside, "What is shared") };
     std::future::ready(page::render(&Shared { page, shared: node.shared() })).await
 }

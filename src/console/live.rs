@@ -19,6 +19,8 @@ use tokio::sync::watch;
 
 use crate::base::limits::LIVE_STREAMS_MAX;
 use crate::base::time;
+use crate::console::inside;
+use crate::console::inside::convergence;
 use crate::console::members;
 use crate::console::members::one;
 use crate::console::overview;
@@ -54,6 +56,10 @@ enum View {
     Member(String),
     /// `/ring`; with its buttons where whoever looks may press them.
     Ring(ring::Choice, bool),
+    /// `/shared`.
+    Shared,
+    /// `/convergence`.
+    Convergence,
 }
 
 impl View {
@@ -65,8 +71,10 @@ impl View {
             Some("members") => (Self::Members(members::Choice::of(&named)?), &["view", "show", "find", "after"]),
             Some("member") => (Self::Member(named.text("id")?.unwrap_or_default().to_owned()), &["view", "id"]),
             Some("ring") => (Self::Ring(ring::Choice::of(&named)?, may), &["view", "p", "node"]),
+            Some("shared") => (Self::Shared, &["view"]),
+            Some("convergence") => (Self::Convergence, &["view"]),
             Some(_) => {
-                let detail = "`view` is not one of: overview, members, member, ring";
+                let detail = "`view` is not one of: overview, members, member, ring, shared, convergence";
                 return Err(Refused(Problem::bad_request("bad_parameter", detail)));
             }
         };
@@ -81,6 +89,8 @@ impl View {
             Self::Overview(range) => ("overview", overview::live(node, *range).render()),
             Self::Members(choice) => ("members", members::live(node, choice.clone()).render()),
             Self::Ring(choice, may) => ("ring", ring::live(node, *choice, *may).render()),
+            Self::Shared => ("shared", inside::live(node).render()),
+            Self::Convergence => ("convergence", convergence::live(node).render()),
             Self::Member(id) => ("member", one::live(node, id)?.render()),
         };
         drawn.ok().map(|drawn| (name, drawn))
@@ -143,7 +153,8 @@ struct Live {
     _place: OwnedSemaphorePermit,
 }
 
-/// `GET /live?view=overview&range=`, `view=members`, `view=member&id=`, `view=ring&p=&node=`.
+/// `GET /live?view=overview&range=`, `view=members`, `view=member&id=`, `view=ring&p=&node=`, `view=shared`,
+/// `view=convergence`.
 pub async fn stream(
     State(node): State<Node>,
     Extension(drawn): Extension<Arc<Drawn>>,

@@ -180,7 +180,7 @@ pub const ROUTES: &[Route] = &[
         "/v1/convergence",
         Need::Observe,
         Operation::Other,
-        "Whether the owners of each partition hold the same, as far as this node knows",
+        "Whether the owners of each partition hold the same, and whether all nodes agree, as far as this node knows",
     ),
     Route::api(
         "POST",

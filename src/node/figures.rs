@@ -1,4 +1,4 @@
-//! What a node says of how it does: its disk, how busy it is, what comes to it. Made with every sample of its history, so
+//! What a node says of how it does: its disk, how busy it is, what comes to it, what it holds in short. Made with every sample of its history, so
 //! that nobody hears of it more often than people look.
 
 use std::sync::PoisonError;
@@ -8,6 +8,7 @@ use crate::base::busy::Busy;
 use crate::base::limits::SAMPLE_EVERY;
 use crate::node::Node;
 use crate::node::series::Range;
+use crate::proto::member::words::Digests;
 use crate::proto::member::words::DiskNews;
 use crate::proto::member::words::HandoffNews;
 
@@ -29,6 +30,8 @@ pub struct Told {
     pub disk: DiskNews,
     /// What comes to it.
     pub handoff: HandoffNews,
+    /// What it holds, in short; none before it has looked.
+    pub digests: Option<Digests>,
 }
 
 impl Node {
@@ -49,10 +52,11 @@ impl Node {
         };
         let bytes = self.0.cluster.handed_off.load(Ordering::Relaxed);
         let eta_s = self.handoff_progress().eta.map(|eta| eta.as_secs());
+        let digests = Some(self.digests_now());
         let mut figures = self.0.cluster.figures.lock().unwrap_or_else(PoisonError::into_inner);
         let came = bytes.saturating_sub(figures.now.handoff.bytes);
         let handoff = HandoffNews { bytes, bytes_per_s: came / SAMPLE_EVERY.as_secs().max(1), eta_s };
-        figures.now = Told { load: figures.busy.look(), requests_per_s, disk, handoff };
+        figures.now = Told { load: figures.busy.look(), requests_per_s, disk, handoff, digests };
     }
 
     fn requests_per_s(&self) -> u32 {

@@ -34,6 +34,7 @@ use crate::proto::member::view::Link;
 use crate::proto::member::view::Reason;
 use crate::proto::member::view::Seen;
 use crate::proto::member::view::Status;
+use crate::proto::member::words::Digests;
 use crate::proto::member::words::Goodbye;
 use crate::proto::member::words::News;
 use crate::proto::member::words::Serving;
@@ -256,8 +257,8 @@ pub struct Turn {
 }
 
 fn told(news: &News) -> Told {
-    let News { load, requests_per_s, disk, handoff, .. } = *news;
-    Told { load, requests_per_s, disk, handoff }
+    let News { load, requests_per_s, disk, handoff, digests, .. } = *news;
+    Told { load, requests_per_s, disk, handoff, digests }
 }
 
 fn status_in_words(status: Status) -> &'static str {
@@ -387,6 +388,8 @@ impl Keeper {
             disk: figures.disk,
             handoff: figures.handoff,
             standing: self.node.standing(),
+            // Whom it sees changes sooner than the rest, and the others compare it with what they see.
+            digests: figures.digests.map(|digests| Digests { members: self.node.digest_of_members(), ..digests }),
         };
         self.membership.tell(news, now_ms());
         self.do_chores();

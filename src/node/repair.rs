@@ -1,6 +1,7 @@
 //! Anti-entropy on this node: what it holds of each partition is looked through (`survey`), compared with what the other
-//! owners hold, and made the same where it is not (`compare`); graves that nobody needs go (`graves`). Who is asked for what, and when, say the cores
-//! `proto::exchange` and `proto::merkle`; what others are answered, `answer`; what people see of it, `view`.
+//! owners hold, and made the same where it is not (`compare`); graves that nobody needs go (`graves`). Who is asked for what, and
+//! when, say the cores `proto::exchange`, `proto::merkle` and `proto::purge`; what others are answered, `answer`; what people see
+//! of it, `view`, and of all nodes, `nodes`.
 //!
 //! Nothing is written down: after a start everything is looked through again. A hint, a handoff and a quorum read repair
 //! sooner; this finds what none of them knows of.
@@ -33,6 +34,7 @@ use crate::node::cluster::Lane;
 use crate::node::cluster::View;
 use crate::node::cluster::now_ms;
 use crate::node::repair::compare::Comparing;
+use crate::node::repair::nodes::Digested;
 use crate::node::repair::survey::Survey;
 use crate::node::worker;
 use crate::proto::exchange::Ended;
@@ -46,6 +48,7 @@ use crate::proto::message::Tell;
 mod answer;
 mod compare;
 mod graves;
+pub mod nodes;
 mod survey;
 pub mod view;
 
@@ -76,6 +79,10 @@ pub struct Repair {
     /// What was found in each partition; bounded by their number and that of buckets: 16 bytes for each that has data there.
     surveys: Mutex<BTreeMap<PartitionId, Survey>>,
     ledger: Mutex<Ledger>,
+    /// When roots are asked for next, on the steady clock.
+    next_round_ms: AtomicU64,
+    /// The digests of the control state, as they were made last.
+    digested: Mutex<Option<Digested>>,
     /// For people.
     pub counts: Counts,
 }
@@ -113,6 +120,7 @@ impl Node {
     pub async fn keep_equal(self) {
         let mut rounds = Rounds { under_way: Vec::new(), turns: Arc::new(Semaphore::new(COMPARISONS_AT_WORK)) };
         loop {
+            self.0.cluster.repair.next_round_ms.store(now_ms() + time::millis(ROOTS_EVERY), Ordering::Relaxed);
             tokio::select! {
                 () = self.drained() => return,
                 () = tokio::time::sleep(ROOTS_EVERY) => {}

@@ -19,6 +19,8 @@ use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
 use crate::proto::merkle::Leaves;
 
+pub mod heals;
+
 #[cfg(test)]
 mod tests;
 
@@ -65,7 +67,10 @@ pub struct Standing {
 
 /// What is known of every partition and every other owner of it.
 #[derive(Debug, Default)]
-pub struct Ledger(BTreeMap<(PartitionId, NodeId), Standing>);
+pub struct Ledger {
+    pairs: BTreeMap<(PartitionId, NodeId), Standing>,
+    healed_ms: Option<u64>,
+}
 
 impl Ledger {
     /// Notes two roots. Returns whether to begin a comparison, which then counts as begun.
@@ -77,8 +82,11 @@ impl Ledger {
         (mine, theirs): (Root, Root),
         now_ms: u64,
     ) -> bool {
-        let standing = self.0.entry((partition, other)).or_default();
+        let standing = self.pairs.entry((partition, other)).or_default();
         if mine.sum == theirs.sum {
+            if let Some(since_ms) = standing.differs_since_ms {
+                self.healed_ms = Some(now_ms.saturating_sub(since_ms));
+            }
             (standing.same_ms, standing.differs_since_ms) = (Some(now_ms), None);
             return false;
         }
@@ -95,7 +103,7 @@ impl Ledger {
 
     /// A comparison has ended, whether or not it came to its end.
     pub fn ended(&mut self, other: NodeId, partition: PartitionId, ended: Option<Ended>, now_ms: u64) {
-        let Some(standing) = self.0.get_mut(&(partition, other)) else { return };
+        let Some(standing) = self.pairs.get_mut(&(partition, other)) else { return };
         standing.comparing = false;
         if let Some(ended) = ended {
             standing.compared_ms = Some(now_ms);
@@ -108,12 +116,18 @@ impl Ledger {
 
     /// Pairs that have nothing to do with each other any more are forgotten.
     pub fn keep(&mut self, mut still: impl FnMut(PartitionId, NodeId) -> bool) {
-        self.0.retain(|(partition, other), standing| standing.comparing || still(*partition, *other));
+        self.pairs.retain(|(partition, other), standing| standing.comparing || still(*partition, *other));
     }
 
     /// All that is known.
     pub fn standings(&self) -> impl Iterator<Item = (PartitionId, NodeId, &Standing)> {
-        self.0.iter().map(|((partition, other), standing)| (*partition, *other, standing))
+        self.pairs.iter().map(|((partition, other), standing)| (*partition, *other, standing))
+    }
+
+    /// How long the difference lasted that was found to be healed last; none where there was none.
+    #[must_use]
+    pub fn healed_ms(&self) -> Option<u64> {
+        self.healed_ms
     }
 }
 

@@ -306,15 +306,68 @@ async fn the_ring_shows_every_partition_its_owners_and_what_each_holds_of_a_key(
     assert!(sam.page("/members").await.contains("2 of 3 machines need a look."));
 }
 
+/// How each machine stands, as a node says.
+async fn verdicts(node: &Node) -> Vec<Value> {
+    let said = get(node, "/v1/convergence").await;
+    said["nodes"].as_array().unwrap().iter().map(|row| row["verdict"].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_all_machines_hold_the_same_is_seen_from_any_of_them() {
+    let dir = roomy();
+    let mut nodes = cluster(dir.path(), 3).await;
+    owned_by(&nodes[0], &[1, 2, 3]).await;
+    let put = call(&nodes[0].owner(), "PUT", "/v1/buckets/b", &[], json!({}).to_string()).await;
+    assert_eq!(put.status, 201, "{put:?}");
+    let put = call(&nodes[0].owner(), "PUT", "/v1/kv/b/k", &[], "a value").await;
+    assert_eq!(put.status, 200, "{put:?}");
+    let sam = Browser::signed_in(&nodes[1], "sam", &["support"]).await;
+    let page = eventually("all hold the same", async || {
+        let page = sam.page("/convergence").await;
+        page.contains("All 3 machines hold the same.").then_some(page)
+    })
+    .await;
+    assert_eq!(page.matches("</svg>same</span>").count(), 3, "{page}");
+    assert!(page.contains("sse-connect=\"/live?view=convergence\"") && page.contains("256 on this machine"), "{page}");
+    assert!(sam.page("/shared").await.contains("sse-connect=\"/live?view=shared\""));
+    for node in &nodes {
+        let said = eventually("all have digested the same", async || {
+            let said = get(node, "/v1/convergence").await;
+            let same = |name: &str| {
+                let rows = said["nodes"].as_array().unwrap();
+                rows.len() == 3 && rows.iter().all(|row| row[name] == rows[0][name] && !row[name].is_null())
+            };
+            let names = ["applied", "digested", "control", "layout_version", "layout", "members", "data"];
+            (verdicts(node).await == vec!["same"; 3] && names.into_iter().all(same)).then_some(said)
+        })
+        .await;
+        assert_eq!((&said["heals_s"], &said["differing"]), (&Value::Null, &json!(0)), "nothing differs");
+    }
+
+    // One is killed: what it said last is still there, and is no more than that.
+    nodes[2].kill();
+    let alive = json!(["same", "same", "silent"]);
+    for node in &nodes[..2] {
+        eventually("one is silent", async || (json!(verdicts(node).await) == alive).then_some(())).await;
+    }
+    let page = sam.page("/convergence").await;
+    assert!(page.contains("Machine n3 is silent: what it holds is not known."), "{page}");
+    assert!(page.contains("last word ") && page.matches("</svg>silent</span>").count() == 1, "{page}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_views_of_the_cluster_bring_what_changed_and_nothing_twice() {
     let dir = roomy();
     let nodes = cluster(dir.path(), 3).await;
     owned_by(&nodes[0], &[1, 2, 3]).await;
     let ann = Browser::signed_in(&nodes[0], "ann", &["operate"]).await;
-    for (view, event) in
-        [("members&show=trouble&find=n&after=0", "members"), ("member&id=2", "member"), ("ring&p=3&node=1", "ring")]
-    {
+    for (view, event) in [
+        ("members&show=trouble&find=n&after=0", "members"),
+        ("member&id=2", "member"),
+        ("ring&p=3&node=1", "ring"),
+        ("shared", "shared"),
+        ("convergence", "convergence"),
+    ] {
         let mut stream = ann.stream(&format!("/live?view={view}")).await;
         assert_eq!(stream.head.status.as_u16(), 200, "{view}");
         let (mut text, mut beats) = (String::new(), 0);
@@ -326,7 +379,7 @@ async fn live_views_of_the_cluster_bring_what_changed_and_nothing_twice() {
         assert!(text.contains(&format!("event: {event}\n")) && text.contains("event: frame\n"), "{view}: {text}");
         assert_eq!(text.matches("event: frame\n").count(), 1, "{view}: what did not change came again: {text}");
     }
-    for bad in ["?view=members&id=1", "?view=ring&p=x", "?view=rings", "?view=member&show=all"] {
+    for bad in ["?view=members&id=1", "?view=ring&p=x", "?view=rings", "?view=member&show=all", "?view=shared&p=1"] {
         assert_eq!(ann.get(&format!("/live{bad}")).await.status, 400, "{bad}");
     }
     assert_eq!(ann.stream("/live?view=member&id=77").await.head.status.as_u16(), 200, "it may be gone any moment");
@@ -372,7 +425,8 @@ async fn twenty_live_pages_cost_a_node_little() {
         ((ticks(pid) - before) as f64 / began.elapsed().as_secs_f64(), bytes)
     };
     let (idle, _) = used(&[""], 4).await;
-    let pages = ["?view=overview", "?view=members", "?view=ring", "?view=member&id=2"];
+    let pages =
+        ["?view=overview", "?view=members", "?view=ring", "?view=member&id=2", "?view=convergence", "?view=shared"];
     let twenty: Vec<&str> = pages.iter().cycle().take(20).copied().collect();
     let (busy, bytes) = used(&twenty, 5).await;
     eprintln!("idle {idle:.1} %, with twenty live pages {busy:.1} % of a core, {bytes} bytes");

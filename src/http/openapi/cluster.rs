@@ -17,6 +17,8 @@ use super::schemas::object;
 use super::schemas::reference;
 use super::schemas::text;
 use crate::http::routes::WHERE_KEY;
+use crate::proto::agree::Part;
+use crate::proto::agree::Verdict;
 
 /// All that [`describe`] knows.
 #[cfg(test)]
@@ -87,9 +89,11 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
 /// Of those about who owns what, and what is shared.
 fn describe_ring(method: &str, path: &str) -> Option<Described> {
     Some(match (method, path) {
-        ("GET", "/v1/convergence") => {
-            plain(vec![(200, "How equal the owners' copies are, as this node knows", Content::Json("Convergence"))])
-        }
+        ("GET", "/v1/convergence") => plain(vec![(
+            200,
+            "How equal the owners' copies are, as this node knows, and what every node says of itself",
+            Content::Json("Convergence"),
+        )]),
         ("GET", "/v1/shared") => {
             plain(vec![(200, "Every piece, with what this node holds of it", Content::Json("Shared"))])
         }
@@ -316,7 +320,6 @@ fn ring() -> Value {
 }
 
 fn convergence() -> Value {
-    let digest = || json!({ "type": ["string", "null"], "pattern": "^[0-9a-f]{16}$" });
     let other = object([("node", count()), ("same_s", maybe_count()), ("differs_s", maybe_count())], []);
     let partition = object(
         [
@@ -337,11 +340,45 @@ fn convergence() -> Value {
             ("differing", count()),
             ("oldest_s", maybe_count()),
             ("unsettled", count()),
+            ("heals_s", maybe_count()),
+            ("healed_s", maybe_count()),
+            ("nodes", list_of(node_convergence())),
             ("done", object(done, [])),
             ("partitions", list_of(partition)),
         ],
         [],
     )
+}
+
+/// What a node says of what it holds.
+fn node_convergence() -> Value {
+    object(
+        [
+            ("id", count()),
+            ("name", text()),
+            ("verdict", json!({ "enum": Verdict::ALL })),
+            ("differs_in", list_of(json!({ "enum": Part::ALL }))),
+            ("behind", count()),
+            ("said_s", maybe_count()),
+            ("applied", maybe_count()),
+            ("digested", maybe_count()),
+            ("control", digest()),
+            ("layout_version", maybe_count()),
+            ("layout", digest()),
+            ("members", digest()),
+            ("data", digest()),
+            ("differing", maybe_count()),
+            ("oldest_s", maybe_count()),
+            ("unsettled", maybe_count()),
+            ("heals_s", maybe_count()),
+        ],
+        [],
+    )
+}
+
+/// A digest, or null before there is one.
+fn digest() -> Value {
+    json!({ "type": ["string", "null"], "pattern": "^[0-9a-f]{16}$" })
 }
 
 fn shared() -> Value {

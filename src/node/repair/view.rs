@@ -1,4 +1,5 @@
-//! Whether the owners of each partition hold the same, as far as this node knows: plain values for faces.
+//! Whether the owners of each partition hold the same, as far as this node knows, and what every node says of itself: plain
+//! values for faces.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -10,6 +11,8 @@ use crate::base::id::PartitionId;
 use crate::node::Node;
 use crate::node::cluster::now_ms;
 use crate::node::repair::lock;
+use crate::node::repair::nodes::NodeConvergence;
+use crate::node::repair::nodes::in_hex;
 
 /// How equal the owners' copies are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,6 +27,12 @@ pub struct Convergence {
     pub oldest_s: Option<u64>,
     /// Partitions that it owns and has not looked through since the last write to them.
     pub unsettled: usize,
+    /// Seconds until nothing of it differs, as this node reckons; null where nothing differs, or one of those is not there.
+    pub heals_s: Option<u64>,
+    /// Seconds that the last difference lasted which was healed since the start; null where there was none.
+    pub healed_s: Option<u64>,
+    /// What every node says of itself.
+    pub nodes: Vec<NodeConvergence>,
     /// What was done since the start.
     pub done: Done,
     /// Those that it is an owner of.
@@ -80,14 +89,20 @@ impl Node {
         let partitions = self.partitions_compared();
         let others = partitions.iter().flat_map(|partition| &partition.others);
         let differing: Vec<u64> = others.filter_map(|other| other.differs_s).collect();
-        let counts = &self.0.cluster.repair.counts;
+        let repair = &self.0.cluster.repair;
+        let counts = &repair.counts;
+        // Let go of before the rest is looked at: that takes it as well.
+        let healed_ms = lock(&repair.ledger).healed_ms();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Convergence {
             node: self.who().node,
-            digest: self.digest_of_all(&partitions),
+            digest: self.digest_of_all(&partitions).map(in_hex),
             differing: differing.len(),
             oldest_s: differing.into_iter().max(),
             unsettled: partitions.iter().filter(|partition| !partition.settled).count(),
+            heals_s: self.heals_s(),
+            healed_s: healed_ms.map(|ms| ms.div_ceil(1000)),
+            nodes: self.nodes_compared(self.digests_of(&partitions)),
             done: Done {
                 compared: read(&counts.compared),
                 differing: read(&counts.differing),
@@ -113,15 +128,14 @@ impl Node {
         lock(&self.0.cluster.repair.surveys).len()
     }
 
-    fn digest_of_all(&self, partitions: &[PartitionConvergence]) -> Option<String> {
+    pub(super) fn digest_of_all(&self, partitions: &[PartitionConvergence]) -> Option<u64> {
         let surveys = lock(&self.0.cluster.repair.surveys);
-        let sum = partitions
+        partitions
             .iter()
-            .try_fold(0_u64, |sum, partition| Some(sum.wrapping_add(surveys.get(&partition.id)?.sum_of(|_| true))));
-        sum.map(|sum| format!("{sum:016x}"))
+            .try_fold(0_u64, |sum, partition| Some(sum.wrapping_add(surveys.get(&partition.id)?.sum_of(|_| true))))
     }
 
-    fn partitions_compared(&self) -> Vec<PartitionConvergence> {
+    pub(super) fn partitions_compared(&self) -> Vec<PartitionConvergence> {
         let (view, me, now) = (self.view(), self.who().node, now_ms());
         let repair = &self.0.cluster.repair;
         let standings: Vec<_> =
@@ -135,7 +149,7 @@ impl Node {
             PartitionConvergence {
                 id,
                 owners: slot.now.owners.clone(),
-                root: survey.map(|survey| format!("{:016x}", survey.sum_of(|_| true))),
+                root: survey.map(|survey| in_hex(survey.sum_of(|_| true))),
                 settled: survey.is_some_and(|survey| survey.as_of >= self.0.store.changed(id)),
                 keys: survey.map_or(0, |survey| survey.keys),
                 others: others

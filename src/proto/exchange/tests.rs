@@ -218,3 +218,17 @@ fn roots_of_what_was_never_compared_are_compared() {
     let begins = ledger.roots(ME, OTHER, SLOT, (root(1, false), root(2, false)), 0);
     assert_eq!(begins, asks(ME, OTHER, SLOT));
 }
+
+#[test]
+fn how_long_the_last_difference_lasted_is_known_once_both_are_the_same() {
+    let mut ledger = Ledger::default();
+    let mut roots = |mine, theirs, now_ms| {
+        ledger.roots(ME, OTHER, SLOT, (root(mine, true), root(theirs, true)), now_ms);
+        ledger.healed_ms()
+    };
+    assert_eq!([roots(1, 1, 5), roots(1, 2, 10), roots(3, 2, 4_000)], [None; 3], "nothing was healed yet");
+    assert_eq!([roots(3, 3, 9_010), roots(3, 3, 20_000)], [Some(9_000); 2], "since it was found first");
+    roots(4, 3, 30_000);
+    ledger.ended(OTHER, SLOT, Some(Ended::default()), 31_000);
+    assert_eq!(ledger.healed_ms(), Some(9_000), "what was under way was no difference");
+}

@@ -14,6 +14,7 @@ use crate::proto::member::clock::Chance;
 use crate::proto::member::view::Link;
 use crate::proto::member::view::Reason;
 use crate::proto::member::view::Status;
+use crate::proto::member::words::Digests;
 use crate::proto::member::words::DiskNews;
 use crate::proto::member::words::Goodbye;
 use crate::proto::member::words::HandoffNews;
@@ -491,7 +492,9 @@ fn what_a_node_says_of_itself_reaches_everybody() {
     let handoff = HandoffNews { bytes: 70, bytes_per_s: 7, eta_s: Some(3) };
     let release = "0.2.0".into();
     let (serving, load, requests_per_s) = (Serving::Yes, 3, 11);
-    let news = News { serving, release, layout: 7, applied: 9, load, requests_per_s, disk, handoff, standing: None };
+    let digests = Some(Digests { applied: 9, control: 1 << 60, differing: 2, heals_s: Some(9), ..Digests::default() });
+    let (layout, applied, standing) = (7, 9, None);
+    let news = News { serving, release, layout, applied, load, requests_per_s, disk, handoff, standing, digests };
     world.on(NodeId(4), |member, now| member.tell(news.clone(), now));
     let told = |news: News| {
         move |world: &World| {

@@ -71,6 +71,8 @@ pub struct Seen {
     pub link: Link,
     /// Second light: does it serve? And what else it said of itself last; none where it never did.
     pub news: Option<News>,
+    /// When that came, on the observer's steady clock: what is said once more is not noted.
+    pub said_ms: Option<u64>,
     /// The protocol counts on it.
     active: bool,
 }
@@ -103,7 +105,7 @@ impl Reason {
 impl Seen {
     pub(super) fn unheard(now_ms: u64) -> Self {
         let (status, reason, link) = (Status::Down, Reason::NeverHeard, Link::Unknown);
-        Self { status, since_ms: now_ms, reason, link, news: None, active: false }
+        Self { status, since_ms: now_ms, reason, link, news: None, said_ms: None, active: false }
     }
 
     /// Whether it need not be knocked at.
@@ -119,7 +121,8 @@ impl Sight<'_> {
         let since_ms = if before.status == status { before.since_ms } else { self.now_ms };
         let active = self.state().is_some_and(|state| state != State::Down);
         let news = self.record.map(|(record, _)| record.news.clone());
-        Seen { status, since_ms, reason, link: self.link, news, active }
+        let said_ms = self.record.map(|(_, said_ms)| said_ms);
+        Seen { status, since_ms, reason, link: self.link, news, said_ms, active }
     }
 
     fn state(&self) -> Option<State> {

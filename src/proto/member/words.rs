@@ -18,7 +18,7 @@ use crate::proto::member::identity::Id;
 use crate::proto::standing::Standing;
 
 /// The form of messages.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Whether a node serves devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -56,6 +56,31 @@ pub struct News {
     pub handoff: HandoffNews,
     /// How far its journals are durable; none where it is in doubt about them.
     pub standing: Option<Standing>,
+    /// What it holds, in short; none before it has looked.
+    pub digests: Option<Digests>,
+}
+
+/// What a node holds, in short, so that every other one can tell whether all hold the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Digests {
+    /// The last control command that is in the first two.
+    pub applied: u64,
+    /// Of the control state as of then: two nodes that come to different ones have had different histories.
+    pub control: u64,
+    /// Of who owns what, which is a part of it.
+    pub layout: u64,
+    /// Of who was admitted, and whether this node sees them as there.
+    pub members: u64,
+    /// Of all that it holds as an owner; none before everything was looked through.
+    pub data: Option<u64>,
+    /// Pairs of a partition and another owner that are not the same.
+    pub differing: u32,
+    /// Seconds since the oldest of these differences was found.
+    pub oldest_s: Option<u64>,
+    /// Partitions that it owns and has not looked through since the last write to them.
+    pub unsettled: u32,
+    /// Seconds until nothing of it differs, as it reckons; none where nothing differs, or one of those is not there.
+    pub heals_s: Option<u64>,
 }
 
 /// Bytes of a node's disk.
@@ -171,4 +196,55 @@ pub(super) fn decode(cluster: ClusterId, from: NodeId, bytes: &[u8]) -> Result<(
         }
     }
     Ok((record, packet))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Digests;
+    use super::DiskNews;
+    use super::Goodbye;
+    use super::HandoffNews;
+    use super::News;
+    use super::Record;
+    use super::Serving;
+    use super::decode;
+    use super::encode;
+    use crate::base::id::ClusterId;
+    use crate::base::id::NodeId;
+    use crate::base::limits::MEMBER_MESSAGE_BYTES_MAX;
+    use crate::base::limits::RELEASE_BYTES_MAX;
+    use crate::base::limits::SWIM_PACKET_BYTES;
+    use crate::proto::standing::Reach;
+    use crate::proto::standing::Standing;
+
+    #[test]
+    fn the_longest_record_and_the_longest_packet_are_one_message() {
+        let reach = Reach { journal: u64::MAX, opened: u64::MAX, group: u64::MAX };
+        let news = News {
+            serving: Serving::Recovering,
+            release: "9".repeat(RELEASE_BYTES_MAX),
+            layout: u64::MAX,
+            applied: u64::MAX,
+            load: u8::MAX,
+            requests_per_s: u32::MAX,
+            disk: DiskNews { free: u64::MAX, total: u64::MAX, stored: u64::MAX },
+            handoff: HandoffNews { bytes: u64::MAX, bytes_per_s: u64::MAX, eta_s: Some(u64::MAX) },
+            standing: Some(Standing { start: u64::MAX, data: Some(reach), control: Some(reach) }),
+            digests: Some(Digests {
+                applied: u64::MAX,
+                control: u64::MAX,
+                layout: u64::MAX,
+                members: u64::MAX,
+                data: Some(u64::MAX),
+                differing: u32::MAX,
+                oldest_s: Some(u64::MAX),
+                unsettled: u32::MAX,
+                heals_s: Some(u64::MAX),
+            }),
+        };
+        let record = Record { start: u64::MAX, seq: u64::MAX, goodbye: Some(Goodbye::Stop), news };
+        let said = encode(ClusterId(u128::MAX), &record, &[]);
+        assert!(said.len() + SWIM_PACKET_BYTES <= MEMBER_MESSAGE_BYTES_MAX, "{} bytes", said.len());
+        assert_eq!(decode(ClusterId(u128::MAX), NodeId(1), &said), Ok((record, &[][..])));
+    }
 }

@@ -51,6 +51,7 @@ const PAGES: &[(&str, &str)] = &[
     ("key-merge", "/data/shared/key?k=argued&edit=1"),
     ("key-absent", "/data/shared/key?k=never-written"),
     ("shared", "/shared"),
+    ("convergence", "/convergence"),
     ("lab", "/lab"),
     ("lab-weigh", "/lab?what=weigh&node=1&weight=50&n=9&r=5&w=5&p=0.01"),
     ("settings", "/settings"),
