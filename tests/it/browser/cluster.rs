@@ -58,6 +58,9 @@ async fn look_at_all(inspector: &mut Inspector, browser: &Browser, url: &str, ma
         ("ring-partition".to_owned(), "/ring?p=17".to_owned()),
         ("ring-member".to_owned(), "/ring?node=1".to_owned()),
         ("ring-where".to_owned(), "/ring?bucket=b&key=7".to_owned()),
+        ("shared".to_owned(), "/shared".to_owned()),
+        ("convergence".to_owned(), "/convergence".to_owned()),
+        ("lab".to_owned(), "/lab".to_owned()),
     ];
     for (name, path) in pages {
         inspector.page(browser, &format!("{machines}-{name}"), &format!("{url}{path}")).await;
