@@ -1,5 +1,5 @@
-//! What a node says of how it does: its disk, how busy it is, what comes to it, what it holds in short. Made with every sample of its history, so
-//! that nobody hears of it more often than people look.
+//! What a node says of how it does: its disk, how busy it is, what comes to it, what it holds in short. Made with every
+//! sample of its history, so that nobody hears of it more often than people look.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;

@@ -408,8 +408,8 @@ impl<D: Disk, I: Index> Store<D, I> {
         *purged = (*purged).max(to);
     }
 
-    /// Merges what another node holds, and had read at this floor, into what is here. Returns what to wait for until the result is durable, unless it
-    /// is already. It may be larger than what a write may leave: both were acked somewhere.
+    /// Merges what another node holds, and had read at this floor, into what is here. Returns what to wait for until the
+    /// result is durable, unless it is already. It may be larger than what a write may leave: both were acked somewhere.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was stored.

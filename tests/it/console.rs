@@ -450,7 +450,20 @@ async fn the_ring_lab_answers_what_an_address_asks_and_refuses_what_is_no_questi
         assert!(lab.contains(says), "{says}: {lab}");
     }
     assert!(ann.page("/lab?what=lose&node=1").await.contains("Nobody would own any data then"));
-    for wrong in ["p=2", "p=x", "p=NaN", "n=0", "n=10", "r=4", "w=0", "weight=-1", "node=x", "colour=red"] {
+    for wrong in [
+        "p=2",
+        "p=x",
+        "p=NaN",
+        "n=0",
+        "n=10",
+        "r=4",
+        "w=0",
+        "weight=-1",
+        "weight=4000000000",
+        "node=x",
+        "what=fly",
+        "colour=red",
+    ] {
         assert_eq!(ann.get(&format!("/lab?{wrong}")).await.status, 400, "{wrong}");
     }
     let hostile = ann.page("/lab?key=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&bucket=%3Cimg&zone=%22%3E").await;

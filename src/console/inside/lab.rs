@@ -78,7 +78,7 @@ struct Chord {
 pub async fn show(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer {
     let nodes = node.lab_nodes();
     let asked = Asked::of(&uri, &nodes)?;
-    let (change, words) = asked.change();
+    let (change, words) = asked.change()?;
     let key = asked.key.as_bytes();
     let lab = Lab {
         page: Page::new(&node, &visit, Section::Inside, "Ring lab"),
@@ -107,7 +107,7 @@ impl Asked {
             }
         };
         let first = nodes.first().map_or(NodeId(1), |(node, ..)| *node);
-        let n = within(&query, "n", 3, u32::from(REPLICAS_MAX))?;
+        let n = within(&query, "n", 3, (1, u32::from(REPLICAS_MAX)))?;
         let p = match text("p", 32)? {
             None => 0.001,
             Some(text) => text.parse().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(|| {
@@ -120,30 +120,35 @@ impl Asked {
             what: text("what", NAME_BYTES_MAX)?.unwrap_or_else(|| "join".to_owned()),
             node: query.number("node")?.map_or(first, NodeId),
             zone: text("zone", NAME_BYTES_MAX)?.unwrap_or_else(|| "default".to_owned()),
-            weight: query.number("weight")?.unwrap_or(NODE_WEIGHT_DEFAULT).min(NODE_WEIGHT_MAX),
-            numbers: Numbers { n, r: within(&query, "r", n / 2 + 1, n)?, w: within(&query, "w", n / 2 + 1, n)? },
+            weight: within(&query, "weight", NODE_WEIGHT_DEFAULT, (0, NODE_WEIGHT_MAX))?,
+            numbers: Numbers {
+                n,
+                r: within(&query, "r", n / 2 + 1, (1, n))?,
+                w: within(&query, "w", n / 2 + 1, (1, n))?,
+            },
             p,
         })
     }
 
-    fn change(&self) -> (Change, &'static str) {
+    fn change(&self) -> Result<(Change, &'static str), Refused> {
         match self.what.as_str() {
-            "lose" => (Change::Lose(self.node), "that machine is gone"),
-            "weigh" => (Change::Weigh(self.node, self.weight), "that machine has another share"),
-            _ => {
+            "join" => {
                 let candidate = Candidate { zone: self.zone.clone(), weight: self.weight };
-                (Change::Join(candidate), "a machine joins")
+                Ok((Change::Join(candidate), "a machine joins"))
             }
+            "lose" => Ok((Change::Lose(self.node), "that machine is gone")),
+            "weigh" => Ok((Change::Weigh(self.node, self.weight), "that machine has another share")),
+            _ => Err(Refused(Problem::bad_request("bad_parameter", "`what` is not one of: join, lose, weigh"))),
         }
     }
 }
 
-fn within(query: &Query, name: &'static str, default: u32, max: u32) -> Result<u32, Refused> {
+fn within(query: &Query, name: &'static str, default: u32, (min, max): (u32, u32)) -> Result<u32, Refused> {
     let number = query.number(name)?.unwrap_or(default);
-    if (1..=max).contains(&number) {
+    if (min..=max).contains(&number) {
         return Ok(number);
     }
-    Err(Refused(Problem::bad_request("bad_parameter", format!("`{name}` is 1 to {max}"))))
+    Err(Refused(Problem::bad_request("bad_parameter", format!("`{name}` is {min} to {max}"))))
 }
 
 fn name_of(address: &str) -> &'static str {

@@ -66,6 +66,11 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// Whether all that was submitted is durable.
+    pub fn is_idle(&self) -> bool {
+        self.synced == self.submitted
+    }
+
     /// An empty disk in a world of so many places.
     pub fn new(places: usize) -> Self {
         let empty = Content { objects: vec![None; places], prints: vec![Cell::new(None); places] };

@@ -312,8 +312,9 @@ impl World {
 
     /// Every key must answer a last read by now.
     fn end(&mut self) {
-        if self.nodes.iter().any(|node| node.is_purging()) && self.io.queue.now() < ROUGH + CALM + PURGE_TIME {
-            // Graves that go are gone from one owner before the other.
+        let going = |node: &Node| node.is_purging() || !node.disk.is_idle();
+        if self.nodes.iter().any(going) && self.io.queue.now() < ROUGH + CALM + PURGE_TIME {
+            // Graves that go are gone from one owner, and from one disk, before the other.
             return self.io.queue.after(PURGE_LOOK, Event::End);
         }
         if self.last_reads.iter().all(|read| *read) || self.io.violation.is_some() {

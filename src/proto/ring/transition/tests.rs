@@ -455,3 +455,17 @@ fn a_node_that_lost_its_data_counts_for_nothing_until_it_has_them_again() {
     adopt(&mut layout, &[1, 2, 3], &three);
     assert_eq!((phase(&layout), layout.slot(P).reads(three[0]).need), ("Rest", 2));
 }
+
+#[test]
+fn what_a_node_holds_is_elsewhere_only_where_the_others_have_all_that_was_acked() {
+    let owners = nodes(&[1, 2, 3]);
+    let mut slot = first().slot(P).clone();
+    (slot.now.owners, slot.now.synced) = (owners.clone(), owners);
+    assert!(slot.is_elsewhere(NodeId(3), numbers(3, 2, 2)));
+    assert!(!slot.is_elsewhere(NodeId(3), numbers(3, 3, 1)), "it may have acked something alone");
+    assert!(!slot.is_elsewhere(NodeId(1), numbers(1, 1, 1)), "nobody else owns it");
+    assert!(slot.is_elsewhere(NodeId(3), numbers(1, 1, 1)), "it is nothing of its own");
+    slot.now.synced = nodes(&[2, 3]);
+    assert!(!slot.is_elsewhere(NodeId(3), numbers(3, 2, 2)), "one of the others is lost as well");
+    assert!(slot.is_elsewhere(NodeId(3), numbers(3, 1, 3)), "any one of them has all");
+}

@@ -40,7 +40,7 @@ impl World {
         for (number, partition) in self.io.partition_of.iter().enumerate() {
             let bucket = &log.last().buckets[self.io.bucket_of[number]];
             let slot = log.last().layout.slot(*partition);
-            let held = |owner| self.nodes[host_of(owner)].disk.newest.objects[number].as_ref();
+            let held = |owner| self.nodes[host_of(owner)].disk.durable.objects[number].as_ref();
             let mut prints =
                 slot.write_owners(bucket.numbers).map(|owner| held(owner).map(|object| object.fingerprint()));
             let first = prints.next();
