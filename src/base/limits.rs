@@ -173,6 +173,9 @@ pub const OPEN_FILES_RESERVE: usize = 512;
 
 /// Connections of the node's owner at once, through the control socket, beside all others: it always works.
 pub const OWNER_CONNECTIONS_MAX: usize = 64;
+/// Streams among them, of events and of live pages. A stream holds its connection as long as somebody looks, so these leave
+/// as many connections again to what the owner wants to know or do meanwhile, the long jobs among it.
+pub const OWNER_STREAMS_MAX: usize = OWNER_CONNECTIONS_MAX / 2;
 
 /// Requests inside the door at once; the next one is answered 503 with Retry-After at once instead of queueing.
 pub const REQUESTS_MAX: usize = 1024;

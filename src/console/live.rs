@@ -162,7 +162,7 @@ pub async fn stream(
     uri: Uri,
 ) -> Answer {
     let view = View::of(&uri, visit.caller.may(Need::Operate))?;
-    let place = node.enter_live()?;
+    let place = node.enter_live(&visit.caller)?;
     let (beat, sent) = (node.beat(), Pieces::default());
     let live = Live { beat, node, visit, view, drawn, sent, begun: false, ended: false, _place: place };
     let events = stream::unfold(live, |mut live| async {

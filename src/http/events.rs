@@ -52,7 +52,7 @@ pub async fn events(
         Some("false") => false,
         Some(_) => return Err(Problem::bad_request("bad_parameter", "`follow` is true or false")),
     };
-    let place = node.enter_events()?;
+    let place = node.enter_events(&caller)?;
     let after = headers.get("last-event-id").map(|id| id.to_str().ok().and_then(EventId::parse));
     // What is no id of ours is one of which nothing is known.
     let after = after.map(|id| id.unwrap_or(EventId { node: node.who().node, start: 0, seq: u64::MAX }));

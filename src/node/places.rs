@@ -14,13 +14,16 @@ use crate::base::limits::LISTS_MAX;
 use crate::base::limits::LIVE_STREAMS_MAX;
 use crate::base::limits::LONG_JOBS_MAX;
 use crate::base::limits::OPERATION_BUDGET;
+use crate::base::limits::OWNER_STREAMS_MAX;
 use crate::base::limits::REQUESTS_MAX;
 use crate::base::limits::ROWS_ANSWERED_MAX;
 use crate::base::limits::ROWS_BUDGET;
 use crate::base::limits::SMALL_BODY_BYTES_IN_FLIGHT_MAX;
 use crate::base::limits::SMALL_BYTES;
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::node::error::DoorError;
+use crate::proto::audit::Via;
 
 /// A place, room or turn.
 pub type Place = OwnedSemaphorePermit;
@@ -35,6 +38,7 @@ pub struct Places {
     long_jobs: Arc<Semaphore>,
     live: Arc<Semaphore>,
     events: Arc<Semaphore>,
+    owner_streams: Arc<Semaphore>,
     catch_ups: Arc<Semaphore>,
 }
 
@@ -52,6 +56,7 @@ impl Places {
             long_jobs: free(LONG_JOBS_MAX),
             live: free(LIVE_STREAMS_MAX),
             events: free(EVENT_STREAMS_MAX),
+            owner_streams: free(OWNER_STREAMS_MAX),
             catch_ups: free(CATCH_UPS_MAX),
         }
     }
@@ -73,16 +78,21 @@ impl Node {
     ///
     /// # Errors
     /// [`DoorError::Busy`] where all are taken.
-    pub fn enter_live(&self) -> Result<Place, DoorError> {
-        take(&self.0.places.live, 1)
+    pub fn enter_live(&self, caller: &Caller) -> Result<Place, DoorError> {
+        take(self.streams_of(caller, &self.0.places.live), 1)
     }
 
     /// A place for one stream of events.
     ///
     /// # Errors
     /// [`DoorError::Busy`] where all are taken.
-    pub fn enter_events(&self) -> Result<Place, DoorError> {
-        take(&self.0.places.events, 1)
+    pub fn enter_events(&self, caller: &Caller) -> Result<Place, DoorError> {
+        take(self.streams_of(caller, &self.0.places.events), 1)
+    }
+
+    /// The owner's streams are apart: nobody takes the owner's, and the owner's leave room on the control socket.
+    fn streams_of<'a>(&'a self, caller: &Caller, others: &'a Arc<Semaphore>) -> &'a Arc<Semaphore> {
+        if caller.via == Via::Local { &self.0.places.owner_streams } else { others }
     }
 
     /// A place inside the door for one request.

@@ -3,19 +3,27 @@
 use std::io::BufRead;
 use std::io::BufReader;
 use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
 
 use hyper::Method;
+use ringfort::base::limits::EVENT_STREAMS_MAX;
+use ringfort::base::limits::OWNER_STREAMS_MAX;
 use ringfort::cli::client::Answer;
+use ringfort::cli::client::Client;
 use serde_json::Value;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::cluster_faces::cluster;
 use crate::cluster_faces::owned_by;
 use crate::support::Node;
+use crate::support::PATIENCE;
 use crate::support::call;
 use crate::support::command;
 use crate::support::eventually;
 use crate::support::ringfort_in;
+use crate::support::send;
 
 /// All that a node keeps, and whether it says that there was more.
 async fn kept(node: &Node, after: Option<&str>) -> (bool, Vec<Value>) {
@@ -56,7 +64,7 @@ async fn every_node_tells_of_drains_and_losses_and_whoever_comes_back_misses_not
 
     let observer = nodes[0].client("observer", &["support"]).await;
     let last = grown.last().unwrap()["id"].as_str().unwrap().to_owned();
-    let mut stream = crate::support::send(&observer, Method::GET, "/v1/events", &[("last-event-id", &last)], "").await;
+    let mut stream = send(&observer, Method::GET, "/v1/events", &[("last-event-id", &last)], "").await;
     let wish = json!({ "reason": "a disk" }).to_string();
     let drained = call(&nodes[1].owner(), "POST", "/v1/members/n2/drain", &[], wish).await;
     assert_eq!(drained.status, 200);
@@ -125,4 +133,49 @@ async fn at_a_terminal_events_are_lines_and_follow_over_a_restart() {
     assert_ne!(began["id"], json!("1.1.1"));
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// A stream that has begun.
+async fn following(client: &Client) -> Answer {
+    let mut stream = send(client, Method::GET, "/v1/events", &[], "").await;
+    assert_eq!(stream.head.status, 200);
+    hears(&mut stream, "node_started").await;
+    stream
+}
+
+/// One too many is refused at once, with the word when to come again; once one has gone there is room for another one.
+async fn are_bounded(client: &Client, streams_max: usize) -> Vec<Answer> {
+    let mut streams = Vec::new();
+    for _ in 0..streams_max {
+        streams.push(following(client).await);
+    }
+    let refused =
+        timeout(PATIENCE, call(client, "GET", "/v1/events", &[], "")).await.expect("one too many is answered");
+    assert_eq!((refused.problem(), refused.header("retry-after")), ((503, "busy".to_owned()), Some("1")));
+    drop(streams.pop());
+    let freed = eventually("a place is free again", async || {
+        let stream = send(client, Method::GET, "/v1/events", &[], "").await;
+        (stream.head.status == 200).then_some(stream)
+    });
+    streams.push(freed.await);
+    streams
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_are_bounded_and_keep_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(&dir.path().join("n1")).await;
+    let observer = node.client("observer", &["support"]).await;
+    let theirs = are_bounded(&observer, EVENT_STREAMS_MAX).await;
+    // Those take none of the owner's, and all that the owner may have leave the control socket open.
+    let owners = are_bounded(&node.owner(), OWNER_STREAMS_MAX).await;
+    let status = timeout(PATIENCE, node.status()).await.expect("the control socket works");
+    assert!(status["cluster"].is_string(), "{status}");
+    let page = timeout(PATIENCE, call(&node.owner(), "GET", "/live?view=members", &[], "")).await;
+    assert_eq!(page.expect("a live page is one of these streams").status, 503);
+    assert_eq!(call(&observer, "GET", "/v1/status", &[], "").await.status, 200);
+    let begun = Instant::now();
+    assert!(node.stop().success());
+    assert!(begun.elapsed() < Duration::from_secs(8), "open streams do not hold up a stop");
+    drop((theirs, owners));
 }
