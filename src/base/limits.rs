@@ -496,7 +496,8 @@ pub const LAB_NODES_MAX: usize = 12;
 
 /// Live streams of the console at once: one to each open page, and each costs a connection.
 pub const LIVE_STREAMS_MAX: usize = 64;
-/// Machines on one page of the console: about 40 KiB.
+/// Machines on one page of the console: 1.2 KiB each, so that it stays within 150 KiB with all it loads, however long the
+/// names are.
 pub const MEMBERS_ROWS_MAX: usize = 50;
 /// Partitions on the page of convergence: enough to see which, and about 15 KiB; `/v1/convergence` has all of them.
 pub const CONVERGENCE_ROWS_MAX: usize = 50;

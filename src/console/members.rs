@@ -8,6 +8,7 @@ use axum::extract::Request;
 use axum::extract::State;
 use axum::http::Uri;
 
+use crate::base::id::NodeId;
 use crate::base::limits::MEMBERS_ROWS_MAX;
 use crate::base::time;
 use crate::console::form;
@@ -96,9 +97,10 @@ impl Choice {
         self.trouble
     }
 
+    /// Whether it is one of them, on this page or on another one.
     fn takes(&self, row: &Row) -> bool {
         let found = row.name.to_lowercase().contains(&self.find) || row.zone.to_lowercase().contains(&self.find);
-        row.id > self.after && found && (!self.trouble || row.needs_a_look)
+        found && (!self.trouble || row.needs_a_look)
     }
 }
 
@@ -160,6 +162,16 @@ struct View {
     kind: &'static str,
     rows: Vec<Row>,
     all: usize,
+    /// Where there are more than one page shows.
+    pages: Option<Pages>,
+}
+
+/// The pages around the one that is shown.
+struct Pages {
+    /// Which rows this one shows, in words.
+    shown: String,
+    first: Option<String>,
+    previous: Option<String>,
     next: Option<String>,
 }
 
@@ -264,14 +276,14 @@ pub fn used_percent(figures: &FiguresView) -> u64 {
     used.saturating_mul(100).checked_div(figures.disk_total).unwrap_or(0)
 }
 
-fn row(node: &Node, member: MemberView) -> Row {
+fn row(me: NodeId, member: MemberView) -> Row {
     let (state, link, serving) = (state(&member), link(&member), serving(&member));
     let (why, drain) = (why(&member), drain(&member));
     let low = member.figures.as_ref().is_some_and(is_low);
     let good = |light: Light| matches!(light.kind, "ok" | "");
     Row {
         id: member.id.0,
-        me: member.id == node.who().node,
+        me: member.id == me,
         name: member.name,
         zone: member.zone,
         needs_a_look: low || !good(state) || !good(link) || !good(serving),
@@ -289,7 +301,12 @@ fn row(node: &Node, member: MemberView) -> Row {
 }
 
 fn view(node: &Node, choice: &Choice) -> View {
-    let all: Vec<Row> = node.members().into_iter().map(|member| row(node, member)).collect();
+    let me = node.who().node;
+    view_of(node.members().into_iter().map(|member| row(me, member)).collect(), choice)
+}
+
+/// The page of all these machines, which are in order, that was chosen.
+fn view_of(all: Vec<Row>, choice: &Choice) -> View {
     let troubled = all.iter().filter(|row| row.needs_a_look).count();
     let machines = all.len();
     let (kind, sentence) = match (machines, troubled) {
@@ -299,10 +316,29 @@ fn view(node: &Node, choice: &Choice) -> View {
         (_, troubled) => ("warn", format!("{troubled} of {machines} machines need a look.")),
     };
     let mut rows: Vec<Row> = all.into_iter().filter(|row| choice.takes(row)).collect();
-    let more = rows.len() > MEMBERS_ROWS_MAX;
-    rows.truncate(MEMBERS_ROWS_MAX);
-    let next = rows.last().filter(|_| more).map(|last| format!("{LIST}?{}", choice.query(last.id)));
-    View { sentence, kind, rows, all: machines, next }
+    let begin = rows.partition_point(|row| row.id <= choice.after);
+    let pages = pages(&rows, begin, choice);
+    rows.truncate(begin + MEMBERS_ROWS_MAX);
+    rows.drain(..begin);
+    View { sentence, kind, rows, all: machines, pages }
+}
+
+fn pages(rows: &[Row], begin: usize, choice: &Choice) -> Option<Pages> {
+    let end = (begin + MEMBERS_ROWS_MAX).min(rows.len());
+    if begin == 0 && end == rows.len() {
+        return None;
+    }
+    // A page begins behind the last row of the one before.
+    let from = |at: usize| {
+        let before = at.checked_sub(1).and_then(|before| rows.get(before));
+        format!("{LIST}?{}", choice.query(before.map_or(0, |row| row.id)))
+    };
+    Some(Pages {
+        shown: format!("{} to {end} of {}", (begin + 1).min(end), rows.len()),
+        first: (begin > 0).then(|| from(0)),
+        previous: (begin > 0).then(|| from(begin.saturating_sub(MEMBERS_ROWS_MAX))),
+        next: (end < rows.len()).then(|| from(end)),
+    })
 }
 
 /// What a live view of this choice shows.
@@ -373,3 +409,6 @@ async fn try_invite(
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests;
