@@ -94,7 +94,7 @@ pub fn key_url(bucket: &str, what: &str, key: &[u8]) -> String {
 }
 
 /// Addresses of a key on its page that do not depend on its values.
-const ADDRESSES_OF_A_KEY: usize = 9;
+const ADDRESSES_OF_A_KEY: usize = 10;
 
 /// Bytes that the page of a key has for its values and an editor.
 #[must_use]

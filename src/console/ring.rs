@@ -12,6 +12,7 @@ use axum::http::Uri;
 
 use crate::base::id::NodeId;
 use crate::base::limits::MEMBERS_ROWS_MAX;
+use crate::console::data;
 use crate::console::form;
 use crate::console::form::Form;
 use crate::console::page;
@@ -111,12 +112,20 @@ pub struct Live {
     view: View,
 }
 
+/// Where it is shown where a key is.
+#[must_use]
+pub fn where_url(bucket: &str, key: &[u8]) -> String {
+    format!("{RING}?bucket={}&key={}#where", data::escape(bucket.as_bytes()), data::escape(key))
+}
+
 /// A key that somebody looks for.
 #[derive(Default)]
 struct Asked {
     bucket: String,
     key: String,
     found: Option<Whereabouts>,
+    /// Its page, for whoever may see values.
+    key_url: Option<String>,
     wrong: String,
     buckets: Vec<String>,
 }
@@ -257,7 +266,8 @@ pub async fn show(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer {
         choice.partition = choice.partition.or(Some(found.partition.0));
     }
     let blank = blank(&node, &visit, choice);
-    let asked = Asked { buckets: blank.asked.buckets, ..asked };
+    let key_url = asked.key_url.filter(|_| visit.caller.may(Need::Data));
+    let asked = Asked { buckets: blank.asked.buckets, key_url, ..asked };
     page::render(&Ring { asked, done, ..blank })
 }
 
@@ -272,7 +282,8 @@ async fn ask(node: &Node, query: &Query) -> Result<Asked, Refused> {
         Err(error) => Err(error.into()),
     };
     let wrong = found.as_ref().err().map(|problem| show::sentence(&problem.detail)).unwrap_or_default();
-    Ok(Asked { bucket, key, found: found.ok(), wrong, buckets: Vec::new() })
+    let key_url = found.is_ok().then(|| data::key_url(&bucket, "key", bytes));
+    Ok(Asked { bucket, key, found: found.ok(), key_url, wrong, buckets: Vec::new() })
 }
 
 /// After a change: the way to the page with what was done, or the page with what is wrong.

@@ -250,6 +250,27 @@ async fn a_plan_is_looked_at_committed_paused_and_let_go_on_by_forms() {
     assert!(audit.contains("pauses handoff on all nodes until") && audit.contains("lets handoff go on"), "{audit}");
 }
 
+/// From a key's page to what its owners hold of it, and back for whoever may see values.
+async fn a_key_and_where_it_is_lead_to_each_other(nodes: &[Node], sam: &Browser) {
+    let dan = Browser::signed_in(&nodes[2], "dan", &["data"]).await;
+    let odd = "%FF%22%3E%3Cb%3E%26";
+    let put = call(&nodes[0].owner(), "PUT", &format!("/v1/kv/b/{odd}"), &[], "a value").await;
+    assert_eq!(put.status, 200, "{put:?}");
+    for key in ["a%2Fk", odd] {
+        let path = format!("/data/b/key?k={key}");
+        let page = dan.page(&path).await;
+        let to = between(&page, "<a class=\"nowrap\" href=\"", "\">What each of them holds</a>").replace("&#38;", "&");
+        assert_eq!(to, format!("/ring?bucket=b&key={key}#where"));
+        let to = to.trim_end_matches("#where");
+        let page = dan.page(to).await;
+        assert!(page.contains(&format!("<a href=\"{path}\">Its value</a>")), "{page}");
+        let found = get(&nodes[0], &format!("/v1/where/b/{key}")).await;
+        assert!(page.contains(found["hash"].as_str().unwrap()), "it is the same key");
+        let page = sam.page(to).await;
+        assert!(page.contains("What each owner holds") && !page.contains("Its value</a>"), "{page}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ring_shows_every_partition_its_owners_and_what_each_holds_of_a_key() {
     let dir = roomy();
@@ -262,6 +283,7 @@ async fn the_ring_shows_every_partition_its_owners_and_what_each_holds_of_a_key(
     let put = call(&nodes[0].owner(), "PUT", "/v1/kv/b/a%2Fk", &[], "a value").await;
     assert_eq!(put.status, 200, "{put:?}");
     let sam = Browser::signed_in(&nodes[1], "sam", &["support"]).await;
+    a_key_and_where_it_is_lead_to_each_other(&nodes, &sam).await;
     let page = sam.page("/ring").await;
     assert_eq!(page.matches("<use href=\"#w\"").count(), 256);
     assert_eq!(page.matches("<a href=\"?p=").count(), 256);

@@ -29,6 +29,7 @@ use crate::console::page::Answer;
 use crate::console::page::Page;
 use crate::console::page::Section;
 use crate::console::page::Visit;
+use crate::console::ring;
 use crate::front::host;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
@@ -75,6 +76,8 @@ struct KeyPage {
     delete_url: String,
     partition: u8,
     owners: String,
+    /// Where it is shown what each of them holds.
+    where_url: String,
     etag: String,
     snippets: Snippets,
     /// Whether programs need a CA for them.
@@ -212,6 +215,7 @@ pub fn draw(node: &Node, status: StatusCode, asked: Asked<'_>, value: Option<&Va
         delete_url: data::key_url(bucket, "delete", key.as_bytes()),
         partition: place.partition.0,
         owners: place.owners.iter().map(|node| format!("node {node}")).collect::<Vec<_>>().join(", "),
+        where_url: ring::where_url(bucket, key.as_bytes()),
         etag: base.state.clone(),
         base,
         tls: origin.starts_with("https:"),
