@@ -176,7 +176,7 @@ fn on_the_example(key: &[u8]) -> Option<Chord> {
 
 /// Keys of the sample as a share of it.
 fn share(keys: usize, copies: usize) -> String {
-    format!("{} %", (keys * 1000 / (LAB_KEYS * copies).max(1)) as f64 / 10.0)
+    format!("{}\u{a0}%", (keys * 1000 / (LAB_KEYS * copies).max(1)) as f64 / 10.0)
 }
 
 /// `12.3 % of keys, 4.5 % of copies`.
