@@ -6,6 +6,7 @@ use hyper::Method;
 use serde_json::Map;
 use serde_json::Value;
 
+use crate::base::time;
 use crate::cli::client::Client;
 use crate::cli::client::escape;
 use crate::cli::output;
@@ -116,6 +117,7 @@ fn show(buckets: &[Value], as_json: bool) {
     }
     let columns = ["name", "kind", "n", "r", "w", "ttl", "class"];
     let cell = |bucket: &Value, column: &str| match bucket.get(column) {
+        Some(Value::String(text)) if column == "ttl" => shortened(text),
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => "-".to_owned(),
         Some(other) => other.to_string(),
@@ -123,4 +125,26 @@ fn show(buckets: &[Value], as_json: bool) {
     let mut rows = vec![columns.map(str::to_uppercase).to_vec()];
     rows.extend(buckets.iter().map(|bucket| columns.map(|column| cell(bucket, column)).to_vec()));
     output::table(&rows);
+}
+
+/// A lifetime in the largest unit that says it whole, as it can be typed again.
+fn shortened(ttl: &str) -> String {
+    let Ok(ms) = time::parse_duration_ms(ttl) else { return ttl.to_owned() };
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let whole = units.into_iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
+    whole.map_or_else(|| ttl.to_owned(), |(unit, name)| format!("{}{name}", ms / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn a_lifetime_is_shown_as_somebody_would_type_it() {
+        let of =
+            [("2592000000ms", "30d"), ("90000000ms", "25h"), ("90000ms", "90s"), ("1500ms", "1500ms"), ("0ms", "0ms")];
+        for (ttl, shown) in of.into_iter().chain([("none", "none")]) {
+            assert_eq!(shortened(ttl), shown);
+        }
+    }
 }

@@ -445,7 +445,8 @@ fn tell(document: &Value, imports: &[ImportArguments], as_json: bool) {
     }
     output::line(format_args!("  curl -H \"Authorization: Bearer $TOKEN\" {url}/v1/kv/BUCKET/KEY"));
     output::line(format_args!(
-        "  ringfort status        (from this directory; also bucket, kv, import, export, token, doctor)"
+        "  ringfort status        (from this directory; also members, ring, bucket, kv, import, export, token)"
     ));
+    output::line(format_args!("  ringfort doctor --data {}", text("/nodes/0/data")));
     output::line(format_args!("  {url}/v1/openapi.json  describes everything else\n"));
 }

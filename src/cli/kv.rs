@@ -128,8 +128,9 @@ fn told(receipt: &Value, done: &str, as_json: bool) {
     if as_json {
         output::json(receipt);
     } else {
-        let owners = receipt.get("acked_by").map(Value::to_string).unwrap_or_default();
-        output::note(format_args!("{done}; on the disk of node {}", owners.trim_matches(['[', ']'])));
+        let owners = receipt.get("acked_by").and_then(Value::as_array).into_iter().flatten();
+        let owners = owners.map(Value::to_string).collect::<Vec<_>>().join(", ");
+        output::note(format_args!("{done}; on the disk of node {owners}"));
     }
 }
 
