@@ -373,12 +373,9 @@ impl Config {
         if !given.is_empty() {
             return given.to_owned();
         }
-        let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-        if check_name(host.trim()).is_ok() && !host.trim().is_empty() {
-            host.trim().to_owned()
-        } else {
-            "n1".to_owned()
-        }
+        // Not the file in /etc: an image that is started on many machines has one for all of them, or none.
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        if check_name(&host).is_ok() && !host.is_empty() { host } else { "n1".to_owned() }
     }
 
     /// Addresses for devices and programs.

@@ -1,11 +1,13 @@
 //! Where devices should go: the nodes that serve, as this node knows them. [`crate::proto::elsewhere`] puts them in order.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::base::id::NodeId;
 use crate::base::limits::LOAD_STEP;
+use crate::base::listen::Listen;
 use crate::node::Node;
 use crate::node::plan;
 use crate::proto::control::State;
@@ -38,13 +40,17 @@ impl Node {
     #[must_use]
     pub fn nodes_for(&self, device: Option<IpAddr>, zone: Option<&str>) -> Vec<DeviceNode> {
         let (state, sight, me) = (self.state(), self.sight(), self.who().node);
+        let mine = state.member(me).map_or(&[][..], |member| &member.addresses);
         let serves = |node: NodeId, member: &Member| {
+            if node != me && !is_reached(member.url.as_deref()?, &member.addresses, mine) {
+                return None;
+            }
             let load = if node == me { self.own_load()? } else { load_of(sight.get(&node)?)? };
             candidate(node, member, load)
         };
         let mut candidates: Vec<_> = there(&state).filter_map(|(node, member)| serves(node, member)).collect();
-        let mine = || state.member(me).map_or_else(String::new, |member| member.zone.clone());
-        let zone = zone.map_or_else(mine, str::to_owned);
+        let here = || state.member(me).map_or_else(String::new, |member| member.zone.clone());
+        let zone = zone.map_or_else(here, str::to_owned);
         elsewhere::order(&mut candidates, &zone, device.map_or_else(String::new, |ip| ip.to_string()).as_bytes());
         let shown = |Candidate { node, url, zone: stands, load }: Candidate| {
             let near = stands == zone;
@@ -71,6 +77,17 @@ fn there(state: &State) -> impl Iterator<Item = (NodeId, &Member)> {
     state.members.iter().filter(stays).map(|(node, member)| (*node, member))
 }
 
+/// Whether devices that reach this node reach another one under its address. One of loopback is another one on each machine,
+/// so it is good only where both are on the same: there other nodes reach them at the same host.
+fn is_reached(url: &str, addresses: &[String], mine: &[String]) -> bool {
+    let is_loopback = Listen::parse(url).is_ok_and(|listen| listen.address.ip().is_loopback());
+    !is_loopback || !hosts(addresses).is_disjoint(&hosts(mine))
+}
+
+fn hosts(addresses: &[String]) -> BTreeSet<&str> {
+    addresses.iter().filter_map(|address| Some(address.rsplit_once(':')?.0)).collect()
+}
+
 /// What it says of itself, where it is there and serves.
 fn load_of(seen: &Seen) -> Option<u8> {
     let news = seen.news.as_ref().filter(|_| seen.status == Status::Up)?;
@@ -81,4 +98,23 @@ fn load_of(seen: &Seen) -> Option<u8> {
 fn candidate(node: NodeId, member: &Member, load: u8) -> Option<Candidate> {
     let url = member.url.clone().filter(|_| plan::drain_of(member).is_none())?;
     Some(Candidate { node, url, zone: member.zone.clone(), load })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_reached;
+
+    #[test]
+    fn nobody_is_sent_to_the_loopback_of_another_machine() {
+        let at = |address: &str| vec![address.to_owned()];
+        let (here, there) = (at("10.0.0.1:7400"), at("10.0.0.2:7400"));
+        assert!(!is_reached("http://127.0.0.1:7480", &there, &here));
+        assert!(!is_reached("https://[::1]:7480", &there, &here));
+        assert!(!is_reached("http://127.0.0.1:7480", &there, &[]));
+        assert!(is_reached("https://10.0.0.2:7480", &there, &here));
+        assert!(is_reached("https://b.example:7480", &there, &here));
+        // Several on one machine, as `dev` starts them.
+        assert!(is_reached("http://127.0.0.1:7481", &at("127.0.0.1:7490"), &at("127.0.0.1:7489")));
+        assert!(is_reached("http://127.0.0.1:7481", &at("[fd00::1]:7401"), &at("[fd00::1]:7400")));
+    }
 }
