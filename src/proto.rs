@@ -7,6 +7,7 @@ pub mod campaign;
 pub mod causal;
 pub mod certificate;
 pub mod control;
+pub mod diagnosis;
 pub mod elsewhere;
 pub mod event;
 pub mod exchange;

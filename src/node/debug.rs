@@ -1,3 +1,4 @@
 //! The debug module: what watches the process from outside and explains its end.
 
+pub mod ask;
 pub mod supervisor;

@@ -88,6 +88,9 @@ impl Node {
         if question.ask == Ask::Remember {
             return self.remembered(from);
         }
+        if let Ask::Diagnosis(wish) = question.ask {
+            return Tell::Diagnosis(Box::new(self.find(from, *wish).await));
+        }
         let slot = question.partition();
         if slot.is_none() && !matches!(question.ask, Ask::Rows(_) | Ask::Roots { .. }) {
             return Tell::Refused(Why::NotYet);
@@ -137,6 +140,7 @@ impl Node {
             }
             Ask::DigestsOf { partition, places } => self.tell_digests_of(&view, partition, places),
             Ask::Remember => self.remembered(from),
+            Ask::Diagnosis(_) => Tell::Refused(Why::NotYet),
             Ask::Graves { partition, floor, graves } => self.tell_agreed(&view, partition, floor, graves).await,
             Ask::Purge { partition, floor, graves } => self.tell_removed(partition, floor, &graves).await,
         }

@@ -16,6 +16,8 @@ use crate::base::id::OpId;
 use crate::base::id::PartitionId;
 use crate::proto::causal::Context;
 use crate::proto::causal::Dot;
+use crate::proto::diagnosis::Found;
+use crate::proto::diagnosis::Wish;
 use crate::proto::exchange::Root;
 use crate::proto::key::IndexKey;
 use crate::proto::merkle::Leaves;
@@ -210,6 +212,8 @@ pub enum Ask {
         /// With fingerprints.
         graves: Vec<(Place, u64)>,
     },
+    /// What do you know about what went wrong? Answered in every state.
+    Diagnosis(Box<Wish>),
 }
 
 /// A question.
@@ -314,6 +318,8 @@ pub enum Tell {
     Agreed(Vec<bool>),
     /// Graves are removed.
     Removed,
+    /// What is known of it.
+    Diagnosis(Box<Found>),
 }
 
 /// An answer.
@@ -462,7 +468,7 @@ impl Question {
             | Ask::DigestsOf { partition, .. }
             | Ask::Graves { partition, .. }
             | Ask::Purge { partition, .. } => Some(*partition),
-            Ask::Rows(_) | Ask::Roots { .. } | Ask::Remember => None,
+            Ask::Rows(_) | Ask::Roots { .. } | Ask::Remember | Ask::Diagnosis(_) => None,
         }
     }
 }

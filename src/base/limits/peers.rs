@@ -11,6 +11,8 @@ pub const ANSWER_BUDGET: Duration = Duration::from_secs(2);
 /// How long the owners of a key may take to say what they hold, all of them together: somebody waits for it at a terminal,
 /// and is to have the whole answer within two seconds.
 pub const WHERE_BUDGET: Duration = Duration::from_millis(1500);
+/// How long all nodes together may take to say what they know of what went wrong: as [`WHERE_BUDGET`].
+pub const DIAGNOSIS_BUDGET: Duration = Duration::from_millis(1500);
 /// Keys that one node remembers one by one for another that missed them; beyond it they are found by comparing whole
 /// partitions. About 8 MiB for one silent node.
 pub const HINTS_MAX: usize = 100_000;

@@ -277,7 +277,7 @@ impl Run {
                 Tell::Refused(_) | Tell::Received => read::Input::Refused,
                 Tell::Objects { .. } | Tell::Digests { .. } => read::Input::Refused,
                 Tell::Where(_) | Tell::Rows { .. } | Tell::Roots(_) | Tell::Leaves(_) => read::Input::Refused,
-                Tell::Remembered(_) | Tell::Agreed(_) | Tell::Removed => read::Input::Refused,
+                Tell::Remembered(_) | Tell::Agreed(_) | Tell::Removed | Tell::Diagnosis(_) => read::Input::Refused,
             };
             Heard::Owner(to, input)
         }));

@@ -177,7 +177,8 @@ async fn digests_of(node: &Node, to: NodeId, partition: PartitionId) -> Option<B
             | Tell::Leaves(_)
             | Tell::Remembered(_)
             | Tell::Agreed(_)
-            | Tell::Removed => return None,
+            | Tell::Removed
+            | Tell::Diagnosis(_) => return None,
         }
     }
 }

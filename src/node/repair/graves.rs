@@ -176,7 +176,8 @@ impl Node {
                 | Tell::Rows { .. }
                 | Tell::Roots(_)
                 | Tell::Leaves(_)
-                | Tell::Remembered(_) => {
+                | Tell::Remembered(_)
+                | Tell::Diagnosis(_) => {
                     // The next try has to go higher than one that came to nothing.
                     node.0.store.raise_floor(partition, answer.floor);
                     Heard::Refused

@@ -1,0 +1,63 @@
+//! Any node answers for all: it asks every other one at once, and names those who did not answer.
+
+use futures_util::future;
+
+use crate::base::id::NodeId;
+use crate::base::limits::DIAGNOSIS_BUDGET;
+use crate::base::time;
+use crate::node::Node;
+use crate::node::cluster::Lane;
+use crate::node::cluster::NotAnswered;
+use crate::proto::control::members::MemberState;
+use crate::proto::diagnosis::Found;
+use crate::proto::diagnosis::Wish;
+use crate::proto::message::Answer;
+use crate::proto::message::Ask;
+use crate::proto::message::Question;
+use crate::proto::message::Tell;
+
+/// What one node said, or why it said nothing.
+pub struct Said {
+    /// The node.
+    pub node: NodeId,
+    /// What it found; where it said nothing, why, for people.
+    pub found: Result<Found, &'static str>,
+}
+
+impl Node {
+    /// Asks all nodes of the cluster, this one too; in order of their numbers, within [`DIAGNOSIS_BUDGET`].
+    pub(in crate::node) async fn ask_all(&self, wish: &Wish) -> Vec<Said> {
+        let state = self.state();
+        let members = state.members.iter().filter(|(_, member)| member.state != MemberState::Removed);
+        let asked =
+            members.map(|(node, _)| async move { Said { node: *node, found: self.ask_one(*node, wish).await } });
+        future::join_all(asked).await
+    }
+
+    /// Asks one node, which may be this one.
+    ///
+    /// # Errors
+    /// Why there is no answer, for people.
+    pub(in crate::node) async fn ask_one(&self, node: NodeId, wish: &Wish) -> Result<Found, &'static str> {
+        if node == self.who().node {
+            return Ok(self.find(node, wish.clone()).await);
+        }
+        let (steady_ms, left_ms) = (time::steady_ms().0, time::millis(DIAGNOSIS_BUDGET));
+        let ask = Ask::Diagnosis(Box::new(wish.clone()));
+        let body = Question { epoch: 0, view: 0, steady_ms, left_ms, floor: 0, ask }.encode();
+        let asking = self.ask(node, Lane::Bulk, body, DIAGNOSIS_BUDGET);
+        match tokio::time::timeout(DIAGNOSIS_BUDGET, asking).await.unwrap_or(Err(NotAnswered::Silent)) {
+            Ok(Answer { tell: Tell::Diagnosis(found), .. }) => Ok(*found),
+            Ok(_) => Err("its answer is not understood"),
+            Err(NotAnswered::NotSent) => Err("there is no connection to it"),
+            Err(NotAnswered::Silent) => Err("it did not answer in time"),
+        }
+    }
+
+    /// Answers a node that asks, in every state: what went wrong is asked when something is wrong.
+    pub(in crate::node) async fn find(&self, _from: NodeId, wish: Wish) -> Found {
+        match wish {
+            Wish::Crashes | Wish::Crash { .. } | Wish::KeepCrash(_) => std::future::ready(Found::Nothing).await,
+        }
+    }
+}
