@@ -29,5 +29,6 @@ pub mod rows;
 pub mod scope;
 pub mod shared;
 pub mod standing;
+pub mod tape;
 pub mod throttle;
 pub mod voters;

@@ -7,11 +7,14 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::base::id::NodeId;
 use crate::proto::voters;
 
 /// What to do now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// Ask all other voters whether they hear a leader.
     Ask {
@@ -23,12 +26,14 @@ pub enum Step {
 }
 
 /// A question that waits for answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Asked {
     attempt: u64,
     hear_none: BTreeSet<NodeId>,
 }
 
 /// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Campaign {
     me: NodeId,
     lease_ms: u64,

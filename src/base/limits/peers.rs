@@ -125,3 +125,6 @@ pub const TURNS_KEPT: usize = 16;
 pub const HANDOFF_PAUSE: Duration = Duration::from_secs(3600);
 /// How long handoff may be paused: over a weekend. A pause that is forgotten keeps the cluster weak.
 pub const HANDOFF_PAUSE_MAX: Duration = Duration::from_secs(72 * 3600);
+/// Steps of a core that its tape keeps. A write with nine owners has nine; what has more is in trouble, and its beginning tells
+/// what trouble.
+pub const TAPE_STEPS_MAX: usize = 64;
