@@ -78,6 +78,12 @@ impl Campaign {
         self.heard_ms.is_some_and(|heard| now_ms < heard + self.lease_ms)
     }
 
+    /// Whether it hears a leader and asks nobody: another word of the leader changes nothing but the time.
+    #[must_use]
+    pub fn is_calm(&self, now_ms: u64) -> bool {
+        self.hears_leader(now_ms) && self.asked.is_none()
+    }
+
     /// To be called often. `voters` are the sets of which a majority each is needed.
     pub fn tick(&mut self, now_ms: u64, voters: &[BTreeSet<NodeId>], draw: u64) -> Option<Step> {
         if !voters.iter().any(|set| set.contains(&self.me)) {

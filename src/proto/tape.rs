@@ -10,6 +10,9 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::base::codec;
+use crate::base::codec::DecodeError;
+use crate::base::limits::RECORDER_TAPE_BYTES_MAX;
 use crate::base::limits::TAPE_STEPS_MAX;
 
 pub mod campaign;
@@ -19,6 +22,11 @@ pub mod write;
 
 #[cfg(test)]
 mod tests;
+
+/// The format of a tape.
+const VERSION: u8 = 1;
+/// Told apart from other sealed bytes.
+const CONTEXT: &[u8] = b"tape";
 
 /// A core that can be told again what it was told before.
 pub trait Core {
@@ -100,6 +108,12 @@ impl<C: Core> Taped<C> {
     pub fn reel(&self) -> &Reel<C::Begin, C::Step> {
         &self.reel
     }
+
+    /// The tape; the core is not needed any more.
+    #[must_use]
+    pub fn into_reel(self) -> Reel<C::Begin, C::Step> {
+        self.reel
+    }
 }
 
 /// A tape of any core. Variants are appended, never reordered.
@@ -124,7 +138,58 @@ pub struct Replay {
     pub differs: Option<String>,
 }
 
+impl<B, S> Reel<B, S> {
+    /// Leaves out the later half of the steps; false where there is none left to leave out.
+    fn shorten(&mut self) -> bool {
+        let keep = self.steps.len() / 2;
+        let left_out = self.steps.len() - keep;
+        self.steps.truncate(keep);
+        self.left_out = self.left_out.saturating_add(u32::try_from(left_out).unwrap_or(u32::MAX));
+        left_out > 0
+    }
+}
+
 impl Tape {
+    /// Its number among the recorder's kinds.
+    #[must_use]
+    pub fn kind(&self) -> usize {
+        match self {
+            Self::Write(_) => 0,
+            Self::Read(_) => 1,
+            Self::Forward(_) => 2,
+            Self::Campaign(_) => 3,
+        }
+    }
+
+    /// Bytes for the recorder, [`RECORDER_TAPE_BYTES_MAX`] at most: what is longer loses its last steps, and `None` is
+    /// what does not even fit without any.
+    #[must_use]
+    pub fn encode(mut self) -> Option<Vec<u8>> {
+        loop {
+            let bytes = codec::seal(VERSION, CONTEXT, &self);
+            if bytes.len() <= RECORDER_TAPE_BYTES_MAX {
+                return Some(bytes);
+            }
+            let shorter = match &mut self {
+                Self::Write(reel) => reel.shorten(),
+                Self::Read(reel) => reel.shorten(),
+                Self::Forward(reel) => reel.shorten(),
+                Self::Campaign(_) => false,
+            };
+            if !shorter {
+                return None;
+            }
+        }
+    }
+
+    /// Reverses [`Tape::encode`].
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        codec::unseal(VERSION, CONTEXT, bytes)
+    }
+
     /// The kind of core.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -42,11 +42,15 @@ pub struct Moment {
 
 impl Moment {
     /// Tells a core something, and gives the step where there is anything to write down: a look at the clock that led to
-    /// nothing is not.
+    /// nothing is not, nor a leader that is heard as ever.
     pub fn of(core: &mut Campaign, told: Told, now_ms: u64, draw: u64) -> (Option<Step>, Option<Self>) {
         let before = core.clone();
         let wanted = tell(core, &told, now_ms, draw);
-        let is_idle = matches!(told, Told::Tick(_)) && wanted.is_none();
+        let is_idle = match told {
+            Told::Tick(_) => wanted.is_none(),
+            Told::Heard => before.is_calm(now_ms),
+            Told::Voted | Told::LeaderSeemsGone | Told::HearsNone(..) => false,
+        };
         let moment = (!is_idle).then(|| Self { before, told, now_ms, draw, wanted: wanted.clone() });
         (wanted, moment)
     }

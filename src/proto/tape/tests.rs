@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::base::codec::Blob;
 use crate::base::id::NodeId;
+use crate::base::limits::RECORDER_TAPE_BYTES_MAX;
 use crate::base::limits::TAPE_STEPS_MAX;
 use crate::proto::bucket::Kind;
 use crate::proto::campaign::Campaign;
@@ -48,10 +49,9 @@ fn run<C: Core>(taped: &mut Taped<C>, steps: impl IntoIterator<Item = C::Step>) 
     }
 }
 
-/// Through both forms in which a tape travels.
+/// Through the form in which a tape is kept.
 fn travelled(tape: &Tape) -> Tape {
-    let bytes = postcard::to_stdvec(tape).unwrap();
-    postcard::from_bytes(&bytes).unwrap()
+    Tape::decode(&tape.clone().encode().unwrap()).unwrap()
 }
 
 fn a_write(answers: &[(u64, write::Input)]) -> Tape {
@@ -155,6 +155,7 @@ fn each_step_of_a_campaign_stands_for_itself_and_idle_looks_are_left_out() {
     assert!(Moment::of(&mut campaign, Told::Tick(voters.clone()), LEASE - 1, 0).1.is_none());
     let (asks, moment) = Moment::of(&mut campaign, Told::Tick(voters.clone()), LEASE, 5);
     assert!(asks.is_some());
+    assert!(Moment::of(&mut campaign.clone(), Told::Heard, LEASE, 0).1.is_some(), "it ends an attempt");
     let (elects, second) = Moment::of(&mut campaign, Told::HearsNone(NodeId(2), 1, voters), LEASE + 1, 6);
     assert!(elects.is_some());
     for moment in [moment, second] {
@@ -164,4 +165,33 @@ fn each_step_of_a_campaign_stands_for_itself_and_idle_looks_are_left_out() {
         moment.wanted = None;
         assert!(moment.replay().differs.is_some());
     }
+}
+
+#[test]
+fn a_tape_that_is_too_long_loses_its_last_steps_and_says_so() {
+    let begin = tape::forward::Begin { owners: vec![NodeId(2)], now_ms: 0, deadline_ms: 1_000 };
+    let mut taped = Taped::<Forward>::new(begin);
+    let deaf = tape::forward::Step::Heard(u64::MAX, NodeId(u64::MAX), forward::Input::Received);
+    run(&mut taped, std::iter::repeat_n(deaf, TAPE_STEPS_MAX));
+    let bytes = Tape::Forward(taped.into_reel()).encode().unwrap();
+    assert!(bytes.len() <= RECORDER_TAPE_BYTES_MAX);
+    let Tape::Forward(reel) = Tape::decode(&bytes).unwrap() else { panic!() };
+    assert!((1..TAPE_STEPS_MAX).contains(&reel.steps.len()));
+    assert_eq!(reel.steps.len() + reel.left_out as usize, TAPE_STEPS_MAX);
+    assert!(Tape::decode(&bytes[1..]).is_err() && Tape::decode(&[]).is_err());
+}
+
+#[test]
+fn a_tape_costs_little_beside_a_request() {
+    let held = write::Input::Held { round: 0, top: None };
+    #[expect(clippy::disallowed_methods, reason = "a measurement")]
+    let begun = std::time::Instant::now();
+    let count = 20_000_u32;
+    for _ in 0..count {
+        let tape = a_write(&[(1, held), (3, held), (2, held)]);
+        assert!(tape.encode().is_some());
+    }
+    let each = begun.elapsed() / count;
+    println!("a write of three owners, run and its tape made: {each:?}");
+    assert!(each.as_micros() < 200, "{each:?}: even on a busy machine, built without optimisation");
 }
