@@ -12,6 +12,7 @@ pub mod listen;
 pub mod memory;
 pub mod open_files;
 pub mod pulse;
+pub mod recorder;
 pub mod redact;
 pub mod rng;
 pub mod shared;

@@ -30,5 +30,6 @@ pub mod rows;
 pub mod scope;
 pub mod shared;
 pub mod standing;
+pub mod tape;
 pub mod throttle;
 pub mod voters;

@@ -36,6 +36,7 @@ use crate::base::limits::CONTROL_PIECE_WAIT;
 use crate::base::limits::CONTROL_PROPOSALS_MAX;
 use crate::base::limits::CONTROL_SNAPSHOT_BYTES;
 use crate::base::limits::CONTROL_VOTE_WAIT;
+use crate::base::recorder;
 use crate::base::rng;
 use crate::base::time;
 use crate::control::lane::LaneError;
@@ -57,7 +58,11 @@ use crate::control::words::Ask;
 use crate::control::words::Role;
 use crate::control::words::Status;
 use crate::proto::campaign::Campaign;
+use crate::proto::campaign::Step;
 use crate::proto::standing::Pledge;
+use crate::proto::tape::Tape;
+use crate::proto::tape::campaign::Moment;
+use crate::proto::tape::campaign::Told;
 use crate::store::journal::JournalError;
 use crate::store::journal::Report;
 use crate::store::journal::recovery;
@@ -272,13 +277,24 @@ impl Group {
 
     /// Something says that the leader is gone, as its connection that was reset: an election may begin a little sooner.
     pub fn leader_seems_gone(&self) {
-        self.0.campaign().leader_seems_gone();
+        self.0.tell_campaign(Told::LeaderSeemsGone);
     }
 }
 
 impl Inner {
     fn campaign(&self) -> MutexGuard<'_, Campaign> {
         self.campaign.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the campaign something, and the flight recorder what came of it.
+    fn tell_campaign(&self, told: Told) -> Option<Step> {
+        let now_ms = now_ms();
+        let (step, moment) = Moment::of(&mut self.campaign(), told, now_ms, draw());
+        if let Some(tape) = moment.map(|moment| Tape::Campaign(Box::new(moment))) {
+            let kind = tape.kind();
+            let _kept = tape.encode().is_some_and(|tape| recorder::keep(kind, now_ms, &tape));
+        }
+        step
     }
 
     fn metrics(&self) -> Metrics {

@@ -3,6 +3,7 @@
 
 use crate::base::id::NodeId;
 use crate::base::limits::OPERATION_BUDGET;
+use crate::base::recorder;
 use crate::base::time;
 use crate::node::cluster::View;
 use crate::node::cluster::now_ms;
@@ -15,6 +16,7 @@ use crate::proto::message::Failure;
 use crate::proto::object::Stamp;
 use crate::proto::object::Update;
 use crate::proto::quorum::Quorum;
+use crate::proto::tape::Tape;
 
 pub(super) mod forward;
 pub(super) mod read;
@@ -54,6 +56,14 @@ fn write_rules(view: &View, place: &IndexKey, w: Option<u8>) -> Option<Vec<Quoru
         Quorum { need, ..quorum }
     };
     Some(view.slot(place.partition()).writes(known.numbers).map(rule).map(raised).collect())
+}
+
+/// What a core was told is kept by the flight recorder, if it fits.
+fn record(tape: Tape) {
+    let kind = tape.kind();
+    if let Some(tape) = tape.encode() {
+        recorder::keep(kind, now_ms(), &tape);
+    }
 }
 
 /// The bucket went in between.

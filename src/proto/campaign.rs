@@ -7,11 +7,14 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::base::id::NodeId;
 use crate::proto::voters;
 
 /// What to do now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// Ask all other voters whether they hear a leader.
     Ask {
@@ -23,12 +26,14 @@ pub enum Step {
 }
 
 /// A question that waits for answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Asked {
     attempt: u64,
     hear_none: BTreeSet<NodeId>,
 }
 
 /// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Campaign {
     me: NodeId,
     lease_ms: u64,
@@ -71,6 +76,12 @@ impl Campaign {
     #[must_use]
     pub fn hears_leader(&self, now_ms: u64) -> bool {
         self.heard_ms.is_some_and(|heard| now_ms < heard + self.lease_ms)
+    }
+
+    /// Whether it hears a leader and asks nobody: another word of the leader changes nothing but the time.
+    #[must_use]
+    pub fn is_calm(&self, now_ms: u64) -> bool {
+        self.hears_leader(now_ms) && self.asked.is_none()
     }
 
     /// To be called often. `voters` are the sets of which a majority each is needed.

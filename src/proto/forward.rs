@@ -3,13 +3,16 @@
 //! says nothing, or takes half of the time that is left, is given up for the next one, with the same operation id: two
 //! owners that both apply it are told apart by that (HOUSE decision 10).
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::base::id::NodeId;
 
 /// How long an owner may take to say that it has received a forward: several round trips on a bad line.
 pub const RECEIVED_MS: u64 = 100;
 
 /// What comes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// The owner has it and works on it.
     Received,

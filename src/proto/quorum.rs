@@ -1,13 +1,16 @@
 //! Reads and writes of one key over its owners: who is asked, when there is enough, and what an answer may say. A core
 //! for each request, owned by whoever serves it.
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::base::id::NodeId;
 
 pub mod read;
 pub mod write;
 
 /// A rule: so many of these owners.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quorum {
     /// Those that count, in the order of preference.
     pub owners: Vec<NodeId>,

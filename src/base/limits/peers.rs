@@ -127,3 +127,10 @@ pub const TURNS_KEPT: usize = 16;
 pub const HANDOFF_PAUSE: Duration = Duration::from_secs(3600);
 /// How long handoff may be paused: over a weekend. A pause that is forgotten keeps the cluster weak.
 pub const HANDOFF_PAUSE_MAX: Duration = Duration::from_secs(72 * 3600);
+/// Steps of a core that its tape keeps. A write with nine owners has nine; what has more is in trouble, and its beginning tells
+/// what trouble.
+pub const TAPE_STEPS_MAX: usize = 64;
+/// Bytes of a tape that the recorder keeps: a write with nine owners has some 200. What is longer loses its last steps.
+pub const RECORDER_TAPE_BYTES_MAX: usize = 488;
+/// Tapes of each kind of core: the last requests before an end, and the elections of some minutes. 512 KiB in all.
+pub const RECORDER_SLOTS: usize = 256;

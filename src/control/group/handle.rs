@@ -19,7 +19,6 @@ use crate::base::limits::CONTROL_STATE_BYTES_MAX;
 use crate::base::time;
 use crate::control::group::Group;
 use crate::control::group::Inner;
-use crate::control::group::draw;
 use crate::control::group::now_ms;
 use crate::control::machine;
 use crate::control::types::Ballot;
@@ -34,6 +33,7 @@ use crate::control::words::Question;
 use crate::control::words::Reply;
 use crate::proto::control::Command;
 use crate::proto::control::members::Change;
+use crate::proto::tape::campaign::Told;
 
 impl Group {
     /// Answers what came over the lane from this node, whose certificate says who it is.
@@ -166,7 +166,7 @@ impl Inner {
     fn hears(&self, ballot: Ballot) {
         let leads = ballot.committed && Vote::from(ballot) >= self.raft.metrics().borrow().vote;
         if leads {
-            self.campaign().heard(now_ms(), draw());
+            self.tell_campaign(Told::Heard);
         }
     }
 
@@ -175,7 +175,7 @@ impl Inner {
         match self.raft.vote(asked).await {
             Ok(answer) => {
                 if answer.vote_granted {
-                    self.campaign().voted(now_ms(), draw());
+                    self.tell_campaign(Told::Voted);
                 }
                 let last = answer.last_log_id.map(Into::into);
                 Answer::Vote { ballot: answer.vote.into(), granted: answer.vote_granted, last }

@@ -17,14 +17,13 @@ use crate::base::limits::CONTROL_TICK;
 use crate::base::limits::CONTROL_TICK_ALONE;
 use crate::base::time;
 use crate::control::group::Inner;
-use crate::control::group::draw;
 use crate::control::group::ended;
-use crate::control::group::now_ms;
 use crate::control::group::spawn;
 use crate::control::types::Members;
 use crate::control::words::Answer;
 use crate::control::words::Ask;
 use crate::proto::campaign::Step;
+use crate::proto::tape::campaign::Told;
 
 /// Keeps a group until it is closed or gone.
 pub async fn keep(group: Weak<Inner>) {
@@ -81,7 +80,7 @@ impl Due {
             }
             return CONTROL_TICK;
         };
-        group.campaign().voted(now_ms(), draw());
+        group.tell_campaign(Told::Voted);
         let stalled = group.log.stalled();
         if (CONTROL_HEARTBEAT..CONTROL_STALL_MAX).contains(&stalled) && is_due(&mut self.told, CONTROL_HEARTBEAT) {
             // The library sends no heartbeats while it waits for the disk.
@@ -102,7 +101,7 @@ fn others(group: &Inner, members: &Members) -> Vec<u64> {
 }
 
 fn elect(group: &Arc<Inner>, members: &Members) {
-    let step = group.campaign().tick(now_ms(), &members.nodes(), draw());
+    let step = group.tell_campaign(Told::Tick(members.nodes()));
     match step {
         None => {}
         Some(Step::Elect) => stand(group),
@@ -127,7 +126,7 @@ async fn ask_whether_it_hears(group: Arc<Inner>, to: u64, attempt: u64) {
     let answer = group.link.ask(NodeId(to), ask, CONTROL_LEASE / 2).await;
     if matches!(answer, Ok(Answer::HearNone(true))) && group.pledge().may_vote() {
         let voters = group.members().nodes();
-        let step = group.campaign().hears_none(NodeId(to), attempt, now_ms(), &voters, draw());
+        let step = group.tell_campaign(Told::HearsNone(NodeId(to), attempt, voters));
         if step == Some(Step::Elect) {
             stand(&group);
         }

@@ -17,6 +17,7 @@ use crate::node::cluster::now_ms;
 use crate::node::coordinator::Done;
 use crate::node::coordinator::Wanted;
 use crate::node::coordinator::bucket_gone;
+use crate::node::coordinator::record;
 use crate::node::error::DoorError;
 use crate::proto::forward;
 use crate::proto::forward::Forward;
@@ -28,6 +29,10 @@ use crate::proto::message::Forwarded;
 use crate::proto::message::Place;
 use crate::proto::message::Tell;
 use crate::proto::message::Why;
+use crate::proto::tape::Tape;
+use crate::proto::tape::Taped;
+use crate::proto::tape::forward::Begin;
+use crate::proto::tape::forward::Step;
 
 /// What one owner after the other led to.
 enum Round {
@@ -57,7 +62,7 @@ impl Node {
         let known = view.bucket(place.bucket()).ok_or_else(|| bucket_gone(place))?;
         let owners = self.nearest(view.slot(place.partition()).write_owners(known.numbers).collect());
         let forwarding = self.begin_forward();
-        let core = Forward::new(owners, now_ms(), wanted.deadline_ms);
+        let core = Taped::new(Begin { owners, now_ms: now_ms(), deadline_ms: wanted.deadline_ms });
         Run { node: self, view, wanted, forwarding, core, waits: FuturesUnordered::new(), ahead: 0, failure: None }
             .run()
             .await
@@ -69,7 +74,7 @@ struct Run<'r> {
     view: &'r View,
     wanted: &'r Wanted,
     forwarding: Forwarding,
-    core: Forward,
+    core: Taped<Forward>,
     waits: FuturesUnordered<Waiting<(NodeId, Heard)>>,
     ahead: u64,
     failure: Option<Failure>,
@@ -92,6 +97,12 @@ enum Heard {
 
 impl Run<'_> {
     async fn run(mut self) -> Result<Round, DoorError> {
+        let round = self.rounds().await;
+        record(Tape::Forward(self.core.into_reel()));
+        round
+    }
+
+    async fn rounds(&mut self) -> Result<Round, DoorError> {
         loop {
             while let Some(effect) = self.core.poll_effect() {
                 match effect {
@@ -108,7 +119,7 @@ impl Run<'_> {
                     }
                 }
             }
-            let until_ms = self.core.poll_timeout().unwrap_or_else(now_ms);
+            let until_ms = self.core.core().poll_timeout().unwrap_or_else(now_ms);
             let rest = Duration::from_millis(until_ms.saturating_sub(now_ms()));
             tokio::select! {
                 Some((from, ended)) = self.forwarding.ended.recv() => match ended {
@@ -119,7 +130,7 @@ impl Run<'_> {
                         return Ok(Round::Over(Err(DoorError::OutcomeUnknown { acked_by })));
                     }
                     Ended::Failed(failure) => {
-                        self.core.handle(from, input_of(&failure), now_ms());
+                        self.core.tell(Step::Heard(now_ms(), from, input_of(&failure)));
                         self.failure = Some(failure);
                     }
                 },
@@ -131,9 +142,9 @@ impl Run<'_> {
                             forward::Input::NotDone
                         }
                     };
-                    self.core.handle(from, input, now_ms());
+                    self.core.tell(Step::Heard(now_ms(), from, input));
                 }
-                () = tokio::time::sleep(rest) => self.core.handle_timeout(now_ms()),
+                () = tokio::time::sleep(rest) => self.core.tell(Step::Waited(now_ms())),
             }
         }
     }

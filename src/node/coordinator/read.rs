@@ -17,6 +17,7 @@ use crate::node::cluster::Waiting;
 use crate::node::cluster::now_ms;
 use crate::node::cluster::rule;
 use crate::node::coordinator::bucket_gone;
+use crate::node::coordinator::record;
 use crate::node::error::DoorError;
 use crate::node::worker;
 use crate::proto::key::IndexKey;
@@ -28,6 +29,10 @@ use crate::proto::message::Why;
 use crate::proto::object::Object;
 use crate::proto::quorum::read;
 use crate::proto::quorum::read::Read;
+use crate::proto::tape::Tape;
+use crate::proto::tape::Taped;
+use crate::proto::tape::read::Begin;
+use crate::proto::tape::read::Step;
 use crate::store::partition::StoreError;
 
 /// How many owners a client wants to hear.
@@ -52,8 +57,10 @@ impl Node {
     ) -> Result<Option<Arc<Object>>, DoorError> {
         let mut run = Run::begin(self.clone(), place.clone(), level, deadline_ms)?;
         let answer = run.answer().await?;
-        if run.core.poll_timeout().is_some() {
+        if run.core.core().poll_timeout().is_some() {
             worker::spawn("read repair", run.repair());
+        } else {
+            record(Tape::Read(run.core.into_reel()));
         }
         match answer {
             read::Answer::Found(found) => Ok(found),
@@ -111,13 +118,13 @@ struct Run {
     view: Arc<View>,
     /// The slot's floor before anybody was asked.
     floor: u64,
-    core: Read,
+    core: Taped<Read>,
     /// How far the view of an owner has come that refused it.
     ahead: u64,
     waits: FuturesUnordered<Waiting<Heard>>,
 }
 
-fn core_of(node: &Node, view: &View, place: &IndexKey, level: Level, deadline_ms: u64) -> Option<(Known, Read)> {
+fn core_of(node: &Node, view: &View, place: &IndexKey, level: Level, deadline_ms: u64) -> Option<(Known, Taped<Read>)> {
     let known = view.bucket(place.bucket())?;
     let slot = view.slot(place.partition());
     let mut read = rule(slot.reads(known.numbers));
@@ -125,7 +132,7 @@ fn core_of(node: &Node, view: &View, place: &IndexKey, level: Level, deadline_ms
     let more = if level.all { read.owners.len() } else { level.r.map_or(0, usize::from) };
     read.need = read.need.max(more);
     let settle = slot.settles(known.numbers).map(rule).collect();
-    Some((known, Read::new(known.kind, read, settle, now_ms(), deadline_ms)))
+    Some((known, Taped::new(Begin { kind: known.kind, read, settle, now_ms: now_ms(), deadline_ms })))
 }
 
 impl Run {
@@ -149,7 +156,7 @@ impl Run {
                 }
             }
             // A core without an answer waits for something.
-            let Some(until_ms) = self.core.poll_timeout() else { return Err(DoorError::NotSettled) };
+            let Some(until_ms) = self.core.core().poll_timeout() else { return Err(DoorError::NotSettled) };
             self.wait(until_ms).await;
         }
     }
@@ -164,9 +171,10 @@ impl Run {
                     read::Effect::WriteBack { to, object, round } => self.write_back(to, &object, round),
                 }
             }
-            let Some(until_ms) = self.core.poll_timeout() else { return };
+            let Some(until_ms) = self.core.core().poll_timeout() else { break };
             self.wait(until_ms).await;
         }
+        record(Tape::Read(self.core.into_reel()));
     }
 
     async fn begin_again(&mut self) -> Result<(), DoorError> {
@@ -180,13 +188,13 @@ impl Run {
         let rest = Duration::from_millis(until_ms.saturating_sub(now_ms()));
         tokio::select! {
             Some(heard) = self.waits.next(), if !self.waits.is_empty() => match heard {
-                Heard::Owner(from, input) => self.core.handle(from, input, now_ms()),
+                Heard::Owner(from, input) => self.core.tell(Step::Heard(now_ms(), from, input.into())),
                 Heard::Stale(from, view) => {
                     self.ahead = self.ahead.max(view);
-                    self.core.handle(from, read::Input::Stale, now_ms());
+                    self.core.tell(Step::Heard(now_ms(), from, read::Input::Stale.into()));
                 }
             },
-            () = tokio::time::sleep(rest) => self.core.handle_timeout(now_ms()),
+            () = tokio::time::sleep(rest) => self.core.tell(Step::Waited(now_ms())),
         }
     }
 
@@ -227,7 +235,7 @@ impl Run {
         } else {
             read::Input::Refused
         };
-        self.core.handle(me, input, now_ms());
+        self.core.tell(Step::Heard(now_ms(), me, input.into()));
     }
 
     fn merge_here(&mut self, me: NodeId, object: &Object, round: u32) {

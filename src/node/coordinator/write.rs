@@ -20,6 +20,7 @@ use crate::node::coordinator::Done;
 use crate::node::coordinator::Wanted;
 use crate::node::coordinator::bucket_gone;
 use crate::node::coordinator::read::Level;
+use crate::node::coordinator::record;
 use crate::node::coordinator::write_rules;
 use crate::node::error::DoorError;
 use crate::node::vnode::mint;
@@ -41,6 +42,10 @@ use crate::proto::object::apply;
 use crate::proto::object::apply::Outcome;
 use crate::proto::quorum::write;
 use crate::proto::quorum::write::Write;
+use crate::proto::tape::Tape;
+use crate::proto::tape::Taped;
+use crate::proto::tape::write::Begin;
+use crate::proto::tape::write::Step;
 use crate::store::partition::Decision;
 use crate::store::partition::Pending;
 use crate::store::partition::StoreError;
@@ -145,7 +150,7 @@ enum Heard {
 struct Run {
     node: Node,
     wanted: Wanted,
-    core: Write,
+    core: Taped<Write>,
     /// The view whose rules are counted: what is asked speaks of its epoch.
     view: Arc<View>,
     context: Context,
@@ -173,7 +178,8 @@ impl Run {
         let view = node.view();
         let rules = write_rules(&view, &wanted.place, wanted.w).ok_or_else(|| bucket_gone(&wanted.place))?;
         let wins = (wanted.update.kind == Kind::Lww).then_some((stamp, dot));
-        let core = Write::new(node.who().node, rules, object, wins, now_ms(), wanted.deadline_ms);
+        let (me, deadline_ms) = (node.who().node, wanted.deadline_ms);
+        let core = Taped::new(Begin { me, rules, wins, now_ms: now_ms(), deadline_ms, object });
         let (waits, tell) = (FuturesUnordered::new(), Some(tell));
         let run = Self { node, wanted, core, view, context, stamp, dot, floor, ahead: 0, waits, tell, sent: None };
         run.await_own(pending);
@@ -182,7 +188,7 @@ impl Run {
 
     /// The own copy counts when it is durable.
     fn await_own(&self, pending: Option<Pending>) {
-        let round = self.core.round();
+        let round = self.core.core().round();
         self.waits.push(Box::pin(async move {
             let durable = match pending {
                 Some(pending) => pending.durable().await.is_ok(),
@@ -198,9 +204,10 @@ impl Run {
             while let Some(effect) = self.core.poll_effect() {
                 self.perform(effect);
             }
-            let Some(until_ms) = self.core.poll_timeout() else { return };
+            let Some(until_ms) = self.core.core().poll_timeout() else { break };
             self.wait(&mut moved, until_ms).await;
         }
+        record(Tape::Write(self.core.into_reel()));
     }
 
     async fn wait(&mut self, moved: &mut watch::Receiver<u64>, until_ms: u64) {
@@ -212,7 +219,7 @@ impl Run {
                 Heard::Stale(from, epoch, view) => {
                     self.ahead = self.ahead.max(view);
                     if epoch == self.epoch() {
-                        self.core.handle(from, write::Input::Stale, now_ms());
+                        self.core.tell(Step::Heard(now_ms(), from, write::Input::Stale));
                     }
                 }
                 Heard::BelowFloor(from, epoch, floor) if epoch == self.epoch() => self.send_again(from, floor),
@@ -220,7 +227,7 @@ impl Run {
                 Heard::Caught => self.refresh(),
             },
             Ok(()) = moved.changed() => self.refresh(),
-            () = tokio::time::sleep(rest) => self.core.handle_timeout(now_ms()),
+            () = tokio::time::sleep(rest) => self.core.tell(Step::Waited(now_ms())),
         }
     }
 
@@ -230,7 +237,7 @@ impl Run {
         let own = from == self.node.who().node;
         self.refresh();
         if own || epoch == self.epoch() {
-            self.core.handle(from, input, now_ms());
+            self.core.tell(Step::Heard(now_ms(), from, input));
         }
     }
 
@@ -306,8 +313,8 @@ impl Run {
         self.node.0.store.raise_floor(self.wanted.place.partition(), floor);
         self.sent = None;
         match self.read_again() {
-            Some(object) => self.send(to, &object, self.core.round()),
-            None => self.core.handle(to, write::Input::Refused, now_ms()),
+            Some(object) => self.send(to, &object, self.core.core().round()),
+            None => self.core.tell(Step::Heard(now_ms(), to, write::Input::Refused)),
         }
     }
 
@@ -330,7 +337,7 @@ impl Run {
         });
         if let Ok((pending, Some((object, dot, context, stamp)))) = reminted {
             (self.context, self.stamp, self.dot, self.floor) = (context, stamp, dot, floor);
-            self.core.resend(object, (stamp, dot), now_ms());
+            self.core.tell(Step::Resent(now_ms(), (stamp, dot), object));
             self.await_own(pending);
         }
     }
@@ -345,7 +352,7 @@ impl Run {
             // New owners know no floor of before: they get what was read in their epoch. What the own journal refused
             // nobody is sent any more.
             if let Some(object) = self.read_again() {
-                self.core.restart(rules, object, now_ms());
+                self.core.tell(Step::Restarted(now_ms(), rules, object));
             }
         }
     }

@@ -10,6 +10,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::base::id::NodeId;
 use crate::proto::causal::Dot;
 use crate::proto::mutant::Mutant;
@@ -25,7 +28,7 @@ mod tests;
 const SILENT_MS: u64 = 1_000;
 
 /// What comes back from an owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// It is merged and durable there. In an `lww` bucket this write or another stands there now.
     Held {

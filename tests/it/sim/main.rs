@@ -1,5 +1,5 @@
 //! `cargo run -p ringfort-sim -- [--seed N | --seeds COUNT [--from N]] [--mutant NAME] [--fault NAME]... [--trace]`: one
-//! seed to look at, or many.
+//! seed to look at, or many. `--replay FILE`: what the flight recorder of a crash report has, run again.
 
 use std::process::ExitCode;
 
@@ -19,6 +19,9 @@ fn main() -> ExitCode {
             continue;
         }
         let value = arguments.next().unwrap_or_default();
+        if argument == "--replay" {
+            return replay(&value);
+        }
         let number = value.parse::<u64>().ok();
         let known = match argument.as_str() {
             "--seed" => number.map(|number| seed = Some(number)),
@@ -31,7 +34,8 @@ fn main() -> ExitCode {
         };
         if known.is_none() {
             eprintln!(
-                "--seed N | --seeds COUNT [--from N], with --mutant NAME, --promise NAME, --fault NAME (more than once), --trace"
+                "--seed N | --seeds COUNT [--from N], with --mutant NAME, --promise NAME, --fault NAME (more than once), --trace; \
+                 or --replay FILE"
             );
             return ExitCode::from(64);
         }
@@ -46,6 +50,28 @@ fn main() -> ExitCode {
     let campaign = Campaign::against(from, count, mutant, faults.as_deref(), looks_for);
     println!("{}", campaign.in_words());
     verdict(campaign.violation.is_none())
+}
+
+/// Shows what cores were told in a report, and whether they decide today as they did then.
+fn replay(path: &str) -> ExitCode {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("{path}: {error}");
+            return ExitCode::from(66);
+        }
+    };
+    match ringfort_sim::replay(&text) {
+        Ok(replayed) => {
+            replayed.lines.iter().for_each(|line| println!("{line}"));
+            println!("{} tapes run again, {} differ, {} damaged", replayed.run, replayed.differ, replayed.damaged);
+            verdict(replayed.differ == 0)
+        }
+        Err(error) => {
+            eprintln!("{path} is no report: {error}");
+            ExitCode::from(65)
+        }
+    }
 }
 
 /// 3 = a check failed, as everywhere in the product.
