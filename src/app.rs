@@ -2,17 +2,24 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::Path;
 
 use clap::CommandFactory;
 use clap::Parser;
 use tokio::runtime;
 use tokio::signal::unix;
 use tokio::signal::unix::SignalKind;
+use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 
 use crate::base::exit;
 use crate::base::exit::Exit;
+use crate::base::flight;
+use crate::base::flight::PanicSaid;
+use crate::base::flight::Stage;
+use crate::base::limits::RUNTIME_BEAT;
 use crate::base::memory;
 use crate::base::pulse;
 use crate::cli::Arguments;
@@ -23,6 +30,7 @@ use crate::cli::bucket;
 use crate::cli::ca;
 use crate::cli::cluster;
 use crate::cli::connect;
+use crate::cli::crashes;
 use crate::cli::dev;
 use crate::cli::doctor;
 use crate::cli::events;
@@ -48,8 +56,12 @@ use crate::http::routes;
 use crate::node::birth;
 use crate::node::birth::NodeOptions;
 use crate::node::birth::OpenNode;
+use crate::node::debug::courier;
+use crate::node::debug::gasp;
+use crate::node::debug::panics;
 use crate::node::debug::supervisor;
 use crate::node::worker;
+use crate::proto::invite::JoinToken;
 use crate::store::journal::writer::OnPoison;
 
 mod reload;
@@ -103,6 +115,7 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Members => cluster::members(&client()?, as_json).await,
         Command::Ring(options) => cluster::ring(&client()?, options, as_json).await,
         Command::Events(options) => events::events(&client()?, options, as_json).await,
+        Command::Crashes { command } => crashes::crashes(&client()?, command.as_ref(), as_json).await,
         Command::Shared => shared::shared(&client()?, as_json).await,
         Command::Where(options) => cluster::whereabouts(&client()?, options, as_json).await,
         Command::Invite(options) => cluster::invite(&client()?, options, as_json).await,
@@ -151,7 +164,7 @@ fn log_to_stderr(filter: &str) -> SetLog {
         filter.unwrap_or_else(|_invalid| EnvFilter::new(format!("{QUIET},info")))
     };
     let builder = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer((|| OntoDeck).and(std::io::stderr))
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(parse(filter))
         .with_filter_reloading();
@@ -170,12 +183,18 @@ fn run_node(place: &RunArguments) -> Result<u8, Failure> {
     let set_log = log_to_stderr(config.log());
     let starter = |name| std::env::var(name).ok().and_then(|pid| pid.parse::<u32>().ok());
     let worker_of = starter(supervisor::WORKER_OF);
+    if worker_of.is_some() {
+        flight::board();
+    }
     if let Some(starter) = worker_of.or_else(|| starter(supervisor::DIE_WITH)) {
         let alive =
             supervisor::die_with(starter).map_err(|error| Failure::io("tying this process to its parent", &error))?;
         if !alive {
             return Ok(Exit::Ok.code());
         }
+    }
+    if let Ok(id) = std::env::var(courier::COURIER) {
+        return courier_process(config.data().as_path(), &id);
     }
     if worker_of.is_some() {
         return worker_process(place, &config, set_log);
@@ -184,30 +203,55 @@ fn run_node(place: &RunArguments) -> Result<u8, Failure> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
-    runtime.block_on(supervisor::run(&arguments)).map_err(|error| Failure::io("starting the worker", &error))
+    runtime
+        .block_on(supervisor::run(&arguments, &config.data()))
+        .map_err(|error| Failure::io("starting the worker", &error))
 }
 
 fn worker_process(place: &RunArguments, config: &Config, set_log: SetLog) -> Result<u8, Failure> {
     memory::keep_little();
-    report_panics();
+    let panics = panics::note_all();
     let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build();
     let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
-    runtime.block_on(serve(place, config, set_log)).map(|()| Exit::Ok.code())
+    runtime.block_on(serve(place, config, set_log, panics)).map(|()| Exit::Ok.code())
 }
 
-/// A panic is logged with its place and backtrace, wherever it happens.
-fn report_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let backtrace = std::backtrace::Backtrace::force_capture();
-        let thread = std::thread::current();
-        tracing::error!(thread = thread.name().unwrap_or("?"), "{panic}\n{backtrace}");
-    }));
+/// `ringfort run` once more, for a moment: takes a crash report to other nodes.
+fn courier_process(data: &Path, id: &str) -> Result<u8, Failure> {
+    let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
+    Ok(runtime.block_on(courier::run(data, id)).code())
+}
+
+/// What writes lines onto the flight deck, beside standard error.
+struct OntoDeck;
+
+impl std::io::Write for OntoDeck {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        flight::note_line(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The runtime says that it turns, for the watchdog of the supervisor.
+async fn beat() {
+    let mut tick = tokio::time::interval(RUNTIME_BEAT);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        flight::beat_runtime();
+    }
 }
 
 /// A journal that cannot be trusted any more ends the process; the supervisor starts it anew.
 fn die_on_poison() -> OnPoison {
     Box::new(|error| {
         tracing::error!(%error, "the journal failed; the process ends and starts anew");
+        gasp::last_words(&format!("its journal failed: {error}"));
         exit::die(Exit::Io);
     })
 }
@@ -218,7 +262,17 @@ pub fn faces() -> Vec<Face> {
     vec![routes::face(), console::face()]
 }
 
-async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
+/// Who is in a cluster needs no token any more: the file that it was in may be gone when the supervisor starts a worker anew.
+fn join_token(place: &RunArguments, config: &Config) -> Result<Option<JoinToken>, Failure> {
+    match place.join_token() {
+        Err(failure) if failure.exit == Exit::NoInput && config.data().join("identity/node.json").exists() => Ok(None),
+        given => given,
+    }
+}
+
+async fn serve(place: &RunArguments, config: &Config, set_log: SetLog, panics: mpsc::Receiver<PanicSaid>) -> Done {
+    pulse::begin().map_err(|error| Failure::io("starting a thread", &error))?;
+    worker::spawn("beat", beat());
     // Before anything is opened: a stop during a long replay is an orderly one after it.
     let mut signals = Signals::listen()?;
     let options = NodeOptions {
@@ -230,7 +284,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
         zone: config.zone(),
         weight: config.weight(),
         plans_wait: config.plans_wait(),
-        join: place.join_token()?,
+        join: join_token(place, config)?,
     };
     let opened = birth::open(options, die_on_poison).await.map_err(|error| {
         let exit = error.exit();
@@ -250,7 +304,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     if std::env::var_os(supervisor::DIE_WITH).is_none() {
         node.announce_claim();
     }
-    pulse::begin().map_err(|error| Failure::io("starting a thread", &error))?;
+    gasp::speaks(&node);
     node.watch();
     let peers = way.peers.clone();
     worker::spawn("ring", node.clone().keep_ring());
@@ -258,6 +312,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     worker::spawn("surveys", node.clone().keep_surveyed());
     worker::spawn("repair", node.clone().keep_equal());
     worker::spawn("events", node.clone().keep_events());
+    worker::spawn("crashes", node.clone().keep_crashes(panics));
     worker::spawn("standing", node.clone().keep_standing());
     worker::spawn("graves", node.clone().keep_purged());
     let talking = worker::spawn("members", node.clone().keep_members(way));
@@ -268,6 +323,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     signals.stop.wait().await;
     reloading.abort();
     tracing::info!("stopping: requests in flight are finished");
+    flight::note_stage(Stage::Stops);
     node.drain();
     let _nobody_left = stop.send(true);
     let _ended = serving.await;

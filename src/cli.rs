@@ -16,6 +16,7 @@ pub mod ca;
 pub mod client;
 pub mod cluster;
 pub mod connect;
+pub mod crashes;
 pub mod dev;
 pub mod doctor;
 pub mod events;
@@ -105,6 +106,12 @@ pub enum Command {
     Ring(cluster::RingArguments),
     /// What happened in the cluster, as one node saw it
     Events(events::EventsArguments),
+    /// What failed in the cluster: crash reports of all nodes
+    Crashes {
+        /// list, if nothing else is said
+        #[command(subcommand)]
+        command: Option<crashes::CrashesCommand>,
+    },
     /// Every piece of shared state: its kind, its cost, what stops without it
     Shared,
     /// A key's owners, and what each of them holds

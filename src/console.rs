@@ -24,6 +24,7 @@ use crate::proto::scope::Need;
 
 pub mod asset;
 pub mod chart;
+pub mod crashes;
 pub mod data;
 pub mod form;
 pub mod inside;
@@ -80,6 +81,8 @@ const ROUTES: &[Route] = &[
     Route::page("POST", "/claim", Need::Nothing, "Make the first user with the claim code"),
     Route::page("GET", inside::SHARED, Need::Observe, "What nodes share, of which kind it is and what it costs"),
     Route::page("GET", convergence::CONVERGENCE, Need::Observe, "Whether all machines hold the same, and where not"),
+    Route::page("GET", crashes::LIST, Need::Observe, "What failed in the cluster, by cause"),
+    Route::page("GET", crashes::ONE, Need::Observe, "One crash report, to read"),
     Route::page("GET", inside::lab::LAB, Need::Observe, "Try a key, a join, a loss, N, R and W; nothing changes"),
     Route::page("GET", "/settings", Need::Observe, "What can be set"),
     Route::page("GET", "/settings/users", Need::Admin, "All users"),
@@ -134,6 +137,8 @@ fn router(node: &Node) -> Router<Node> {
         .route("/claim", get(login::ask_claim).post(login::claim))
         .route(inside::SHARED, get(inside::shared))
         .route(convergence::CONVERGENCE, get(convergence::show))
+        .route(crashes::LIST, get(crashes::list))
+        .route(crashes::ONE, get(crashes::show))
         .route(inside::lab::LAB, get(inside::lab::show))
         .route("/settings", get(settings::show))
         .route("/settings/users", get(users::list).post(users::add))

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod bucket;
 pub mod cluster;
 pub mod config;
+pub mod crashes;
 pub mod events;
 pub mod kv;
 pub mod nodes;

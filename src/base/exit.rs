@@ -37,6 +37,25 @@ impl Exit {
         self as u8
     }
 
+    /// What it means, for people who look at it afterwards.
+    #[must_use]
+    pub fn means(self) -> &'static str {
+        match self {
+            Self::Ok => "all went well",
+            Self::CheckFailed => "a check failed",
+            Self::CheckWarned => "a check warned",
+            Self::Usage => "the command line is wrong",
+            Self::BadData => "data is damaged or of something else",
+            Self::NoInput => "an input is missing",
+            Self::Unavailable => "something that it needs is not to be had",
+            Self::Internal => "a bug of ours",
+            Self::Io => "reading or writing failed, so that nothing in memory may be trusted to reach the disk",
+            Self::TryAgain => "it could not start, and a later try may succeed",
+            Self::Denied => "the operating system does not allow it",
+            Self::Config => "the configuration is wrong",
+        }
+    }
+
     /// The status with this number, where it is one of ours.
     #[must_use]
     pub fn from_code(code: i32) -> Option<Self> {
@@ -66,4 +85,10 @@ impl Exit {
 pub fn die(exit: Exit) -> ! {
     #[expect(clippy::disallowed_methods, clippy::exit, reason = "the one place that may: a poisoned store")]
     std::process::exit(i32::from(exit.code()))
+}
+
+/// Ends the process at once with a status that is none of ours, as a library might: for drills.
+pub fn drill() -> ! {
+    #[expect(clippy::disallowed_methods, clippy::exit, reason = "a drill: this is what it is for")]
+    std::process::exit(1)
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 mod control;
+mod crashes;
 mod peers;
 mod repair;
 
 pub use control::*;
+pub use crashes::*;
 pub use peers::*;
 pub use repair::*;
 

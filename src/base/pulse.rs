@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use crate::base::flight;
 use crate::base::time;
 
 /// Between two beats.
@@ -45,6 +46,7 @@ pub fn begin() -> io::Result<()> {
     thread::Builder::new().name("pulse".to_owned()).spawn(|| {
         loop {
             let _counted = standstills();
+            flight::beat_process();
             LAST_BEAT.store(now_ms(), Ordering::SeqCst);
             thread::park_timeout(BEAT);
         }

@@ -4,6 +4,7 @@
 use askama::Template;
 use axum::extract::State;
 
+use crate::console::crashes;
 use crate::console::page;
 use crate::console::page::Answer;
 use crate::console::page::Page;
@@ -31,6 +32,7 @@ pub const TABS: &[Tab] = &[
     Tab { name: "What is shared", path: SHARED },
     Tab { name: "Convergence", path: convergence::CONVERGENCE },
     Tab { name: "Ring lab", path: lab::LAB },
+    Tab { name: "Crashes", path: crashes::LIST },
 ];
 
 #[derive(Template)]

@@ -19,6 +19,7 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
+use crate::base::flight;
 use crate::base::limits::NODES_TOLD_MAX;
 use crate::base::time;
 use crate::front::arrival;
@@ -105,6 +106,7 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
         return not_so(&gate, matched.as_str(), &request);
     };
     let route = row.route;
+    let _work = flight::begin_work(route.operation as usize);
     let from = request.extensions().get::<Peer>().and_then(|peer| peer.ip());
     let entrance = admit(&gate.node, &mut request, &route).await;
     let admitted = entrance.is_ok();

@@ -1,12 +1,14 @@
 //! Listeners and connections: HTTP/1.1 and HTTP/2 over TLS, without it on loopback addresses and on the local control
 //! socket, within limits, and an orderly stop.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -16,7 +18,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use axum::http::Response;
+use axum::http::StatusCode;
 use axum::http::header;
+use axum::response::IntoResponse;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioExecutor;
@@ -56,8 +62,10 @@ use crate::front::crowd::Seat;
 use crate::front::gate::Peer;
 use crate::front::guest::Overstayed;
 use crate::front::linger::Lingering;
+use crate::front::problem::Problem;
 use crate::front::tls;
 use crate::front::tls::Tls;
+use crate::node::drill;
 use crate::node::worker;
 
 /// A wait after `accept` failed, as with too many open files: trying again at once would only spin.
@@ -275,7 +283,11 @@ impl Server {
                 if outdated {
                     return Err(io::Error::other("this process stood still; its connections of before are dropped"));
                 }
-                let Ok(mut response) = router.call(request).await;
+                let mut response = answered(worker::named("request", async move {
+                    drill::meet_request();
+                    router.call(request).await
+                }))
+                .await;
                 if peer.is_tls() && !peer.is_loopback() {
                     response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, tls::STRICT_TRANSPORT);
                 }
@@ -301,6 +313,18 @@ impl Server {
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended in an error");
+        }
+    }
+}
+
+/// A panic in a request ends that one, and no other of its connection.
+async fn answered(answering: impl Future<Output = Result<Response<Body>, Infallible>>) -> Response<Body> {
+    match AssertUnwindSafe(answering).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Err(_panic) => {
+            let detail = "this node failed over the request, and reports why; whether anything was changed is not known; \
+                          a second try may succeed, best on another node";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", detail).into_response()
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::http::batch;
 use crate::http::bucket;
 use crate::http::cluster;
 use crate::http::config;
+use crate::http::crashes;
 use crate::http::events;
 use crate::http::kv;
 use crate::http::nodes;
@@ -194,6 +195,8 @@ pub const ROUTES: &[Route] = &[
     Route::api("POST", "/v1/plan", Need::Operate, Operation::Other, "Stage a plan for all nodes"),
     Route::api("DELETE", "/v1/plan", Need::Operate, Operation::Other, "Drop what is staged"),
     Route::api("POST", "/v1/plan/commit", Need::Operate, Operation::Other, "Begin what is staged under this number"),
+    Route::api("GET", "/v1/crashes", Need::Observe, Operation::Other, "Crash reports of all nodes"),
+    Route::api("GET", "/v1/crashes/{id}", Need::Observe, Operation::Other, "One crash report"),
     Route::api("GET", "/v1/claim-code", Need::Owner, Operation::Other, "The code that makes the first user, or null"),
 ];
 
@@ -254,5 +257,7 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/plan/commit", post(cluster::commit_plan))
         .route(WHERE_KEY, get(cluster::whereabouts))
         .route(WHERE_EMPTY, get(cluster::whereabouts))
+        .route("/v1/crashes", get(crashes::list))
+        .route("/v1/crashes/{id}", get(crashes::one))
         .route("/v1/claim-code", get(admin::claim_code))
 }

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::base::id::NodeId;
 use crate::base::limits::ARRIVAL_TIMEOUT;
+use crate::base::limits::COURIERS_MAX;
 use crate::base::limits::GUESTS_MAX;
 use crate::base::limits::PEER_ADDRESSES_MAX;
 use crate::base::limits::PEERS_MAX;
@@ -51,6 +52,7 @@ use crate::net::wire::hello::Versions;
 mod arrive;
 mod call;
 pub mod count;
+pub mod courier;
 mod cut;
 mod dial;
 pub mod guest;
@@ -106,6 +108,11 @@ pub trait Inbox: Send + Sync + 'static {
 
     /// Answers the one question of a machine that is no node yet. Dropped when its time is over.
     fn guest(&self, from: SocketAddr, body: Vec<u8>) -> BoxFuture<'_, Vec<u8>>;
+
+    /// Answers the one question of an admitted node's courier. Dropped when its time is over.
+    fn courier(&self, _from: NodeId, _body: Vec<u8>) -> BoxFuture<'_, Vec<u8>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
 
     /// Whether a node that nobody named here may speak on the control lane: the list of members may be old, and what mends
     /// it comes that way. Not one that is known to be gone.
@@ -223,6 +230,7 @@ struct Shared {
     lost_percent: AtomicU8,
     arrivals: Arrivals,
     guests: Arc<Semaphore>,
+    couriers: Arc<Semaphore>,
     tasks: Tasks,
     address: SocketAddr,
     changes: watch::Sender<u64>,
@@ -262,6 +270,7 @@ impl Peers {
             lost_percent: AtomicU8::new(0),
             arrivals: Arrivals::default(),
             guests: Arc::new(Semaphore::new(GUESTS_MAX)),
+            couriers: Arc::new(Semaphore::new(COURIERS_MAX)),
             tasks: Tasks::new(),
             address: listener.local_addr()?,
             changes: watch::Sender::new(0),

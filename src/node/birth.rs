@@ -15,6 +15,9 @@ use tokio::sync::watch;
 
 use crate::base::checksum::HmacKey;
 use crate::base::exit::Exit;
+use crate::base::flight;
+use crate::base::flight::Stage;
+use crate::base::flight::WhoNoted;
 use crate::base::id::ClusterId;
 use crate::base::limits::JOIN_STATE_REMINDER;
 use crate::base::limits::LOCK_PATIENCE;
@@ -40,6 +43,7 @@ use crate::node::Node;
 use crate::node::Who;
 use crate::node::certificate::Authority;
 use crate::node::cluster::Cluster;
+use crate::node::debug::gasp::Ends;
 use crate::node::drill;
 use crate::node::error::DoorError;
 use crate::node::health::Health;
@@ -55,6 +59,7 @@ use crate::node::said::Said;
 use crate::node::session::Doorman;
 use crate::node::standing::Opened;
 use crate::node::standing::Stand;
+use crate::node::telemetry::OPERATIONS;
 use crate::node::telemetry::Telemetry;
 use crate::node::vnode::OpIds;
 use crate::node::wear;
@@ -229,9 +234,12 @@ pub struct OpenNode {
 /// [`BirthError`].
 pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Result<OpenNode, BirthError> {
     let dir = hold(&options.data).await?;
+    flight::note_stage(Stage::Holds);
     let identity_dir = dir.sub("identity");
     let arrival = arrive(&options, &dir, &identity_dir).await?;
     let Arrival { identity, neighbours, listener, advertised } = arrival;
+    let work = OPERATIONS.iter().map(|(_, name)| (*name).to_owned()).collect();
+    flight::note_who(&WhoNoted { node: identity.node.0, name: identity.name.clone(), work });
     let said = said(&options, advertised);
     for path in identity::close_to_others(&identity_dir)? {
         tracing::warn!(path = %path.display(), "other users could read this file; it is closed to them now (mode 0600)");
@@ -254,7 +262,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     way.post.group_is(group.clone());
     if let Some(peers) = &way.peers {
         know(peers, neighbours, &group.state());
-        drill::begin(peers);
+        drill::begin(peers, identity.node);
     }
     tell("control", &report);
     let owner = Owner { cluster: identity.cluster, node: identity.node, newborn: !identity.born };
@@ -310,6 +318,7 @@ fn assemble(
         disk_reserve: AtomicU64::new(options.disk_reserve),
         settings: RwLock::default(),
         reloads: OnceLock::new(),
+        ends: Ends::default(),
     })))
 }
 

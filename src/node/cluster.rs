@@ -420,6 +420,7 @@ impl Node {
                 nodes.into_iter().take(PEERS_MAX).for_each(|(node, addresses)| self.look_for(node, addresses));
             }
             Ok(Word::YouHad(remembered)) => self.hear_loss(from, remembered),
+            Ok(Word::LastWords { reason }) => self.hear_last_words(from, reason),
             Err(error) => tracing::debug!(%from, %error, "a word of another node is not understood"),
         }
     }

@@ -1,4 +1,10 @@
 //! The debug module: what watches the process from outside and explains its end.
 
 pub mod ask;
+pub mod autopsy;
+pub mod courier;
+pub mod crashes;
+pub mod gasp;
+pub mod machine;
+pub mod panics;
 pub mod supervisor;

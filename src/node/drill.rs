@@ -1,36 +1,45 @@
-//! A drill: lanes of a running node that are cut, and messages that are lost, as long as a file says so. Only where an environment variable says
-//! which file; for tests and for operators who want to see what a cluster does.
+//! A drill: lanes of a running node that are cut, and messages that are lost, as long as a file says so; and failures for
+//! real, one for each time that a word for it appears there. Only where an environment variable says which file; for tests
+//! and for operators who want to see what a cluster does.
 
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::base::id::NodeId;
 use crate::base::limits::CUT_FILE_BYTES_MAX;
 use crate::base::limits::CUT_FILE_EVERY;
 use crate::net::peer::Peers;
 use crate::net::wire::Lane;
 use crate::node::worker;
 
+mod fail;
+
+pub use fail::meet_request;
+
 /// Names the file.
 pub const CUT_FILE: &str = "RINGFORT_TEST_CUT_FILE";
 
 /// Begins to look at the file, where one is named: what it lists (`control`, `gossip`, `requests`, `bulk`, between blanks)
-/// is cut for all other nodes, and with `loss=50` half of all messages is lost; without the file nothing is.
-pub fn begin(peers: &Peers) {
+/// is cut for all other nodes, and with `loss=50` half of all messages is lost; without the file nothing is. `abort@2` and
+/// other such words make node 2 fail, see `fail`.
+pub fn begin(peers: &Peers, node: NodeId) {
     let Some(path) = std::env::var_os(CUT_FILE).map(PathBuf::from) else { return };
     tracing::error!(
         path = %path.display(),
         "{CUT_FILE} is set: lanes to other nodes are cut and messages lost as this file says; unset it on a machine that \
          is to serve"
     );
-    worker::spawn("drill", follow(peers.clone(), path));
+    worker::spawn("drill", follow(peers.clone(), node, path));
 }
 
-async fn follow(peers: Peers, path: PathBuf) {
+async fn follow(peers: Peers, node: NodeId, path: PathBuf) {
     let (mut cut, mut lost) = (BTreeSet::new(), 0);
+    let mut failures = fail::Failures::begin(&read(&path), node);
     loop {
         let text = read(&path);
+        failures.look(&text);
         let (wanted, loss) = (listed(&text), loss_of(&text));
         if loss != lost {
             tracing::warn!(percent = loss, "a drill changed how many messages are lost");

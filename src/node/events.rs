@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::base::flight;
 use crate::base::id::NodeId;
 use crate::base::limits::EVENTS_TICK;
 use crate::base::time;
@@ -105,6 +106,7 @@ impl Node {
         let mut tick = tokio::time::interval(EVENTS_TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut before = self.scene();
+        note_members(&before);
         let who = self.who();
         let began = format!("node {} ({}) began to tell what it sees", who.node, who.name);
         self.happened(vec![Event::of_node(Kind::NodeStarted, who.node, began)]);
@@ -116,15 +118,20 @@ impl Node {
                 _at = tick.tick() => {}
             }
             let after = self.scene();
+            if before.members != after.members {
+                note_members(&after);
+            }
             self.happened(event::between(&before, &after));
             before = after;
         }
     }
 
-    fn happened(&self, events: Vec<Event>) {
+    pub(super) fn happened(&self, events: Vec<Event>) {
         if events.is_empty() {
             return;
         }
+        let now = time::rfc3339(time::wall_ms());
+        events.iter().for_each(|event| flight::note_event(format!("{now} {}", event.text).as_bytes()));
         let mut kept = self.0.cluster.events.kept();
         events.into_iter().for_each(|event| kept.push(time::wall_ms(), event));
         self.0.cluster.events.last.send_replace(kept.last());
@@ -172,6 +179,14 @@ impl Node {
             alarms: self.alarms().into_iter().map(alarm).collect(),
         }
     }
+}
+
+/// For whoever looks at how this process ended.
+fn note_members(scene: &Scene) {
+    let line = |(node, seen): (&NodeId, &MemberSeen)| {
+        format!("node {node} ({}) {:?}: {}", seen.name, seen.status, seen.reason)
+    };
+    flight::note_members(&scene.members.iter().map(line).collect::<Vec<_>>());
 }
 
 fn layout_seen(state: &State) -> LayoutSeen {

@@ -16,6 +16,7 @@ use crate::base::limits::RESTING_REQUESTS_MAX;
 use crate::base::memory;
 use crate::base::time;
 use crate::node::Node;
+use crate::node::debug::gasp;
 use crate::node::error::DoorError;
 use crate::node::standing::LossView;
 use crate::node::worker;
@@ -139,12 +140,14 @@ impl Node {
                 if lacked_room {
                     // Its tables are whole and the journal has the rest: no rebuild, which would need as much room again.
                     tracing::error!(reason = failure.reason, "the index found no room; the process starts anew");
+                    gasp::last_words("its index found no room, and there is some now");
                     exit::die(Exit::TryAgain);
                 }
                 end_for_rebuild(&index, &failure.reason);
             }
         } else if progress.busy_for() > INDEX_STALL_EXIT {
             tracing::error!("the index has made no progress for a minute; the process starts anew");
+            gasp::last_words("its index made no progress for a minute");
             exit::die(Exit::TryAgain);
         }
     }
@@ -224,6 +227,7 @@ fn end_for_rebuild(index: &Path, reason: &str) {
     if let Err(error) = salvage::ask_for_rebuild(index, reason) {
         tracing::error!(%error, "the wish for a rebuild could not be noted");
     }
+    gasp::last_words(&format!("its index failed: {reason}"));
     exit::die(Exit::TryAgain);
 }
 

@@ -181,9 +181,11 @@ impl Node {
         let figures = if me { Some(self.figures()) } else { news.as_ref().map(told) };
         let wall = |since_ms: u64| time::rfc3339(time::wall_ms().saturating_sub(now_ms().saturating_sub(since_ms)));
         let (state, since, reason) = match seen {
-            _ if me => ("up", time::rfc3339(time::wall_ms().saturating_sub(self.uptime_ms())), "it answers you"),
-            Some(seen) => (status_in_words(seen.status), wall(seen.since_ms), seen.reason.in_words()),
-            None => ("down", time::rfc3339(member.admitted_ms), "it was not heard yet"),
+            _ if me => {
+                ("up", time::rfc3339(time::wall_ms().saturating_sub(self.uptime_ms())), "it answers you".to_owned())
+            }
+            Some(seen) => (status_in_words(seen.status), wall(seen.since_ms), self.why_down(id, seen)),
+            None => ("down", time::rfc3339(member.admitted_ms), "it was not heard yet".to_owned()),
         };
         MemberView {
             id,
@@ -205,7 +207,7 @@ impl Node {
             },
             release: news.map_or_else(|| member.release.clone(), |news| news.release),
             since,
-            reason: reason.to_owned(),
+            reason,
             addresses: member.addresses.clone(),
             url: member.url.clone(),
             voter,

@@ -101,6 +101,15 @@ impl Inbox for Post {
         })
     }
 
+    fn courier(&self, from: NodeId, body: Vec<u8>) -> futures_util::future::BoxFuture<'_, Vec<u8>> {
+        Box::pin(async move {
+            match self.node.get() {
+                Some(node) => node.answer_courier(from, &body).await,
+                None => Vec::new(),
+            }
+        })
+    }
+
     fn may_speak(&self, node: NodeId) -> bool {
         self.group.get().is_some_and(|group| !group.state().is_gone(node))
     }

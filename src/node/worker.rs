@@ -8,6 +8,21 @@ use tokio::task::JoinHandle;
 
 use crate::node::error::DoorError;
 
+tokio::task_local! {
+    static NAME: &'static str;
+}
+
+/// The name of the task that runs here, where it is one of ours.
+#[must_use]
+pub fn name() -> Option<&'static str> {
+    NAME.try_with(|name| *name).ok()
+}
+
+/// Runs something under a name of its own.
+pub async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> T {
+    NAME.scope(name, task).await
+}
+
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 struct Counted;
@@ -35,11 +50,11 @@ pub fn running() -> usize {
 pub fn spawn<T: Send + 'static>(name: &'static str, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     let counted = Counted::new();
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-    tokio::spawn(async move {
+    tokio::spawn(NAME.scope(name, async move {
         let _counted = counted;
         tracing::trace!(task = name, "task started");
         task.await
-    })
+    }))
 }
 
 /// Runs something that blocks on a thread of its own.
@@ -53,7 +68,7 @@ pub async fn block<T: Send + 'static>(
     let counted = Counted::new();
     let done = tokio::task::spawn_blocking(move || {
         let _counted = counted;
-        work()
+        NAME.sync_scope(name, work)
     });
     done.await.unwrap_or_else(|error| Err(DoorError::Io { doing: name, source: std::io::Error::other(error) }))
 }

@@ -98,6 +98,8 @@ pub enum Kind {
     LayoutPhase,
     /// Nothing moves any more.
     LayoutAtRest,
+    /// A process of a node failed, or something in it.
+    Crash,
     /// Something is wrong.
     AlarmRaised,
     /// It is not any more.
@@ -125,6 +127,7 @@ impl Kind {
             Self::LayoutCommitted => "layout_committed",
             Self::LayoutPhase => "layout_phase",
             Self::LayoutAtRest => "layout_at_rest",
+            Self::Crash => "crash",
             Self::AlarmRaised => "alarm_raised",
             Self::AlarmCleared => "alarm_cleared",
         }

@@ -410,6 +410,11 @@ pub enum Word {
     },
     /// This is remembered of you, and you speak of less: you have lost something.
     YouHad(Remembered),
+    /// I end myself now.
+    LastWords {
+        /// Why, for people.
+        reason: String,
+    },
 }
 
 macro_rules! travels {

@@ -33,6 +33,7 @@ mod console_data;
 mod converge;
 mod corpus;
 mod crash;
+mod crashes;
 mod damage;
 mod device_nodes;
 mod events;

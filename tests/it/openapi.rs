@@ -1,6 +1,11 @@
 //! What a node answers is what its OpenAPI document says: no member more, none missing, each of its type. Checks every
 //! route that is read without a body, on a node where each list has an entry.
 
+use ringfort::base::id::NodeId;
+use ringfort::proto::crash::CrashId;
+use ringfort::proto::crash::Kind;
+use ringfort::proto::crash::Report;
+use ringfort::store::crashes::Crashes;
 use serde_json::Value;
 use serde_json::json;
 
@@ -75,8 +80,12 @@ fn the_checker_sees_what_differs() {
 #[tokio::test]
 async fn answers_are_what_the_document_says() {
     let dir = tempfile::tempdir().unwrap();
-    let node = Node::start(&dir.path().join("data")).await;
+    let data = dir.path().join("data");
+    let node = Node::start(&data).await;
     let owner = node.owner();
+    let crash = CrashId::new(1, NodeId(1), 1);
+    let report = Report::new(crash.clone(), "1970-01-01T00:00:00.001Z".to_owned(), 1, Kind::Exit, "exit".to_owned());
+    Crashes::of(&data).keep(&report.finish()).unwrap();
     for (method, path, body) in [
         ("PUT", "/v1/buckets/airports", json!({ "kind": "lww", "ttl": "30d" })),
         ("PUT", "/v1/kv/airports/EDDF", json!({ "iata": "FRA" })),
@@ -95,6 +104,7 @@ async fn answers_are_what_the_document_says() {
             continue;
         }
         let path = template.replace("{bucket}", "airports").replace("{name}", "airports").replace("{key}", "EDDF");
+        let path = path.replace("/v1/crashes/{id}", &format!("/v1/crashes/{}", crash.as_str()));
         let reply = call(&owner, "GET", &path, &[], "").await;
         assert_eq!(reply.status, 200, "{path}: {reply:?}");
         assert_eq!(differences(&document, schema, &reply.json(), &path), Vec::<String>::new());

@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::cluster;
+use super::crashes;
 use super::schemas;
 use crate::base::limits::AUDIT_PAGE_MAX;
 use crate::base::limits::IDEMPOTENCY_KEY_BYTES_MAX;
@@ -141,7 +142,7 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
             (422, "The configuration or certificate is wrong; everything stays as it was", Content::Problem),
         ]),
         ("GET", "/v1/ca") => plain(vec![(200, "The certificate in PEM", Content::Pem)]),
-        _ => return cluster::describe(method, path),
+        _ => return cluster::describe(method, path).or_else(|| crashes::describe(method, path)),
     })
 }
 
@@ -194,8 +195,8 @@ fn events() -> Described {
     let told = "Each event with an `id`, its kind as `event`, and as `data` a document with `id`, `kind`, `at`, `node` (null where \
                 it is about none), `code` (of an alarm) and `text`. Kinds: node_started, member_joined, member_up, \
                 member_suspect, member_down, member_stopping, member_gone, member_leaving, member_removed, member_drained, \
-                member_undrained, plan_staged, plan_cleared, layout_committed, layout_phase, layout_at_rest, alarm_raised, \
-                alarm_cleared; more may come. `missed` has no id: there was more than what follows. A comment every few \
+                member_undrained, plan_staged, plan_cleared, layout_committed, layout_phase, layout_at_rest, crash, \
+                alarm_raised, alarm_cleared; more may come. `missed` has no id: there was more than what follows. A comment every few \
                 seconds is a sign of life";
     let parameters = vec![
         query("follow", "false: end behind what is kept", json!({ "enum": ["true", "false"] }), "false"),

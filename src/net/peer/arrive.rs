@@ -23,6 +23,7 @@ use crate::base::id::NodeId;
 use crate::base::limits::ARRIVALS_MAX;
 use crate::net::peer::Shared;
 use crate::net::peer::count::Count;
+use crate::net::peer::courier::Courier;
 use crate::net::peer::guest::Guest;
 use crate::net::peer::serve::Admitted;
 use crate::net::peer::stream;
@@ -156,6 +157,15 @@ async fn arrive(shared: Arc<Shared>, tcp: TcpStream, from: SocketAddr, place: Pl
                 shared.counters.add(Count::ArrivalTimedOut);
             }
         }
+        Ok(Some(Caller::Courier(courier))) => {
+            let served = tokio::select! {
+                served = tokio::time::timeout_at(deadline, courier.serve(&shared, place)) => served,
+                () = shared.tasks.stopped() => return,
+            };
+            if served.is_err() {
+                shared.counters.add(Count::ArrivalTimedOut);
+            }
+        }
         Ok(None) => {}
         Err(_late) => shared.counters.add(Count::ArrivalTimedOut),
     }
@@ -164,6 +174,7 @@ async fn arrive(shared: Arc<Shared>, tcp: TcpStream, from: SocketAddr, place: Pl
 /// Who it turned out to be. There is nothing else to be.
 enum Caller {
     Guest(Guest),
+    Courier(Courier),
     Peer(Admitted),
 }
 
@@ -262,6 +273,18 @@ impl Arrival {
                 },
                 None => Err((Count::NotAdmitted, Reason::NotAdmitted, not_known(node))),
             },
+            // Says nothing of which life is spoken with, and none is judged by it.
+            (Some(node), Purpose::Courier) => match shared.peer(node) {
+                Some(peer) if peer.out.of(Lane::Bulk).is_cut() => {
+                    Err((Count::NotAdmitted, Reason::Busy, "cut".to_owned()))
+                }
+                Some(peer) if peer.named.load(Ordering::Relaxed) => Ok(Found::Courier(node)),
+                Some(_) => Err((Count::NotAdmitted, Reason::NotAdmitted, not_known(node))),
+                None => match shared.inbox.removed(node) {
+                    Some(why) => Err((Count::NotAdmitted, Reason::Removed, why)),
+                    None => Err((Count::NotAdmitted, Reason::NotAdmitted, not_known(node))),
+                },
+            },
             (Some(_), Purpose::Join | Purpose::Other) => {
                 let text = "a node with a certificate has joined already".to_owned();
                 Err((Count::FrameUnexpected, Reason::Purpose, text))
@@ -283,6 +306,7 @@ fn not_known(node: NodeId) -> String {
 
 enum Found {
     Guest,
+    Courier(NodeId),
     Peer(Arc<super::Peer>, Lane, Option<Life>),
 }
 
@@ -291,6 +315,7 @@ impl Found {
         let Arrival { stream, from, certified: _ } = arrival;
         match self {
             Self::Guest => Caller::Guest(Guest::new(stream, from)),
+            Self::Courier(node) => Caller::Courier(Courier::new(stream, node)),
             Self::Peer(peer, lane, life) => Caller::Peer(Admitted::new(shared, peer, lane, life, stream)),
         }
     }

@@ -44,6 +44,8 @@ pub enum Purpose {
     Join,
     /// A lane of an admitted node.
     Lane(Lane),
+    /// A process of an admitted node that brings a report of how another process of it ended. No lane, and of no life.
+    Courier,
     /// Something that a later release knows.
     Other,
 }
@@ -118,13 +120,14 @@ impl Purpose {
             Self::Lane(Lane::Control) => 2,
             Self::Lane(Lane::Requests) => 3,
             Self::Lane(Lane::Bulk) => 4,
+            Self::Courier => 5,
             Self::Other => 255,
         }
     }
 
     fn from_code(code: u8) -> Self {
         let lanes = Lane::ALL.into_iter().map(Self::Lane);
-        lanes.chain([Self::Join]).find(|purpose| purpose.code() == code).unwrap_or(Self::Other)
+        lanes.chain([Self::Join, Self::Courier]).find(|purpose| purpose.code() == code).unwrap_or(Self::Other)
     }
 }
 

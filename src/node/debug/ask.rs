@@ -55,9 +55,9 @@ impl Node {
     }
 
     /// Answers a node that asks, in every state: what went wrong is asked when something is wrong.
-    pub(in crate::node) async fn find(&self, _from: NodeId, wish: Wish) -> Found {
+    pub(in crate::node) async fn find(&self, from: NodeId, wish: Wish) -> Found {
         match wish {
-            Wish::Crashes | Wish::Crash { .. } | Wish::KeepCrash(_) => std::future::ready(Found::Nothing).await,
+            Wish::Crashes | Wish::Crash { .. } | Wish::KeepCrash(_) => self.find_crash(from, wish).await,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The supervisor: starts the worker (the same binary), passes signals on, starts it again when it fails. One process
-//! group; the worker dies with its supervisor (HOUSE decision 20). No network, no store, no threads.
+//! group; the worker dies with its supervisor (HOUSE decision 20). No network, no store, no threads. Any end that is no
+//! stop in order becomes a crash report, which a courier takes to other nodes while the next worker starts (ADR 26).
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -15,7 +17,17 @@ use tokio::signal::unix;
 use tokio::signal::unix::SignalKind;
 
 use crate::base::exit::Exit;
+use crate::base::limits::COURIER_BUDGET;
+use crate::base::limits::WATCH_TICK;
 use crate::base::time;
+use crate::node::debug::courier;
+use crate::proto::crash::CrashId;
+
+mod marker;
+mod watch;
+
+use marker::Marker;
+use watch::Watched;
 
 /// Tells a process that it is the worker, and of which supervisor.
 pub const WORKER_OF: &str = "RINGFORT_WORKER_OF";
@@ -34,18 +46,22 @@ const BACKOFF: [Duration; 5] = [
 /// A worker that lived this long was well: the next restart is quick again.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 
+/// Couriers that are on their way at once: each ends by itself after a while.
+const COURIERS: usize = 8;
+
 /// Runs workers until one ends in order or cannot be helped by a restart. Returns the status to end with.
 ///
 /// # Errors
 /// Where the operating system gives no process or no signals.
-pub async fn run(arguments: &[OsString]) -> io::Result<u8> {
-    let mut signals = Signals::new()?;
+pub async fn run(arguments: &[OsString], data: &Path) -> io::Result<u8> {
+    let mut supervisor =
+        Supervisor { arguments, data, signals: Signals::new()?, marker: Marker::of(data), couriers: Vec::new() };
     let mut ends_in_a_row = 0_usize;
     loop {
         let started = time::mono();
-        let mut worker = start(arguments)?;
-        let (status, asked_to_stop) = signals.pass_on_until_end(&mut worker).await?;
-        if let Some(code) = final_code(status, asked_to_stop) {
+        let code = supervisor.one_life().await?;
+        if let Some(code) = code {
+            supervisor.see_couriers_off().await;
             return Ok(code);
         }
         if started.elapsed() >= WELL_AFTER {
@@ -53,20 +69,119 @@ pub async fn run(arguments: &[OsString]) -> io::Result<u8> {
         }
         let pause = BACKOFF.get(ends_in_a_row).or(BACKOFF.last()).copied().unwrap_or_default();
         ends_in_a_row += 1;
-        tracing::error!(%status, pause_ms = time::millis(pause), "the worker ended; it is started again");
+        tracing::error!(pause_ms = time::millis(pause), ends_in_a_row, "the worker is started again after a pause");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            _stop = signals.stop() => return Ok(Exit::Ok.code()),
+            _stop = supervisor.signals.stop() => return Ok(Exit::Ok.code()),
         }
     }
 }
 
-fn start(arguments: &[OsString]) -> io::Result<Child> {
-    Command::new(own_binary()?)
-        .args(arguments)
-        .env(WORKER_OF, std::process::id().to_string())
-        .kill_on_drop(true)
-        .spawn()
+struct Supervisor<'a> {
+    arguments: &'a [OsString],
+    data: &'a Path,
+    signals: Signals,
+    marker: Marker,
+    couriers: Vec<Child>,
+}
+
+impl Supervisor<'_> {
+    /// A worker from its start to its end. The status to end with, or `None` where a new worker may do better.
+    async fn one_life(&mut self) -> io::Result<Option<u8>> {
+        let mut watched = Watched::new(self.data);
+        let mut worker = watched.start(|deck| start(self.arguments, deck))?;
+        let (status, asked_to_stop) = self.until_end(&mut worker, &mut watched).await?;
+        let code = final_code(status, asked_to_stop);
+        let in_order = code.is_some_and(|code| code == Exit::Ok.code()) || asked_to_stop && is_told_to_stop(status);
+        if in_order {
+            self.marker.remove();
+        } else {
+            tracing::error!(%status, "the worker ended");
+            if watched.holds() || code.is_none() && watched.may_write() {
+                let id = watched.keep_report(status, asked_to_stop);
+                // Whoever finds it would report the same end once more.
+                self.marker.remove();
+                id.iter().for_each(|id| self.send_courier(id));
+            }
+        }
+        Ok(code)
+    }
+
+    /// Waits for the worker's end; whether a stop was asked for before.
+    async fn until_end(&mut self, worker: &mut Child, watched: &mut Watched) -> io::Result<(ExitStatus, bool)> {
+        let mut asked_to_stop = false;
+        let mut tick = tokio::time::interval(WATCH_TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let signal = tokio::select! {
+                biased;
+                status = worker.wait() => return Ok((status?, asked_to_stop)),
+                // From a terminal both processes hear it; the worker takes a second one calmly.
+                signal = self.signals.next() => signal,
+                _at = tick.tick() => {
+                    self.couriers.retain_mut(|courier| matches!(courier.try_wait(), Ok(None)));
+                    let pid = worker.id().unwrap_or(0);
+                    let found = self.marker.note_holding(watched.holds(), pid, self.data);
+                    found.iter().for_each(|id| self.send_courier(id));
+                    match watched.look(pid) {
+                        Some(signal) => signal,
+                        None => continue,
+                    }
+                }
+            };
+            asked_to_stop |= signal == Signal::TERM;
+            let pid = worker.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+            if let Some(pid) = pid {
+                // It may have ended in this instant; then `wait` says so next.
+                let _ended = rustix::process::kill_process(pid, signal);
+            }
+        }
+    }
+
+    /// Has a report taken to other nodes. Where no process is to be had the next worker does it.
+    fn send_courier(&mut self, id: &CrashId) {
+        if self.couriers.len() >= COURIERS {
+            return;
+        }
+        let started = own_binary().and_then(|binary| {
+            Command::new(binary)
+                .args(self.arguments)
+                .env(courier::COURIER, id.as_str())
+                .env(WORKER_OF, std::process::id().to_string())
+                .kill_on_drop(true)
+                .spawn()
+        });
+        match started {
+            Ok(courier) => self.couriers.push(courier),
+            Err(error) => tracing::warn!(%error, "no courier could be started; the next worker delivers the report"),
+        }
+    }
+
+    /// No worker comes after this one: those that are on their way get their time.
+    async fn see_couriers_off(&mut self) {
+        let all = async {
+            for courier in &mut self.couriers {
+                let _ended = courier.wait().await;
+            }
+        };
+        let _late = tokio::time::timeout(COURIER_BUDGET, all).await;
+    }
+}
+
+fn start(arguments: &[OsString], deck: Option<String>) -> io::Result<Child> {
+    let mut command = Command::new(own_binary()?);
+    command.args(arguments).env(WORKER_OF, std::process::id().to_string()).kill_on_drop(true);
+    if let Some(deck) = deck {
+        command.env(crate::base::flight::DECK, deck);
+    }
+    command.spawn()
+}
+
+/// Whether it ended by what asks it to stop, before it could hear it.
+fn is_told_to_stop(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let asks = [Signal::TERM, Signal::INT].map(Signal::as_raw);
+    status.signal().is_some_and(|signal| asks.contains(&signal))
 }
 
 /// This binary. Without `/proc`, as in an empty root, the path that it was started by.
@@ -119,23 +234,11 @@ impl Signals {
         }
     }
 
-    /// Waits for the worker's end; whether a stop was asked for before.
-    async fn pass_on_until_end(&mut self, worker: &mut Child) -> io::Result<(ExitStatus, bool)> {
-        let mut asked_to_stop = false;
-        loop {
-            let signal = tokio::select! {
-                status = worker.wait() => return Ok((status?, asked_to_stop)),
-                // From a terminal both processes hear it; the worker takes a second one calmly.
-                _ = self.terminate.recv() => Signal::TERM,
-                _ = self.interrupt.recv() => Signal::TERM,
-                _ = self.hangup.recv() => Signal::HUP,
-            };
-            asked_to_stop |= signal == Signal::TERM;
-            let pid = worker.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-            if let Some(pid) = pid {
-                // It may have ended in this instant; then `wait` says so next.
-                let _ended = rustix::process::kill_process(pid, signal);
-            }
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::TERM,
+            _ = self.interrupt.recv() => Signal::TERM,
+            _ = self.hangup.recv() => Signal::HUP,
         }
     }
 }

@@ -53,6 +53,7 @@ const PAGES: &[(&str, &str)] = &[
     ("shared", "/shared"),
     ("convergence", "/convergence"),
     ("lab", "/lab"),
+    ("crashes", "/crashes"),
     ("lab-weigh", "/lab?what=weigh&node=1&weight=50&n=9&r=5&w=5&p=0.01"),
     ("settings", "/settings"),
     ("users", "/settings/users"),

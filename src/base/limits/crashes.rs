@@ -1,0 +1,63 @@
+//! Limits of what is kept and told about processes that ended.
+
+use std::time::Duration;
+
+/// Bytes of one report: several of them fit into a mail, and it fits into one frame between nodes.
+pub const CRASH_BYTES_MAX: usize = 1024 * 1024;
+/// Reports of one node that are kept on each machine that has them: the story of a bad week.
+pub const CRASHES_PER_NODE_MAX: usize = 50;
+/// Bytes of them: a page of reports is some hundred KiB at the most.
+pub const CRASH_BYTES_PER_NODE_MAX: u64 = 16 * 1024 * 1024;
+/// Nodes of which reports are kept: all that there may be at once, and as many that are gone.
+pub const CRASH_NODES_MAX: usize = 128;
+/// Lines of the log in a report: what led to it is in the last few.
+pub const CRASH_LOG_LINES: usize = 50;
+/// Events in a report.
+pub const CRASH_EVENTS: usize = 50;
+/// Members, threads and other lists in a report.
+pub const CRASH_ROWS: usize = 64;
+/// Bytes of one line in a report: a long line of the log.
+pub const CRASH_LINE_BYTES: usize = 2048;
+/// Bytes of a backtrace: the deepest of ours has a hundred frames.
+pub const CRASH_BACKTRACE_BYTES: usize = 64 * 1024;
+/// Reports of a living process' panics that wait to be written: more than that in one instant say the same.
+pub const PANICS_WAITING: usize = 16;
+/// Panics of one kind that are reported a minute; the others are counted in the next report.
+pub const PANICS_A_MINUTE: usize = 3;
+/// Kinds of panics that are told apart at a time.
+pub const PANIC_KINDS: usize = 64;
+/// How often what could not be delivered is tried again.
+pub const CRASH_DELIVERY_EVERY: Duration = Duration::from_secs(15);
+/// Peers that keep a report: one of them may be gone as well.
+pub const CRASH_COPIES: usize = 2;
+
+/// Bytes of the ring with the last lines of the log: a hundred long ones.
+pub const DECK_LOG_BYTES: u64 = 128 * 1024;
+/// Bytes of the ring with the last events.
+pub const DECK_EVENT_BYTES: u64 = 16 * 1024;
+
+/// Between two looks of the supervisor at its worker.
+pub const WATCH_TICK: Duration = Duration::from_millis(250);
+/// A runtime that does not turn for so long, while its process lives, turns no more: ten times what a busy one takes.
+pub const RUNTIME_SILENCE_MAX: Duration = Duration::from_secs(3);
+/// A supervisor that was itself away for so long knows nothing of the time between.
+pub const WATCH_GAP: Duration = Duration::from_secs(1);
+/// Between two beats of the runtime.
+pub const RUNTIME_BEAT: Duration = Duration::from_millis(250);
+/// How long a process that was told to abort may take before it is killed.
+pub const ABORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a courier may take, with all peers together.
+pub const COURIER_BUDGET: Duration = Duration::from_secs(10);
+/// How long it waits for one peer: a connection, a handshake, one synced file.
+pub const COURIER_TURN: Duration = Duration::from_secs(3);
+/// Couriers served at once: each costs a synced file.
+pub const COURIERS_MAX: usize = 4;
+/// Bytes of the list of peers that a courier reads.
+pub const PEER_LIST_BYTES_MAX: usize = 256 * 1024;
+/// How often the list of peers is compared with what is written down, when nothing tells of a change.
+pub const PEER_LIST_EVERY: Duration = Duration::from_secs(5);
+/// How long a process that ends itself speaks with its peers before.
+pub const LAST_WORDS: Duration = Duration::from_millis(150);
+/// Bytes of such last words.
+pub const LAST_WORDS_BYTES_MAX: usize = 512;

@@ -1,0 +1,109 @@
+//! The description of `/v1/crashes`.
+
+use serde_json::Value;
+use serde_json::json;
+
+use super::operations::Content;
+use super::operations::Described;
+use super::operations::plain;
+use super::schemas::count;
+use super::schemas::flag;
+use super::schemas::instant;
+use super::schemas::list_of;
+use super::schemas::object;
+use super::schemas::text;
+use crate::proto::crash::Kind;
+
+/// The routes that are described here.
+#[cfg(test)]
+pub const DESCRIBED: &[(&str, &str)] = &[("GET", "/v1/crashes"), ("GET", "/v1/crashes/{id}")];
+
+/// The description of one of them.
+pub fn describe(method: &str, path: &str) -> Option<Described> {
+    Some(match (method, path) {
+        ("GET", "/v1/crashes") => plain(vec![(
+            200,
+            "Crash reports of all nodes, the newest first; who did not answer is named",
+            Content::Json("Crashes"),
+        )]),
+        ("GET", "/v1/crashes/{id}") => plain(vec![
+            (200, "The report", Content::Json("Crash")),
+            (400, "The id is not one", Content::Problem),
+            (404, "Nobody who answers keeps it", Content::Problem),
+        ]),
+        _ => return None,
+    })
+}
+
+/// Documents.
+pub fn schemas() -> Vec<(&'static str, Value)> {
+    vec![("Crashes", crashes()), ("Crash", crash())]
+}
+
+fn kind() -> Value {
+    json!({ "enum": Kind::ALL.map(Kind::name) })
+}
+
+fn maybe(schema: &Value) -> Value {
+    json!({ "oneOf": [schema, { "type": "null" }] })
+}
+
+fn crashes() -> Value {
+    let crash = object(
+        [
+            ("id", text()),
+            ("node", count()),
+            ("name", text()),
+            ("at", instant()),
+            ("kind", kind()),
+            ("reason", text()),
+            ("fatal", flag()),
+            ("fingerprint", text()),
+            ("release", text()),
+            ("task", maybe(&text())),
+            ("repeats", count()),
+            ("kept_on", list_of(count())),
+        ],
+        [],
+    );
+    let unheard = object([("node", count()), ("reason", text())], []);
+    object([("crashes", list_of(crash)), ("unheard", list_of(unheard)), ("damaged", list_of(text()))], [])
+}
+
+fn crash() -> Value {
+    let doing = object([("what", text()), ("running", count()), ("done", count())], []);
+    let memory = ["resident", "peak", "limit", "machine_free"].map(|name| (name, maybe(&count())));
+    let disk = object([("free", count()), ("total", count())], []);
+    object(
+        [
+            ("version", count()),
+            ("id", text()),
+            ("node", count()),
+            ("name", text()),
+            ("at", instant()),
+            ("at_ms", count()),
+            ("release", text()),
+            ("build", text()),
+            ("kind", kind()),
+            ("reason", text()),
+            ("fatal", flag()),
+            ("fingerprint", text()),
+            ("repeats", count()),
+            ("thread", maybe(&text())),
+            ("task", maybe(&text())),
+            ("backtrace", list_of(text())),
+            ("log", list_of(text())),
+            ("events", list_of(text())),
+            ("members", list_of(text())),
+            ("doing", list_of(doing)),
+            ("threads", list_of(text())),
+            ("uptime_ms", count()),
+            ("memory", object(memory, [])),
+            ("open_files", maybe(&count())),
+            ("disk", maybe(&disk)),
+            ("kernel", list_of(text())),
+            ("cut", list_of(text())),
+        ],
+        [],
+    )
+}

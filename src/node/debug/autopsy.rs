@@ -1,0 +1,184 @@
+//! From how a process ended to its report: which kind of end it was, why in words, and what was noted before it.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use crate::base::exit::Exit;
+use crate::base::flight::PanicSaid;
+use crate::base::flight::Story;
+use crate::base::id::NodeId;
+use crate::base::limits::RUNTIME_SILENCE_MAX;
+use crate::base::rng;
+use crate::base::time;
+use crate::proto::crash;
+use crate::proto::crash::CrashId;
+use crate::proto::crash::Kind;
+use crate::proto::crash::Report;
+
+/// Of Rust: a panic ended the main thread.
+const PANICKED: i32 = 101;
+/// What the supervisor sends to a process that does not turn any more, and what `abort` ends by.
+const ABORT: i32 = 6;
+/// What the kernel ends a process by that takes too much memory.
+const KILL: i32 = 9;
+
+/// All that is known of an end.
+#[derive(Debug)]
+pub struct Findings<'a> {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The supervisor ended it, because it did not turn.
+    pub bitten: bool,
+    /// The kernel says that it ended it for memory; with the group's limit, where there is one.
+    pub out_of_memory: Option<Option<u64>>,
+    /// It was asked to stop before.
+    pub asked_to_stop: bool,
+    /// What it had noted.
+    pub story: &'a Story,
+}
+
+impl Findings<'_> {
+    /// Which kind of end it was, and why.
+    #[must_use]
+    pub fn judge(&self) -> (Kind, String) {
+        let (kind, mut reason) = self.cause();
+        if self.asked_to_stop {
+            reason.push_str("; it had been asked to stop");
+        }
+        (kind, reason)
+    }
+
+    fn cause(&self) -> (Kind, String) {
+        let (signal, code) = (self.status.signal(), self.status.code());
+        if self.bitten {
+            let seconds = RUNTIME_SILENCE_MAX.as_secs();
+            return (
+                Kind::Watchdog,
+                format!(
+                    "its runtime did not turn for {seconds} s while the process lived, as in a deadlock; the supervisor ended it"
+                ),
+            );
+        }
+        if let Some(limit) = self.out_of_memory.filter(|_| signal == Some(KILL)) {
+            let limit =
+                limit.map(|bytes| format!(", which may have {} MiB", bytes / (1024 * 1024))).unwrap_or_default();
+            return (
+                Kind::Oom,
+                format!("SIGKILL: the kernel ended it because memory ran out in its control group{limit}"),
+            );
+        }
+        if let Some(said) = self.last_words().filter(|_| signal == Some(ABORT) || code == Some(PANICKED)) {
+            return (Kind::Panic, format!("panic: {}", said.message));
+        }
+        match (signal, code) {
+            (Some(signal), _) => (Kind::Signal, crash::signal_in_words(signal)),
+            (None, code) => (Kind::Exit, self.exit_in_words(code)),
+        }
+    }
+
+    /// The panic that the process did not get to report itself.
+    #[must_use]
+    pub fn last_words(&self) -> Option<&PanicSaid> {
+        self.story.panic.as_ref().filter(|said| said.number > self.story.told)
+    }
+
+    fn exit_in_words(&self, code: Option<i32>) -> String {
+        let Some(code) = code else { return "it ended, and the kernel does not say how".to_owned() };
+        let means = match Exit::from_code(code) {
+            Some(exit) => exit.means(),
+            None if code == PANICKED => "a panic ended its main thread",
+            None => "none of ours: something in it called exit",
+        };
+        // Whatever else calls exit has not logged why.
+        let is_ours = Exit::from_code(code).is_some();
+        let last = self.story.log.iter().rev().find(|line| is_ours && line.contains("ERROR"));
+        let last = last.map(|line| format!("; its last error: {}", plain(line))).unwrap_or_default();
+        format!("exit status {code}: {means}{last}")
+    }
+}
+
+/// A line as it would be without a terminal, which shows levels in colours.
+fn plain(line: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        plain.push_str(before);
+        rest = after.split_once('m').map_or("", |(_, rest)| rest);
+    }
+    plain + rest
+}
+
+/// A report with what a deck tells; `None` without entropy for its name.
+#[must_use]
+pub fn report(node: NodeId, kind: Kind, reason: String, story: &Story) -> Option<Report> {
+    let at_ms = time::wall_ms();
+    let draw = u32::from_ne_bytes(rng::array().ok()?);
+    let mut report = Report::new(CrashId::new(at_ms, node, draw), time::rfc3339(at_ms), at_ms, kind, reason);
+    report.release = env!("CARGO_PKG_VERSION").to_owned();
+    report.build = env!("RINGFORT_COMMIT").to_owned();
+    report.log = story.log.iter().map(|line| plain(line)).collect();
+    report.events.clone_from(&story.events);
+    report.members.clone_from(&story.members);
+    report.doing.clone_from(&story.doing);
+    if let Some(who) = &story.who {
+        report.name.clone_from(&who.name);
+    }
+    Some(report)
+}
+
+/// Adds what a panic said.
+pub fn add_panic(report: &mut Report, said: &PanicSaid) {
+    report.thread = Some(said.thread.clone());
+    report.task.clone_from(&said.task);
+    report.backtrace = crash::frames(&said.backtrace);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::Findings;
+    use super::plain;
+    use crate::base::flight::PanicSaid;
+    use crate::base::flight::Story;
+    use crate::proto::crash::Kind;
+
+    fn judge(raw: i32, bitten: bool, out_of_memory: Option<Option<u64>>, story: &Story) -> (Kind, String) {
+        Findings { status: ExitStatus::from_raw(raw), bitten, out_of_memory, asked_to_stop: false, story }.judge()
+    }
+
+    #[test]
+    fn each_end_has_its_kind_and_reason() {
+        let quiet = Story::default();
+        let loud = Story { log: vec!["ERROR the journal failed".to_owned(), "INFO x".to_owned()], ..Story::default() };
+        let panic = PanicSaid { number: 2, message: "no".to_owned(), ..PanicSaid::default() };
+        let said = Story { panic: Some(panic), told: 1, ..Story::default() };
+        let told = Story { told: 2, ..said.clone() };
+        let (limit, exit) = (Some(Some(1 << 28)), |code: i32| code << 8);
+        let cases = [
+            (6, true, None, &quiet, Kind::Watchdog, "did not turn for 3 s"),
+            (9, true, limit, &quiet, Kind::Watchdog, "did not turn"),
+            (9, false, limit, &quiet, Kind::Oom, "256 MiB"),
+            (9, false, None, &quiet, Kind::Signal, "SIGKILL"),
+            (11, false, limit, &quiet, Kind::Signal, "SIGSEGV"),
+            (6, false, None, &quiet, Kind::Signal, "SIGABRT"),
+            (6, false, None, &said, Kind::Panic, "panic: no"),
+            (6, false, None, &told, Kind::Signal, "SIGABRT"),
+            (9, false, None, &said, Kind::Signal, "SIGKILL"),
+            (exit(101), false, None, &said, Kind::Panic, "panic: no"),
+            (exit(1), false, None, &quiet, Kind::Exit, "exit status 1: none of ours"),
+            (exit(74), false, None, &loud, Kind::Exit, "its last error: ERROR the journal failed"),
+        ];
+        for (raw, bitten, out_of_memory, story, kind, part) in cases {
+            let (judged, reason) = judge(raw, bitten, out_of_memory, story);
+            assert!(judged == kind && reason.contains(part), "{raw} {bitten}: {judged:?} {reason}");
+        }
+    }
+
+    #[test]
+    fn colours_of_a_terminal_are_left_out() {
+        assert_eq!(plain("\u{1b}[31mERROR\u{1b}[0m no"), "ERROR no");
+        assert_eq!(plain("a\u{1b}[3"), "a");
+    }
+}

@@ -1,0 +1,198 @@
+//! What the kernel says of a process and of the control group that it lives in, as far as this one may read it. Nothing
+//! here is needed: what cannot be read is left out of a report.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::OFlags;
+
+use crate::base::limits::CRASH_ROWS;
+use crate::proto::crash::Memory;
+
+/// Bytes of one of these files.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Records of the kernel's log that are looked through: all of a full one.
+const KERNEL_RECORDS_MAX: usize = 100_000;
+/// Where control groups are, and where those of before are.
+const GROUPS: &str = "/sys/fs/cgroup";
+
+/// A text file of the kernel's; empty where it cannot be read.
+#[must_use]
+pub fn read(path: impl AsRef<Path>) -> String {
+    let mut text = Vec::new();
+    let file = fs::File::open(path);
+    let _unreadable = file.and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut text));
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Which start of the machine this is; empty where the kernel does not say.
+#[must_use]
+pub fn boot() -> String {
+    read("/proc/sys/kernel/random/boot_id").trim().to_owned()
+}
+
+/// The number in a line of `name number`.
+fn number(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix([' ', '\t', ':']));
+    line?.trim_start_matches([' ', '\t', ':']).split_whitespace().next()?.parse().ok()
+}
+
+/// The control group for memory that a process is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group(PathBuf);
+
+impl Group {
+    /// That of this process.
+    #[must_use]
+    pub fn own() -> Option<Self> {
+        let lines = read("/proc/self/cgroup");
+        let old = lines.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            controllers
+                .split(',')
+                .any(|controller| controller == "memory")
+                .then(|| Path::new(GROUPS).join("memory").join(relative(path)))
+        });
+        let new = || {
+            lines.lines().find_map(|line| line.strip_prefix("0::")).map(|path| Path::new(GROUPS).join(relative(path)))
+        };
+        old.or_else(new).filter(|path| path.is_dir()).map(Self)
+    }
+
+    /// How often the kernel ended a process of it for memory, so far.
+    #[must_use]
+    pub fn killed(&self) -> u64 {
+        let told = ["memory.events.local", "memory.events", "memory.oom_control"];
+        told.iter().find_map(|name| number(&read(self.0.join(name)), "oom_kill")).unwrap_or(0)
+    }
+
+    /// Bytes that it may have; `None` where there is no limit.
+    #[must_use]
+    pub fn limit(&self) -> Option<u64> {
+        let told = ["memory.max", "memory.limit_in_bytes"];
+        let limit: u64 = told.iter().find_map(|name| read(self.0.join(name)).trim().parse().ok())?;
+        // The old kind says "no limit" by a number as large as memory can be.
+        (limit < 1 << 60).then_some(limit)
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+fn relative(path: &str) -> &str {
+    path.trim().trim_start_matches('/')
+}
+
+/// Memory of a process as the kernel sees it.
+#[must_use]
+pub fn memory(pid: u32, group: Option<&Group>) -> Memory {
+    let status = read(format!("/proc/{pid}/status"));
+    let bytes = |text: &str, name: &str| number(text, name).map(|kib| kib.saturating_mul(1024));
+    Memory {
+        resident: bytes(&status, "VmRSS"),
+        peak: bytes(&status, "VmHWM"),
+        limit: group.and_then(Group::limit),
+        machine_free: bytes(&read("/proc/meminfo"), "MemAvailable"),
+    }
+}
+
+/// How many files a process has open.
+#[must_use]
+pub fn open_files(pid: u32) -> Option<u64> {
+    fs::read_dir(format!("/proc/{pid}/fd")).ok().map(|files| files.count() as u64)
+}
+
+/// Whether a process is stopped (SIGSTOP, or by a debugger).
+#[must_use]
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = read(format!("/proc/{pid}/stat"));
+    // The name in parentheses may have blanks and parentheses in it.
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    matches!(state, Some('T' | 't'))
+}
+
+/// The threads of a process: name, state, and what each waits for in the kernel.
+#[must_use]
+pub fn threads(pid: u32) -> Vec<String> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let mut threads: Vec<String> = tasks
+        .flatten()
+        .take(CRASH_ROWS)
+        .map(|task| {
+            let path = task.path();
+            let status = read(path.join("status"));
+            let word = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name));
+                line.map(|line| line.trim_start_matches([':', '\t', ' ']).to_owned()).unwrap_or_default()
+            };
+            let waits = read(path.join("wchan"));
+            let waits = if waits.trim().is_empty() || waits.trim() == "0" {
+                String::new()
+            } else {
+                format!(", in {}", waits.trim())
+            };
+            format!("{} {}: {}{waits}", task.file_name().to_string_lossy(), word("Name"), word("State"))
+        })
+        .collect();
+    threads.sort_unstable();
+    threads
+}
+
+/// What the kernel's log says about the end of this process for memory; empty where that may not be read.
+#[must_use]
+pub fn kernel_on_memory(pid: u32) -> Vec<String> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let Ok(mut log) = fs::OpenOptions::new().read(true).custom_flags(flags).open("/dev/kmsg") else {
+        return Vec::new();
+    };
+    // One record for each read; those are shorter.
+    let mut record = vec![0; 8192];
+    let (mut lines, ours) = (Vec::new(), format!("Killed process {pid} ("));
+    for _ in 0..KERNEL_RECORDS_MAX {
+        let read = match log.read(&mut record) {
+            Ok(read @ 1..) => read,
+            // Overwritten while it was read: the next one is there.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::PIPE.raw_os_error()) => continue,
+            Ok(_) | Err(_) => break,
+        };
+        let text = String::from_utf8_lossy(record.get(..read).unwrap_or_default());
+        if text.contains(&ours) {
+            let text = text.split_once(';').map_or(&*text, |(_, text)| text);
+            lines.extend(text.lines().next().map(ToOwned::to_owned));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_stopped;
+    use super::memory;
+    use super::number;
+    use super::open_files;
+    use super::threads;
+
+    #[test]
+    fn numbers_are_read_behind_their_whole_name() {
+        let text = "low 0\noom 3\noom_kill 7\nVmRSS:\t  12 kB\n";
+        assert_eq!(
+            (number(text, "oom_kill"), number(text, "oom"), number(text, "VmRSS")),
+            (Some(7), Some(3), Some(12))
+        );
+        assert_eq!(number(text, "oom_kil"), None);
+    }
+
+    #[test]
+    fn the_kernel_tells_of_this_process() {
+        let me = std::process::id();
+        assert!(memory(me, None).resident.is_some_and(|bytes| bytes > 1024 * 1024));
+        assert!(open_files(me).is_some_and(|count| count >= 3) && !is_stopped(me));
+        assert!(threads(me).iter().any(|thread| thread.contains("(running)")), "{:?}", threads(me));
+    }
+}

@@ -1,0 +1,139 @@
+//! The marker of a run: a file that is there while a node runs, and is removed when it stops in order or its end was
+//! reported. One that is found at a start is of a run that ended as a whole, with nobody left to report it.
+
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::base::flight::Story;
+use crate::base::id::NodeId;
+use crate::base::time;
+use crate::node::debug::autopsy;
+use crate::node::debug::machine;
+use crate::proto::crash::CrashId;
+use crate::proto::crash::Kind;
+use crate::store::crashes::Crashes;
+use crate::store::data_dir;
+use crate::store::identity;
+
+/// Bytes of the file: a few numbers.
+const BYTES_MAX: u64 = 4096;
+/// A time of the operating system is off by a few seconds, as clocks are set.
+const FILE: &str = "blackbox/running.json";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Running {
+    boot: String,
+    supervisor: u32,
+    worker: u32,
+    started: String,
+}
+
+/// The marker of a data directory.
+pub struct Marker {
+    path: PathBuf,
+    /// Of which worker it tells, where it is written.
+    of: Option<u32>,
+}
+
+impl Marker {
+    pub fn of(data: &Path) -> Self {
+        Self { path: data.join(FILE), of: None }
+    }
+
+    /// Writes it once the worker has the directory. The first time the one of before is looked for: what is returned is the
+    /// report about that run.
+    pub fn note_holding(&mut self, holds: bool, worker: u32, data: &Path) -> Option<CrashId> {
+        if !holds || self.of == Some(worker) {
+            return None;
+        }
+        let before = if self.of.is_none() { self.found() } else { None };
+        let reported = before.and_then(|before| report(&before, data));
+        self.of = Some(worker);
+        let now = Running {
+            boot: machine::boot(),
+            supervisor: std::process::id(),
+            worker,
+            started: time::rfc3339(time::wall_ms()),
+        };
+        let written = serde_json::to_vec(&now).map_err(std::io::Error::other);
+        if let Err(error) = written.and_then(|bytes| data_dir::write_whole(&self.path, &bytes)) {
+            tracing::warn!(%error, "it cannot be noted that this node runs; if all of it is killed nobody will know");
+        }
+        reported
+    }
+
+    fn found(&self) -> Option<Running> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(&self.path).ok()?.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// The run ended in order, or its end is told.
+    pub fn remove(&mut self) {
+        // Only one's own: another process may have the directory.
+        if self.of.is_some() {
+            let _missing = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn report(before: &Running, data: &Path) -> Option<CrashId> {
+    let who = identity::read(&data.join("identity")).ok().flatten();
+    let (node, name) = who.map_or((NodeId(0), String::new()), |who| (who.node, who.name));
+    let Running { boot, started, .. } = before;
+    let reason = if *boot == machine::boot() {
+        format!(
+            "all its processes were killed at once (SIGKILL of the group, or a container that was stopped hard); it had run since {started}"
+        )
+    } else {
+        format!(
+            "the machine restarted without stopping it in order: power was lost, or the machine was reset; it had run since {started}"
+        )
+    };
+    let mut report = autopsy::report(node, Kind::Power, reason, &Story::default())?;
+    report.name = name;
+    let report = report.finish();
+    tracing::warn!(id = report.id.as_str(), reason = report.reason, "the run before ended as a whole");
+    let crashes = Crashes::of(data);
+    match crashes.keep(&report).and_then(|()| crashes.to_deliver(&report.id)) {
+        Ok(()) => Some(report.id),
+        Err(error) => {
+            tracing::error!(%error, "a crash report could not be kept");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Marker;
+    use crate::node::debug::machine;
+    use crate::proto::crash::Kind;
+    use crate::store::crashes::Crashes;
+
+    #[test]
+    fn a_run_that_was_never_ended_is_reported_once_and_says_whether_the_machine_restarted() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path();
+        std::fs::create_dir(data.join("blackbox")).unwrap();
+        assert_eq!(Marker::of(data).note_holding(true, 7, data), None, "the first run");
+        let mut second = Marker::of(data);
+        assert_eq!(second.note_holding(false, 8, data), None, "the directory is another's");
+        let id = second.note_holding(true, 8, data).unwrap();
+        assert_eq!(second.note_holding(true, 9, data), None, "its own worker before");
+        let report = Crashes::of(data).read(&id).unwrap().unwrap();
+        assert!(report.kind == Kind::Power && report.reason.contains("killed at once"), "{}", report.reason);
+        let path = data.join("blackbox/running.json");
+        let marked = std::fs::read_to_string(&path).unwrap().replace(&machine::boot(), "another");
+        std::fs::write(&path, marked).unwrap();
+        let id = Marker::of(data).note_holding(true, 1, data).unwrap();
+        let report = Crashes::of(data).read(&id).unwrap().unwrap();
+        assert!(report.reason.contains("machine restarted"), "{}", report.reason);
+        second.remove();
+        assert_eq!(Marker::of(data).note_holding(true, 2, data), None, "stopped in order");
+    }
+}
