@@ -53,6 +53,7 @@ use crate::front::route;
 use crate::front::route::Face;
 use crate::front::server;
 use crate::http::routes;
+use crate::node::Node;
 use crate::node::birth;
 use crate::node::birth::NodeOptions;
 use crate::node::birth::OpenNode;
@@ -307,19 +308,19 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog, panics: m
     gasp::speaks(&node);
     node.watch();
     let peers = way.peers.clone();
-    worker::spawn("ring", node.clone().keep_ring());
-    worker::spawn("views", node.clone().follow_views());
-    worker::spawn("surveys", node.clone().keep_surveyed());
-    worker::spawn("repair", node.clone().keep_equal());
-    worker::spawn("events", node.clone().keep_events());
-    worker::spawn("crashes", node.clone().keep_crashes(panics));
-    worker::spawn("standing", node.clone().keep_standing());
-    worker::spawn("graves", node.clone().keep_purged());
-    let talking = worker::spawn("members", node.clone().keep_members(way));
-    worker::spawn("said", node.clone().keep_said(said));
-    let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));
+    kept("ring", &node, Node::keep_ring);
+    kept("views", &node, Node::follow_views);
+    kept("surveys", &node, Node::keep_surveyed);
+    kept("repair", &node, Node::keep_equal);
+    kept("events", &node, Node::keep_events);
+    kept("standing", &node, Node::keep_standing);
+    kept("graves", &node, Node::keep_purged);
+    worker::vital("crashes", node.clone().keep_crashes(panics));
+    let talking = worker::vital("members", node.clone().keep_members(way));
+    worker::vital("said", node.clone().keep_said(said));
+    let reloading = worker::vital("reload", live.watch(signals.hangup, node.hear_reloads()));
     let (stop, stopped) = watch::channel(false);
-    let serving = worker::spawn("serve", listeners.serve(route::assemble(node.clone(), faces()), stopped));
+    let serving = worker::vital("serve", listeners.serve(route::assemble(node.clone(), faces()), stopped));
     signals.stop.wait().await;
     reloading.abort();
     tracing::info!("stopping: requests in flight are finished");
@@ -337,6 +338,15 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog, panics: m
     tracing::info!("stopped in order");
     drop(dir);
     Ok(())
+}
+
+/// Something that goes on as long as the node does, and can be begun again at any time.
+fn kept<F>(name: &'static str, node: &Node, run: impl Fn(Node) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let node = node.clone();
+    worker::keep(name, move || run(node.clone()));
 }
 
 /// What asks a worker to stop, or to read its configuration anew.

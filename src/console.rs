@@ -10,6 +10,7 @@ use axum::routing::get;
 use axum::routing::post;
 
 use crate::console::inside::convergence;
+use crate::console::inside::runtime;
 use crate::console::live::Drawn;
 use crate::console::members::one;
 use crate::console::settings::audit;
@@ -83,6 +84,8 @@ const ROUTES: &[Route] = &[
     Route::page("GET", convergence::CONVERGENCE, Need::Observe, "Whether all machines hold the same, and where not"),
     Route::page("GET", crashes::LIST, Need::Observe, "What failed in the cluster, by cause"),
     Route::page("GET", crashes::ONE, Need::Observe, "One crash report, to read"),
+    Route::page("GET", runtime::RUNTIME, Need::Observe, "What runs inside a machine, how busy it is, and what failed"),
+    Route::page("GET", runtime::INSIDE, Need::Observe, "What a machine uses, and its configuration"),
     Route::page("GET", inside::lab::LAB, Need::Observe, "Try a key, a join, a loss, N, R and W; nothing changes"),
     Route::page("GET", "/settings", Need::Observe, "What can be set"),
     Route::page("GET", "/settings/users", Need::Admin, "All users"),
@@ -139,6 +142,8 @@ fn router(node: &Node) -> Router<Node> {
         .route(convergence::CONVERGENCE, get(convergence::show))
         .route(crashes::LIST, get(crashes::list))
         .route(crashes::ONE, get(crashes::show))
+        .route(runtime::RUNTIME, get(runtime::runtime))
+        .route(runtime::INSIDE, get(runtime::within))
         .route(inside::lab::LAB, get(inside::lab::show))
         .route("/settings", get(settings::show))
         .route("/settings/users", get(users::list).post(users::add))

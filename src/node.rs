@@ -108,6 +108,7 @@ struct Inner {
     /// Set where another node says that this one was removed from the cluster.
     cast_out: OnceLock<String>,
     doorman: session::Doorman,
+    insides: debug::inside::Watched,
     refusals: refusals::Refusals,
     started: Instant,
     data_dir: std::path::PathBuf,

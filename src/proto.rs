@@ -26,6 +26,7 @@ pub mod object;
 pub mod password;
 pub mod purge;
 pub mod quorum;
+pub mod restarts;
 pub mod ring;
 pub mod rows;
 pub mod scope;

@@ -81,9 +81,10 @@ impl Exit {
 }
 
 /// Ends the process at once, without unwinding or flushing: after a failed fsync nothing in memory may be trusted to
-/// reach the disk any more (HOUSE decision 6, STYLE 14).
+/// reach the disk any more (HOUSE decision 6, STYLE 14), and what a part cannot mend by its own restart the supervisor mends
+/// by one of all.
 pub fn die(exit: Exit) -> ! {
-    #[expect(clippy::disallowed_methods, clippy::exit, reason = "the one place that may: a poisoned store")]
+    #[expect(clippy::disallowed_methods, clippy::exit, reason = "the one place that may")]
     std::process::exit(i32::from(exit.code()))
 }
 

@@ -15,6 +15,7 @@ use crate::node::shared::SharedView;
 
 pub mod convergence;
 pub mod lab;
+pub mod runtime;
 
 /// What is shared.
 pub const SHARED: &str = "/shared";
@@ -31,6 +32,7 @@ pub struct Tab {
 pub const TABS: &[Tab] = &[
     Tab { name: "What is shared", path: SHARED },
     Tab { name: "Convergence", path: convergence::CONVERGENCE },
+    Tab { name: "Runtime", path: runtime::RUNTIME },
     Tab { name: "Ring lab", path: lab::LAB },
     Tab { name: "Crashes", path: crashes::LIST },
 ];

@@ -21,6 +21,7 @@ use crate::base::limits::LIVE_STREAMS_MAX;
 use crate::base::time;
 use crate::console::inside;
 use crate::console::inside::convergence;
+use crate::console::inside::runtime;
 use crate::console::members;
 use crate::console::members::one;
 use crate::console::overview;
@@ -60,6 +61,10 @@ enum View {
     Shared,
     /// `/convergence`.
     Convergence,
+    /// `/runtime`, of this machine where none is named.
+    Runtime(Option<u64>),
+    /// `/members/{id}/inside`.
+    Within(u64),
 }
 
 impl View {
@@ -73,8 +78,11 @@ impl View {
             Some("ring") => (Self::Ring(ring::Choice::of(&named)?, may), &["view", "p", "node"]),
             Some("shared") => (Self::Shared, &["view"]),
             Some("convergence") => (Self::Convergence, &["view"]),
+            Some("runtime") => (Self::Runtime(named.number("node")?), &["view", "node"]),
+            Some("inside") => (Self::Within(named.number("node")?.unwrap_or_default()), &["view", "node"]),
             Some(_) => {
-                let detail = "`view` is not one of: overview, members, member, ring, shared, convergence";
+                let detail =
+                    "`view` is not one of: overview, members, member, ring, shared, convergence, runtime, inside";
                 return Err(Refused(Problem::bad_request("bad_parameter", detail)));
             }
         };
@@ -91,6 +99,8 @@ impl View {
             Self::Ring(choice, may) => ("ring", ring::live(node, *choice, *may).render()),
             Self::Shared => ("shared", inside::live(node).render()),
             Self::Convergence => ("convergence", convergence::live(node).render()),
+            Self::Runtime(id) => ("runtime", runtime::live_runtime(node, *id).render()),
+            Self::Within(id) => ("inside", runtime::live_within(node, *id).render()),
             Self::Member(id) => ("member", one::live(node, id)?.render()),
         };
         drawn.ok().map(|drawn| (name, drawn))

@@ -141,6 +141,7 @@ impl From<DoorError> for Problem {
             DoorError::NoControl { .. } => {
                 new(StatusCode::SERVICE_UNAVAILABLE, "no_control").outcome("failed").retry_after(1)
             }
+            DoorError::NotTold { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "not_told").retry_after(1),
             DoorError::StillUp(_) => new(StatusCode::CONFLICT, "still_up"),
             DoorError::NoContact { .. } => {
                 new(StatusCode::SERVICE_UNAVAILABLE, "no_contact").outcome("failed").retry_after(1)

@@ -157,10 +157,14 @@ impl Listeners {
         let owner = Server { crowd: Crowd::new(OWNER_CONNECTIONS_MAX), ..server.clone() };
         let mut accepting = Vec::new();
         for (listener, tls) in self.tcp {
-            accepting.push(worker::spawn("accept", server.clone().accept_tcp(listener, tls)));
+            let (server, listener) = (server.clone(), Arc::new(listener));
+            let accept = move || server.clone().accept_tcp(Arc::clone(&listener), tls.clone());
+            accepting.push(worker::keep("accept", accept));
         }
         if let Some((listener, path)) = self.control {
-            accepting.push(worker::spawn("accept-control", owner.clone().accept_control(listener, path)));
+            let (owner, listener) = (owner.clone(), Arc::new(listener));
+            let accept = move || owner.clone().accept_control(Arc::clone(&listener), path.clone());
+            accepting.push(worker::keep("accept-control", accept));
         }
         for task in accepting {
             let _ended = task.await;
@@ -201,7 +205,7 @@ struct Server {
 }
 
 impl Server {
-    async fn accept_tcp(mut self, listener: TcpListener, tls: Option<Tls>) {
+    async fn accept_tcp(mut self, listener: Arc<TcpListener>, tls: Option<Tls>) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -229,7 +233,7 @@ impl Server {
         }
     }
 
-    async fn accept_control(mut self, listener: UnixListener, path: PathBuf) {
+    async fn accept_control(mut self, listener: Arc<UnixListener>, path: PathBuf) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,

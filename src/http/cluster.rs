@@ -25,6 +25,7 @@ use crate::front::query;
 use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::access::Caller;
+use crate::node::debug::inside::Inside;
 use crate::node::plan::PartView;
 use crate::node::plan::PlansView;
 use crate::node::repair::view::Convergence;
@@ -156,6 +157,12 @@ pub async fn undrain(
 /// `GET /v1/ring`.
 pub async fn ring(State(node): State<Node>) -> Json<RingView> {
     std::future::ready(Json(node.ring())).await
+}
+
+/// `GET /v1/members/{id}/inside`: of any node, from any node.
+pub async fn inside(State(node): State<Node>, uri: Uri) -> Result<Json<Inside>, Problem> {
+    let inside = node.inside(&path::segment(uri.path(), 2)?).await?;
+    Ok(Json(Inside::clone(&inside)))
 }
 
 /// `GET /v1/convergence`.

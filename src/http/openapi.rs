@@ -14,6 +14,7 @@ use crate::proto::scope::Need;
 
 mod cluster;
 mod crashes;
+mod inside;
 mod operations;
 mod schemas;
 
@@ -167,6 +168,7 @@ mod tests {
     use super::build;
     use super::cluster;
     use super::crashes;
+    use super::inside;
     use super::operations;
     use crate::front::route::Route;
     use crate::http::routes;
@@ -224,7 +226,9 @@ mod tests {
 
     #[test]
     fn nothing_is_described_that_is_not_served() {
-        for (method, path) in operations::DESCRIBED.iter().chain(cluster::DESCRIBED).chain(crashes::DESCRIBED) {
+        for (method, path) in
+            operations::DESCRIBED.iter().chain(cluster::DESCRIBED).chain(crashes::DESCRIBED).chain(inside::DESCRIBED)
+        {
             assert!(described().any(|route| (route.method, route.path) == (*method, *path)), "{method} {path}");
         }
     }

@@ -157,6 +157,13 @@ pub const ROUTES: &[Route] = &[
     Route::api("POST", "/v1/members/{id}/undrain", Need::Operate, Operation::Other, "Let devices use a node again"),
     Route::api(
         "GET",
+        "/v1/members/{id}/inside",
+        Need::Observe,
+        Operation::Other,
+        "How a node is inside: process, tasks, threads, disk, configuration in force",
+    ),
+    Route::api(
+        "GET",
         "/v1/events",
         Need::Observe,
         Operation::Other,
@@ -251,6 +258,7 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/shared", get(shared::shared))
         .route("/v1/ring", get(cluster::ring))
         .route("/v1/convergence", get(cluster::convergence))
+        .route("/v1/members/{id}/inside", get(cluster::inside))
         .route("/v1/ring/pause", post(cluster::pause))
         .route("/v1/ring/resume", post(cluster::resume))
         .route("/v1/plan", get(cluster::plans).post(cluster::stage_plan).delete(cluster::clear_plan))

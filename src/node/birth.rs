@@ -44,6 +44,7 @@ use crate::node::Who;
 use crate::node::certificate::Authority;
 use crate::node::cluster::Cluster;
 use crate::node::debug::gasp::Ends;
+use crate::node::debug::inside::Watched;
 use crate::node::drill;
 use crate::node::error::DoorError;
 use crate::node::health::Health;
@@ -312,6 +313,7 @@ fn assemble(
         closed: watch::Sender::new(false),
         cast_out: OnceLock::new(),
         doorman: Doorman::new().map_err(BirthError::Doorman)?,
+        insides: Watched::default(),
         refusals: Refusals::default(),
         started: time::mono(),
         data_dir: options.data,

@@ -5,6 +5,7 @@ pub mod autopsy;
 pub mod courier;
 pub mod crashes;
 pub mod gasp;
+pub mod inside;
 pub mod machine;
 pub mod panics;
 pub mod supervisor;

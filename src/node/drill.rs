@@ -31,7 +31,8 @@ pub fn begin(peers: &Peers, node: NodeId) {
         "{CUT_FILE} is set: lanes to other nodes are cut and messages lost as this file says; unset it on a machine that \
          is to serve"
     );
-    worker::spawn("drill", follow(peers.clone(), node, path));
+    let peers = peers.clone();
+    worker::keep("drill", move || follow(peers.clone(), node.clone(), path.clone()));
 }
 
 async fn follow(peers: Peers, node: NodeId, path: PathBuf) {

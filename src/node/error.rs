@@ -153,6 +153,14 @@ pub enum DoorError {
         /// As given.
         name: String,
     },
+    /// Another node does not say what it was asked.
+    #[error("node {node} does not tell: {why}; ask again when it is there (`ringfort members` shows who is)")]
+    NotTold {
+        /// The node.
+        node: NodeId,
+        /// In words.
+        why: &'static str,
+    },
     /// An import or export cannot be done as asked.
     #[error("{0}")]
     Unsuitable(String),

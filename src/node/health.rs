@@ -104,26 +104,29 @@ impl Node {
     pub fn watch(&self) {
         self.keep_history();
         let node = self.clone();
-        worker::spawn("health", async move {
-            let mut every = tokio::time::interval(DISK_CHECK_EVERY);
-            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            let mut rest = Rest::default();
-            loop {
-                every.tick().await;
-                if rest.begins(node.telemetry().total()) {
-                    let _only_later = worker::block("giving memory back", || {
-                        memory::give_back();
-                        Ok(())
-                    })
-                    .await;
-                }
-                if let Err(error) = node.look_at_disk() {
-                    tracing::error!(%error, "free space cannot be seen");
-                }
-                node.look_at_index();
-                node.tell_failures().await;
+        worker::keep("health", move || node.clone().keep_healthy());
+    }
+
+    async fn keep_healthy(self) {
+        let node = self;
+        let mut every = tokio::time::interval(DISK_CHECK_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut rest = Rest::default();
+        loop {
+            every.tick().await;
+            if rest.begins(node.telemetry().total()) {
+                let _only_later = worker::block("giving memory back", || {
+                    memory::give_back();
+                    Ok(())
+                })
+                .await;
             }
-        });
+            if let Err(error) = node.look_at_disk() {
+                tracing::error!(%error, "free space cannot be seen");
+            }
+            node.look_at_index();
+            node.tell_failures().await;
+        }
     }
 
     fn look_at_index(&self) {

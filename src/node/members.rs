@@ -403,7 +403,7 @@ impl Keeper {
             return;
         }
         let node = self.node.clone();
-        self.chores = Some(worker::spawn("members", async move {
+        self.chores = Some(worker::spawn("members, now and then", async move {
             let state = node.state();
             let candidate = |member: &Member| Candidate {
                 zone: member.zone.clone(),

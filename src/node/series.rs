@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -15,6 +16,7 @@ use crate::base::limits::SAMPLE_EVERY;
 use crate::base::limits::SAMPLES_COARSE;
 use crate::base::limits::SAMPLES_FINE;
 use crate::base::limits::SAMPLES_LAST_MINUTE;
+use crate::base::limits::TASK_SAMPLE_EVERY;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::telemetry::Counts;
@@ -22,6 +24,7 @@ use crate::node::telemetry::LATENCY_BUCKETS;
 use crate::node::telemetry::OPERATION_COUNT;
 use crate::node::telemetry::bucket_floor_us;
 use crate::node::worker;
+use crate::node::worker::tree;
 
 /// A forecast that lies further ahead is none.
 const FORECAST_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -322,17 +325,24 @@ impl Node {
     /// Looks at the counters for ever.
     pub(super) fn keep_history(&self) {
         let node = self.clone();
-        worker::spawn("history", async move {
-            let mut every = tokio::time::interval(SAMPLE_EVERY);
-            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                every.tick().await;
-                let now = node.counters();
-                node.0.series.lock().unwrap_or_else(PoisonError::into_inner).add(now);
-                node.note_figures();
-                node.0.beat.send_modify(|beat| *beat += 1);
+        worker::keep("history", move || node.clone().count());
+    }
+
+    async fn count(self) {
+        let mut every = tokio::time::interval(SAMPLE_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sampled: Option<Instant> = None;
+        loop {
+            every.tick().await;
+            if sampled.is_none_or(|at| at.elapsed() >= TASK_SAMPLE_EVERY) {
+                sampled = Some(time::mono());
+                tree::sample();
             }
-        });
+            let now = self.counters();
+            self.0.series.lock().unwrap_or_else(PoisonError::into_inner).add(now);
+            self.note_figures();
+            self.0.beat.send_modify(|beat| *beat += 1);
+        }
     }
 
     fn counters(&self) -> Counters {

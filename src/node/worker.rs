@@ -1,12 +1,28 @@
-//! Named, counted tasks: the only place that spawns. A panic in one is logged with its name and harms no other.
+//! Named, counted, measured tasks: the only place that spawns. A panic in one is logged with its name and harms no other.
+//! What has to run as long as the node does is kept ([`keep`]): it is begun again after a panic, and where that does not
+//! help, or cannot be done ([`vital`]), the process ends with a word, and its supervisor begins all of it anew.
+//!
+//! [`tree`] has what is known of all of them.
 
+use std::any::Any;
 use std::future::Future;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 
+use crate::base::exit;
+use crate::base::exit::Exit;
+use crate::base::time;
 use crate::node::error::DoorError;
+use crate::node::worker::tree::Kind;
+use crate::node::worker::tree::Kindred;
+use crate::proto::restarts::Restarts;
+use crate::proto::restarts::Verdict;
+
+mod meter;
+pub mod tree;
 
 tokio::task_local! {
     static NAME: &'static str;
@@ -23,38 +39,73 @@ pub async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> T {
     NAME.scope(name, task).await
 }
 
-static RUNNING: AtomicUsize = AtomicUsize::new(0);
-
-struct Counted;
-
-impl Counted {
-    fn new() -> Self {
-        RUNNING.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        RUNNING.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Tasks running now.
 #[must_use]
 pub fn running() -> usize {
-    RUNNING.load(Ordering::Relaxed)
+    tree::running()
 }
 
-/// Runs a task under a name. A panic in it is reported by the panic hook of `app`.
+/// Runs a task that ends by itself. A panic in it is reported by the panic hook of `app`, and counted.
 pub fn spawn<T: Send + 'static>(name: &'static str, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    let counted = Counted::new();
+    start(name, tree::kindred(name, Kind::Once), task)
+}
+
+fn start<T: Send + 'static>(
+    name: &'static str,
+    kindred: Arc<Kindred>,
+    task: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    let counted = tree::enter(kindred);
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-    tokio::spawn(NAME.scope(name, async move {
-        let _counted = counted;
-        tracing::trace!(task = name, "task started");
-        task.await
-    }))
+    tokio::spawn(NAME.scope(name, meter::Metered::new(counted, task)))
+}
+
+/// Runs a task for as long as the node does: it is begun again after a panic. One that fails too often ends the process.
+/// It is over when what was begun ends without one.
+pub fn keep<F>(name: &'static str, begin: impl Fn() -> F + Send + 'static) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let kindred = tree::kindred(name, Kind::Kept);
+    let noted = Arc::clone(&kindred);
+    start(name, kindred, async move {
+        let mut restarts = Restarts::default();
+        while let Err(panic) = AssertUnwindSafe(begin()).catch_unwind().await {
+            let why = said(panic.as_ref());
+            noted.failed(&why);
+            match restarts.failed(time::steady_ms().1) {
+                Verdict::Again(pause) => {
+                    tracing::error!(task = name, why, "a task failed and is begun again");
+                    tokio::time::sleep(pause).await;
+                    noted.begun_again();
+                }
+                Verdict::GiveUp => end(name, &why, "failed too often"),
+            }
+        }
+    })
+}
+
+/// Runs a task without which the node is none and that cannot be begun again: a panic in it ends the process.
+pub fn vital<T: Send + 'static>(name: &'static str, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    let kindred = tree::kindred(name, Kind::Vital);
+    start(name, kindred, async move {
+        match AssertUnwindSafe(task).catch_unwind().await {
+            Ok(ended) => ended,
+            Err(panic) => end(name, &said(panic.as_ref()), "failed, and the node cannot be without it"),
+        }
+    })
+}
+
+/// The supervisor begins anew what a part of it cannot mend.
+fn end(name: &'static str, why: &str, what: &'static str) -> ! {
+    tracing::error!(task = name, why, "task {name} {what}; the process ends and starts anew");
+    exit::die(Exit::Internal)
+}
+
+/// What a panic said, where it said it in words.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 /// Runs something that blocks on a thread of its own.
@@ -65,10 +116,15 @@ pub async fn block<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> Result<T, DoorError> + Send + 'static,
 ) -> Result<T, DoorError> {
-    let counted = Counted::new();
+    let counted = tree::enter(tree::kindred(name, Kind::Blocking));
     let done = tokio::task::spawn_blocking(move || {
-        let _counted = counted;
-        NAME.sync_scope(name, work)
+        let turn = counted.turn();
+        let done = NAME.sync_scope(name, work);
+        turn.over();
+        done
     });
     done.await.unwrap_or_else(|error| Err(DoorError::Io { doing: name, source: std::io::Error::other(error) }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub enum Wish {
     },
     /// Keep this report of mine: its JSON.
     KeepCrash(Blob),
+    /// How are you inside?
+    Inside,
 }
 
 /// What is answered. Variants are appended, never reordered.
@@ -31,4 +33,6 @@ pub enum Found {
     Kept,
     /// This node cannot say, or did not understand.
     Nothing,
+    /// A JSON object.
+    Inside(Blob),
 }

@@ -393,6 +393,8 @@ async fn live_views_of_the_cluster_bring_what_changed_and_nothing_twice() {
         ("ring&p=3&node=1", "ring"),
         ("shared", "shared"),
         ("convergence", "convergence"),
+        ("runtime&node=2", "runtime"),
+        ("inside&node=3", "inside"),
     ] {
         let mut stream = ann.stream(&format!("/live?view={view}")).await;
         assert_eq!(stream.head.status.as_u16(), 200, "{view}");
@@ -452,7 +454,7 @@ async fn twenty_live_pages_cost_a_node_little() {
     };
     let (idle, _) = used(&[""], 4).await;
     let pages =
-        ["?view=overview", "?view=members", "?view=ring", "?view=member&id=2", "?view=convergence", "?view=shared"];
+        ["?view=overview", "?view=members", "?view=ring", "?view=member&id=2", "?view=runtime&node=2", "?view=shared"];
     let twenty: Vec<&str> = pages.iter().cycle().take(20).copied().collect();
     let (busy, bytes) = used(&twenty, 5).await;
     eprintln!("idle {idle:.1} %, with twenty live pages {busy:.1} % of a core, {bytes} bytes");

@@ -39,6 +39,7 @@ mod device_nodes;
 mod events;
 mod full_disk;
 mod handoff;
+mod inside;
 mod lists;
 mod load;
 mod million;

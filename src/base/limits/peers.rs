@@ -127,6 +127,21 @@ pub const TURNS_KEPT: usize = 16;
 pub const HANDOFF_PAUSE: Duration = Duration::from_secs(3600);
 /// How long handoff may be paused: over a weekend. A pause that is forgotten keeps the cluster weak.
 pub const HANDOFF_PAUSE_MAX: Duration = Duration::from_secs(72 * 3600);
+/// Times that a part of the process may fail within [`RESTARTS_WITHIN`] before all of it is begun anew: with its pauses that is
+/// a second and a half, long enough for what was only out of order for a moment.
+pub const RESTARTS_MAX: usize = 5;
+/// See [`RESTARTS_MAX`].
+pub const RESTARTS_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks at how busy tasks and threads are.
+pub const TASK_SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// Looks that are remembered: the last minute.
+pub const TASK_SAMPLES: usize = 13;
+/// Bytes in which a node says how it is inside: some hundred tasks and keys of the configuration take 40 KiB.
+pub const INSIDE_BYTES_MAX: usize = 1024 * 1024;
+/// Files that are looked at for it, of each kind: beyond it the figure is too small, and the look still short.
+pub const INSIDE_FILES_MAX: usize = 20_000;
+/// For so long what was seen is shown to all who watch.
+pub const INSIDE_FRESH: Duration = Duration::from_millis(900);
 /// Steps of a core that its tape keeps. A write with nine owners has nine; what has more is in trouble, and its beginning tells
 /// what trouble.
 pub const TAPE_STEPS_MAX: usize = 64;

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::cluster;
 use super::crashes;
+use super::inside;
 use super::schemas;
 use crate::base::limits::AUDIT_PAGE_MAX;
 use crate::base::limits::IDEMPOTENCY_KEY_BYTES_MAX;
@@ -142,7 +143,11 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
             (422, "The configuration or certificate is wrong; everything stays as it was", Content::Problem),
         ]),
         ("GET", "/v1/ca") => plain(vec![(200, "The certificate in PEM", Content::Pem)]),
-        _ => return cluster::describe(method, path).or_else(|| crashes::describe(method, path)),
+        _ => {
+            return cluster::describe(method, path)
+                .or_else(|| crashes::describe(method, path))
+                .or_else(|| inside::describe(method, path));
+        }
     })
 }
 

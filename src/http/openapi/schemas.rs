@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::cluster;
 use super::crashes;
+use super::inside;
 use crate::base::limits::BATCH_OPS_MAX;
 use crate::base::limits::BUCKET_NAME_BYTES_MAX;
 use crate::base::limits::KEY_BYTES_MAX;
@@ -110,8 +111,13 @@ pub fn path_parameter(route: &str, parameter: &str) -> Value {
 /// All schemas by name.
 pub fn all() -> Value {
     let mut all = Map::new();
-    for (name, schema) in
-        values().into_iter().chain(control()).chain(node()).chain(cluster::schemas()).chain(crashes::schemas())
+    for (name, schema) in values()
+        .into_iter()
+        .chain(control())
+        .chain(node())
+        .chain(cluster::schemas())
+        .chain(crashes::schemas())
+        .chain(inside::schemas())
     {
         all.insert(name.to_owned(), schema);
     }

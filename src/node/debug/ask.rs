@@ -57,7 +57,10 @@ impl Node {
     /// Answers a node that asks, in every state: what went wrong is asked when something is wrong.
     pub(in crate::node) async fn find(&self, from: NodeId, wish: Wish) -> Found {
         match wish {
-            Wish::Crashes | Wish::Crash { .. } | Wish::KeepCrash(_) => self.find_crash(from, wish).await,
+            Wish::Crashes => self.find_crashes().await,
+            Wish::Crash { id } => self.find_crash(&id).await,
+            Wish::KeepCrash(report) => self.keep_crash(from, &report.0).await,
+            Wish::Inside => self.tell_inside().await,
         }
     }
 }

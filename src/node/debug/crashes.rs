@@ -204,7 +204,7 @@ impl Node {
     }
 
     /// Keeps a report of another node, which must be its own.
-    async fn keep_crash(&self, from: NodeId, bytes: &[u8]) -> Found {
+    pub(super) async fn keep_crash(&self, from: NodeId, bytes: &[u8]) -> Found {
         if bytes.len() > CRASH_BYTES_MAX {
             return Found::Nothing;
         }
@@ -244,33 +244,33 @@ impl Node {
     /// Answers a courier, who may ask for one thing only.
     pub(in crate::node) async fn answer_courier(&self, from: NodeId, bytes: &[u8]) -> Vec<u8> {
         let tell = match Question::decode(bytes) {
-            Ok(Question { ask: Ask::Diagnosis(wish), .. }) => match *wish {
-                Wish::KeepCrash(report) => Tell::Diagnosis(Box::new(self.keep_crash(from, &report.0).await)),
-                Wish::Crashes | Wish::Crash { .. } => Tell::Refused(Why::NotOwner),
-            },
+            Ok(Question { ask: Ask::Diagnosis(wish), .. }) => {
+                if let Wish::KeepCrash(report) = *wish {
+                    Tell::Diagnosis(Box::new(self.keep_crash(from, &report.0).await))
+                } else {
+                    Tell::Refused(Why::NotOwner)
+                }
+            }
             Ok(_) | Err(_) => Tell::Refused(Why::NotOwner),
         };
         let steady_ms = time::steady_ms().0;
         Answer { view: self.view().index, steady_ms, standing: None, floor: 0, purged: None, tell }.encode()
     }
 
-    /// Answers what another node, or this one, wants to know of crashes.
-    pub(in crate::node) async fn find_crash(&self, from: NodeId, wish: Wish) -> Found {
-        match wish {
-            Wish::Crashes => {
-                let reports = self.crashes_here().await.map(|listing| listing.reports).unwrap_or_default();
-                Found::Crashes(reports.iter().map(|short| Blob(short.encode().into())).collect())
-            }
-            Wish::Crash { id } => {
-                let Some(id) = CrashId::parse(&id) else { return Found::Crash(None) };
-                let crashes = self.crash_files();
-                let read = worker::block("reading a crash report", move || {
-                    crashes.read(&id).map_err(|source| DoorError::Io { doing: "reading a crash report", source })
-                });
-                Found::Crash(read.await.ok().flatten().map(|report| Blob(report.encode().into())))
-            }
-            Wish::KeepCrash(report) => self.keep_crash(from, &report.0).await,
-        }
+    /// The reports that this node keeps, in short.
+    pub(super) async fn find_crashes(&self) -> Found {
+        let reports = self.crashes_here().await.map(|listing| listing.reports).unwrap_or_default();
+        Found::Crashes(reports.iter().map(|short| Blob(short.encode().into())).collect())
+    }
+
+    /// A whole report, where this node keeps it.
+    pub(super) async fn find_crash(&self, id: &str) -> Found {
+        let Some(id) = CrashId::parse(id) else { return Found::Crash(None) };
+        let crashes = self.crash_files();
+        let read = worker::block("reading a crash report", move || {
+            crashes.read(&id).map_err(|source| DoorError::Io { doing: "reading a crash report", source })
+        });
+        Found::Crash(read.await.ok().flatten().map(|report| Blob(report.encode().into())))
     }
 
     pub(in crate::node) async fn crashes_here(&self) -> Result<Listing, DoorError> {

@@ -52,6 +52,8 @@ const PAGES: &[(&str, &str)] = &[
     ("key-absent", "/data/shared/key?k=never-written"),
     ("shared", "/shared"),
     ("convergence", "/convergence"),
+    ("runtime", "/runtime"),
+    ("inside", "/members/1/inside"),
     ("lab", "/lab"),
     ("crashes", "/crashes"),
     ("lab-weigh", "/lab?what=weigh&node=1&weight=50&n=9&r=5&w=5&p=0.01"),

@@ -54,7 +54,7 @@ impl Node {
         for said in self.ask_all(&Wish::Crashes).await {
             let reports = match said.found {
                 Ok(Found::Crashes(reports)) => reports,
-                Ok(Found::Crash(_) | Found::Kept | Found::Nothing) => {
+                Ok(_) => {
                     unheard.push(Unheard { node: said.node, reason: "its answer is not understood" });
                     continue;
                 }
@@ -87,7 +87,7 @@ impl Node {
         }
         let reports = answers.into_iter().filter_map(|answer| match answer {
             Ok(Found::Crash(Some(report))) => Report::parse(&report.0).ok(),
-            Ok(Found::Crash(None) | Found::Crashes(_) | Found::Kept | Found::Nothing) | Err(_) => None,
+            Ok(_) | Err(_) => None,
         });
         reports.into_iter().find(|report| report.id == id).ok_or_else(missing)
     }
