@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+mod books;
 mod control;
 mod peers;
 mod repair;
 
+pub use books::*;
 pub use control::*;
 pub use peers::*;
 pub use repair::*;
