@@ -1,7 +1,6 @@
 //! Floor 6: wiring. Which command runs in which process; for a node: open, bind, start, serve, and stop in reverse.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 
 use clap::CommandFactory;
 use clap::Parser;
@@ -9,7 +8,6 @@ use tokio::runtime;
 use tokio::signal::unix;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 use crate::base::exit;
 use crate::base::exit::Exit;
@@ -28,6 +26,7 @@ use crate::cli::doctor;
 use crate::cli::events;
 use crate::cli::kv;
 use crate::cli::load;
+use crate::cli::logs;
 use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
@@ -48,6 +47,7 @@ use crate::http::routes;
 use crate::node::birth;
 use crate::node::birth::NodeOptions;
 use crate::node::birth::OpenNode;
+use crate::node::debug::logs::Logs;
 use crate::node::debug::supervisor;
 use crate::node::worker;
 use crate::store::journal::writer::OnPoison;
@@ -84,7 +84,7 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if let Command::Run(place) = &arguments.command {
         return run_node(place);
     }
-    let _unchanged = log_to_stderr("warn");
+    Logs::new().listen("warn");
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
     runtime.block_on(run_client(arguments, &arguments.command)).map(|()| Exit::Ok.code())
@@ -103,6 +103,8 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Members => cluster::members(&client()?, as_json).await,
         Command::Ring(options) => cluster::ring(&client()?, options, as_json).await,
         Command::Events(options) => events::events(&client()?, options, as_json).await,
+        Command::Logs(options) => logs::logs(&client()?, options, as_json).await,
+        Command::LogLevel(options) => logs::log_level(&client()?, options, as_json).await,
         Command::Shared => shared::shared(&client()?, as_json).await,
         Command::Where(options) => cluster::whereabouts(&client()?, options, as_json).await,
         Command::Invite(options) => cluster::invite(&client()?, options, as_json).await,
@@ -139,35 +141,17 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
     }
 }
 
-/// In front of every filter, so that one that names them wins. The warnings of `h2` are about what clients send, one for
-/// each frame, and whoever may connect could fill the disk with them. `openraft` tells of every step, and of a node that
-/// does not answer as of an error; what matters of it is told by `control`.
-const QUIET: &str = "h2=error,openraft=off";
-
-/// Logs to standard error; what is returned changes what.
-fn log_to_stderr(filter: &str) -> SetLog {
-    let parse = |filter: &str| {
-        let filter = EnvFilter::try_new(format!("{QUIET},{filter}"));
-        filter.unwrap_or_else(|_invalid| EnvFilter::new(format!("{QUIET},info")))
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(parse(filter))
-        .with_filter_reloading();
-    let handle = builder.reload_handle();
-    // Only a second call fails.
-    let _already_set = tracing::subscriber::set_global_default(builder.finish());
-    Box::new(move |filter| {
-        // Only where logging has ended.
-        let _ended = handle.reload(parse(filter));
-    })
+/// What changes the filter when the configuration is read anew.
+fn set_log(logs: &Logs) -> SetLog {
+    let logs = logs.clone();
+    Box::new(move |filter| logs.set_filter(filter))
 }
 
 /// `ringfort run`: the supervisor first, which starts this binary again as the worker.
 fn run_node(place: &RunArguments) -> Result<u8, Failure> {
     let config = place.load()?;
-    let set_log = log_to_stderr(config.log());
+    let logs = Logs::new();
+    logs.listen(config.log());
     let starter = |name| std::env::var(name).ok().and_then(|pid| pid.parse::<u32>().ok());
     let worker_of = starter(supervisor::WORKER_OF);
     if let Some(starter) = worker_of.or_else(|| starter(supervisor::DIE_WITH)) {
@@ -178,7 +162,7 @@ fn run_node(place: &RunArguments) -> Result<u8, Failure> {
         }
     }
     if worker_of.is_some() {
-        return worker_process(place, &config, set_log);
+        return worker_process(place, &config, logs);
     }
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -187,12 +171,16 @@ fn run_node(place: &RunArguments) -> Result<u8, Failure> {
     runtime.block_on(supervisor::run(&arguments)).map_err(|error| Failure::io("starting the worker", &error))
 }
 
-fn worker_process(place: &RunArguments, config: &Config, set_log: SetLog) -> Result<u8, Failure> {
+fn worker_process(place: &RunArguments, config: &Config, logs: Logs) -> Result<u8, Failure> {
     memory::keep_little();
     report_panics();
     let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build();
     let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
-    runtime.block_on(serve(place, config, set_log)).map(|()| Exit::Ok.code())
+    let served = runtime.block_on(serve(place, config, &logs));
+    // Behind all that the end of the runtime says.
+    drop(runtime);
+    logs.close();
+    served.map(|()| Exit::Ok.code())
 }
 
 /// A panic is logged with its place and backtrace, wherever it happens.
@@ -218,7 +206,7 @@ pub fn faces() -> Vec<Face> {
     vec![routes::face(), console::face()]
 }
 
-async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
+async fn serve(place: &RunArguments, config: &Config, logs: &Logs) -> Done {
     // Before anything is opened: a stop during a long replay is an orderly one after it.
     let mut signals = Signals::listen()?;
     let options = NodeOptions {
@@ -238,7 +226,8 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
         Failure::new(exit, format!("{error}{hint}"))
     })?;
     let OpenNode { node, dir, way, said } = opened;
-    let live = Live::start(place, config, &node, set_log);
+    node.keep_log(logs);
+    let live = Live::start(place, config, &node, set_log(logs));
     let live = live.map_err(|reason| Failure::new(Exit::Config, format!("{reason}; nothing was started")))?;
     let listeners = server::bind(&config.listen(), live.tls(), Some(&config.control_socket())).await;
     let listeners =
@@ -260,6 +249,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog) -> Done {
     worker::spawn("events", node.clone().keep_events());
     worker::spawn("standing", node.clone().keep_standing());
     worker::spawn("graves", node.clone().keep_purged());
+    worker::spawn("black box", node.clone().keep_box());
     let talking = worker::spawn("members", node.clone().keep_members(way));
     worker::spawn("said", node.clone().keep_said(said));
     let reloading = worker::spawn("reload", live.watch(signals.hangup, node.hear_reloads()));

@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod events;
 pub mod kv;
 pub mod load;
+pub mod logs;
 pub mod output;
 pub mod place;
 pub mod plan;
@@ -105,6 +106,10 @@ pub enum Command {
     Ring(cluster::RingArguments),
     /// What happened in the cluster, as one node saw it
     Events(events::EventsArguments),
+    /// The log of all nodes, from any of them
+    Logs(logs::LogsArguments),
+    /// Change what is logged of a part of the program, for a time
+    LogLevel(logs::LogLevelArguments),
     /// Every piece of shared state: its kind, its cost, what stops without it
     Shared,
     /// A key's owners, and what each of them holds

@@ -29,6 +29,7 @@ pub mod form;
 pub mod inside;
 pub mod live;
 pub mod login;
+pub mod logs;
 pub mod members;
 pub mod overview;
 pub mod page;
@@ -81,6 +82,8 @@ const ROUTES: &[Route] = &[
     Route::page("GET", inside::SHARED, Need::Observe, "What nodes share, of which kind it is and what it costs"),
     Route::page("GET", convergence::CONVERGENCE, Need::Observe, "Whether all machines hold the same, and where not"),
     Route::page("GET", inside::lab::LAB, Need::Observe, "Try a key, a join, a loss, N, R and W; nothing changes"),
+    Route::page("GET", logs::LOGS, Need::Observe, "What all machines said, filtered, page by page"),
+    Route::page("GET", logs::DOWNLOAD, Need::Observe, "The same lines as a file"),
     Route::page("GET", "/settings", Need::Observe, "What can be set"),
     Route::page("GET", "/settings/users", Need::Admin, "All users"),
     Route::page("POST", "/settings/users", Need::Admin, "Add a user"),
@@ -135,6 +138,8 @@ fn router(node: &Node) -> Router<Node> {
         .route(inside::SHARED, get(inside::shared))
         .route(convergence::CONVERGENCE, get(convergence::show))
         .route(inside::lab::LAB, get(inside::lab::show))
+        .route(logs::LOGS, get(logs::show))
+        .route(logs::DOWNLOAD, get(logs::download))
         .route("/settings", get(settings::show))
         .route("/settings/users", get(users::list).post(users::add))
         .route(users::ONE, get(users::show))

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod config;
 pub mod events;
 pub mod kv;
+pub mod logs;
 pub mod nodes;
 pub mod openapi;
 pub mod routes;

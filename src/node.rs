@@ -31,7 +31,7 @@ mod contact;
 mod coordinator;
 pub mod debug;
 pub mod doctor;
-mod drill;
+pub mod drill;
 pub mod elsewhere;
 pub mod error;
 pub mod events;
@@ -114,6 +114,8 @@ struct Inner {
     disk_reserve: AtomicU64,
     settings: RwLock<Arc<settings::Settings>>,
     reloads: OnceLock<mpsc::Sender<settings::ReloadWish>>,
+    logs: OnceLock<debug::logs::Logs>,
+    boxes: debug::blackbox::Boxes,
 }
 
 impl Node {

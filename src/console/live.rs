@@ -21,6 +21,7 @@ use crate::base::limits::LIVE_STREAMS_MAX;
 use crate::base::time;
 use crate::console::inside;
 use crate::console::inside::convergence;
+use crate::console::logs;
 use crate::console::members;
 use crate::console::members::one;
 use crate::console::overview;
@@ -60,11 +61,14 @@ enum View {
     Shared,
     /// `/convergence`.
     Convergence,
+    /// `/logs`: what it asks for.
+    Logs(String),
 }
 
 impl View {
     fn of(uri: &Uri, may: bool) -> Result<Self, Refused> {
-        let named = Query::parse(uri, &["view", "range", "show", "find", "after", "id", "p", "node"])?;
+        let all = ["view", "range", "show", "find", "after", "id", "p", "node"];
+        let named = Query::parse(uri, &[&all[..], &logs::parameters()].concat())?;
         let (view, known): (_, &[&str]) = match named.text("view")? {
             None => (Self::Frame, &["range"]),
             Some("overview") => (Self::Overview(overview::range(&named)?), &["view", "range"]),
@@ -73,8 +77,9 @@ impl View {
             Some("ring") => (Self::Ring(ring::Choice::of(&named)?, may), &["view", "p", "node"]),
             Some("shared") => (Self::Shared, &["view"]),
             Some("convergence") => (Self::Convergence, &["view"]),
+            Some("logs") => return Self::of_logs(uri),
             Some(_) => {
-                let detail = "`view` is not one of: overview, members, member, ring, shared, convergence";
+                let detail = "`view` is not one of: overview, members, member, ring, shared, convergence, logs";
                 return Err(Refused(Problem::bad_request("bad_parameter", detail)));
             }
         };
@@ -82,10 +87,23 @@ impl View {
         Ok(view)
     }
 
+    fn of_logs(uri: &Uri) -> Result<Self, Refused> {
+        Query::parse(uri, &[&["view"][..], &logs::parameters()].concat())?;
+        Ok(Self::Logs(uri.to_string()))
+    }
+
+    /// What takes time to be asked for; none where it is drawn at once.
+    async fn ask(&self, node: &Node) -> Option<(&'static str, Arc<str>)> {
+        let Self::Logs(uri) = self else { return None };
+        let query = Query::parse(&uri.parse().ok()?, &[&["view"][..], &logs::parameters()].concat()).ok()?;
+        let drawn = logs::live(node, &query).await.ok()?.render().ok()?;
+        Some(("logs", drawn.into()))
+    }
+
     /// The name of its event, and what it shows; none where there is nothing to show.
     fn draw(&self, node: &Node) -> Option<(&'static str, String)> {
         let (name, drawn) = match self {
-            Self::Frame => return None,
+            Self::Frame | Self::Logs(_) => return None,
             Self::Overview(range) => ("overview", overview::live(node, *range).render()),
             Self::Members(choice) => ("members", members::live(node, choice.clone()).render()),
             Self::Ring(choice, may) => ("ring", ring::live(node, *choice, *may).render()),
@@ -154,7 +172,7 @@ struct Live {
 }
 
 /// `GET /live?view=overview&range=`, `view=members`, `view=member&id=`, `view=ring&p=&node=`, `view=shared`,
-/// `view=convergence`.
+/// `view=convergence`, `view=logs&` and the parameters of its page.
 pub async fn stream(
     State(node): State<Node>,
     Extension(drawn): Extension<Arc<Drawn>>,
@@ -195,13 +213,15 @@ impl Live {
         if !self.begun {
             events.push_str(&format!("retry: {RETRY_MS}\n\n"));
         }
-        self.write(id, &mut events);
+        let asked = self.view.ask(&self.node).await;
+        self.write(id, asked, &mut events);
         self.begun = true;
         Some(events)
     }
 
-    fn write(&mut self, id: u64, events: &mut String) {
-        let pieces = self.drawn.of(id, &self.view, !self.begun, || self.draw());
+    fn write(&mut self, id: u64, asked: Option<(&'static str, Arc<str>)>, events: &mut String) {
+        let mut pieces = self.drawn.of(id, &self.view, !self.begun, || self.draw());
+        pieces.view = asked.or(pieces.view);
         if pieces.frame != self.sent.frame {
             write_event(events, id, "frame", &pieces.frame);
         }

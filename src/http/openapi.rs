@@ -13,6 +13,7 @@ use crate::node::status::RELEASE;
 use crate::proto::scope::Need;
 
 mod cluster;
+mod logs;
 mod operations;
 mod schemas;
 
@@ -165,6 +166,7 @@ mod tests {
 
     use super::build;
     use super::cluster;
+    use super::logs;
     use super::operations;
     use crate::front::route::Route;
     use crate::http::routes;
@@ -222,7 +224,7 @@ mod tests {
 
     #[test]
     fn nothing_is_described_that_is_not_served() {
-        for (method, path) in operations::DESCRIBED.iter().chain(cluster::DESCRIBED) {
+        for (method, path) in operations::DESCRIBED.iter().chain(cluster::DESCRIBED).chain(logs::DESCRIBED) {
             assert!(described().any(|route| (route.method, route.path) == (*method, *path)), "{method} {path}");
         }
     }

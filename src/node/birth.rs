@@ -310,6 +310,8 @@ fn assemble(
         disk_reserve: AtomicU64::new(options.disk_reserve),
         settings: RwLock::default(),
         reloads: OnceLock::new(),
+        logs: OnceLock::new(),
+        boxes: crate::node::debug::blackbox::Boxes::default(),
     })))
 }
 

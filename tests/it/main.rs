@@ -40,6 +40,7 @@ mod full_disk;
 mod handoff;
 mod lists;
 mod load;
+mod logs;
 mod million;
 mod openapi;
 mod routes;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::cluster;
+use super::logs;
 use crate::base::limits::BATCH_OPS_MAX;
 use crate::base::limits::BUCKET_NAME_BYTES_MAX;
 use crate::base::limits::KEY_BYTES_MAX;
@@ -109,7 +110,9 @@ pub fn path_parameter(route: &str, parameter: &str) -> Value {
 /// All schemas by name.
 pub fn all() -> Value {
     let mut all = Map::new();
-    for (name, schema) in values().into_iter().chain(control()).chain(node()).chain(cluster::schemas()) {
+    for (name, schema) in
+        values().into_iter().chain(control()).chain(node()).chain(cluster::schemas()).chain(logs::schemas())
+    {
         all.insert(name.to_owned(), schema);
     }
     Value::Object(all)

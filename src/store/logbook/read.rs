@@ -181,6 +181,16 @@ impl Reader {
         Ok(page.lines)
     }
 
+    /// The position behind the last line that can be read, or a little more where the last one is torn.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub fn end(&self) -> io::Result<u64> {
+        let Some(last) = bases(&self.dir)?.pop() else { return Ok(0) };
+        let bytes = fs::metadata(log_path(&self.dir, last)).map_or(0, |metadata| metadata.len());
+        Ok(last.saturating_add(bytes))
+    }
+
     /// Bytes of lines in the book.
     ///
     /// # Errors

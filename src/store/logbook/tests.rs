@@ -1,3 +1,5 @@
+//! Books on a real disk: pages, bounds, torn and damaged lines, indexes that are gone.
+
 use std::fs;
 use std::fs::OpenOptions;
 use std::io::Write;
