@@ -1,7 +1,6 @@
 //! Floor 6: wiring. Which command runs in which process; for a node: open, bind, start, serve, and stop in reverse.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -11,8 +10,6 @@ use tokio::signal::unix;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 
 use crate::base::exit;
 use crate::base::exit::Exit;
@@ -36,6 +33,7 @@ use crate::cli::doctor;
 use crate::cli::events;
 use crate::cli::kv;
 use crate::cli::load;
+use crate::cli::logs;
 use crate::cli::output;
 use crate::cli::output::Done;
 use crate::cli::output::Failure;
@@ -59,6 +57,7 @@ use crate::node::birth::NodeOptions;
 use crate::node::birth::OpenNode;
 use crate::node::debug::courier;
 use crate::node::debug::gasp;
+use crate::node::debug::logs::Logs;
 use crate::node::debug::panics;
 use crate::node::debug::supervisor;
 use crate::node::worker;
@@ -97,7 +96,7 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if let Command::Run(place) = &arguments.command {
         return run_node(place);
     }
-    let _unchanged = log_to_stderr("warn");
+    Logs::new().listen("warn");
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
     runtime.block_on(run_client(arguments, &arguments.command)).map(|()| Exit::Ok.code())
@@ -117,6 +116,8 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Ring(options) => cluster::ring(&client()?, options, as_json).await,
         Command::Events(options) => events::events(&client()?, options, as_json).await,
         Command::Crashes { command } => crashes::crashes(&client()?, command.as_ref(), as_json).await,
+        Command::Logs(options) => logs::logs(&client()?, options, as_json).await,
+        Command::LogLevel(options) => logs::log_level(&client()?, options, as_json).await,
         Command::Shared => shared::shared(&client()?, as_json).await,
         Command::Where(options) => cluster::whereabouts(&client()?, options, as_json).await,
         Command::Invite(options) => cluster::invite(&client()?, options, as_json).await,
@@ -153,35 +154,17 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
     }
 }
 
-/// In front of every filter, so that one that names them wins. The warnings of `h2` are about what clients send, one for
-/// each frame, and whoever may connect could fill the disk with them. `openraft` tells of every step, and of a node that
-/// does not answer as of an error; what matters of it is told by `control`.
-const QUIET: &str = "h2=error,openraft=off";
-
-/// Logs to standard error; what is returned changes what.
-fn log_to_stderr(filter: &str) -> SetLog {
-    let parse = |filter: &str| {
-        let filter = EnvFilter::try_new(format!("{QUIET},{filter}"));
-        filter.unwrap_or_else(|_invalid| EnvFilter::new(format!("{QUIET},info")))
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_writer((|| OntoDeck).and(std::io::stderr))
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(parse(filter))
-        .with_filter_reloading();
-    let handle = builder.reload_handle();
-    // Only a second call fails.
-    let _already_set = tracing::subscriber::set_global_default(builder.finish());
-    Box::new(move |filter| {
-        // Only where logging has ended.
-        let _ended = handle.reload(parse(filter));
-    })
+/// What changes the filter when the configuration is read anew.
+fn set_log(logs: &Logs) -> SetLog {
+    let logs = logs.clone();
+    Box::new(move |filter| logs.set_filter(filter))
 }
 
 /// `ringfort run`: the supervisor first, which starts this binary again as the worker.
 fn run_node(place: &RunArguments) -> Result<u8, Failure> {
     let config = place.load()?;
-    let set_log = log_to_stderr(config.log());
+    let logs = Logs::new();
+    logs.listen(config.log());
     let starter = |name| std::env::var(name).ok().and_then(|pid| pid.parse::<u32>().ok());
     let worker_of = starter(supervisor::WORKER_OF);
     if worker_of.is_some() {
@@ -198,7 +181,7 @@ fn run_node(place: &RunArguments) -> Result<u8, Failure> {
         return courier_process(config.data().as_path(), &id);
     }
     if worker_of.is_some() {
-        return worker_process(place, &config, set_log);
+        return worker_process(place, &config, logs);
     }
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -209,12 +192,16 @@ fn run_node(place: &RunArguments) -> Result<u8, Failure> {
         .map_err(|error| Failure::io("starting the worker", &error))
 }
 
-fn worker_process(place: &RunArguments, config: &Config, set_log: SetLog) -> Result<u8, Failure> {
+fn worker_process(place: &RunArguments, config: &Config, logs: Logs) -> Result<u8, Failure> {
     memory::keep_little();
     let panics = panics::note_all();
     let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build();
     let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
-    runtime.block_on(serve(place, config, set_log, panics)).map(|()| Exit::Ok.code())
+    let served = runtime.block_on(serve(place, config, &logs, panics));
+    // Behind all that the end of the runtime says.
+    drop(runtime);
+    logs.close();
+    served.map(|()| Exit::Ok.code())
 }
 
 /// `ringfort run` once more, for a moment: takes a crash report to other nodes.
@@ -222,20 +209,6 @@ fn courier_process(data: &Path, id: &str) -> Result<u8, Failure> {
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
     Ok(runtime.block_on(courier::run(data, id)).code())
-}
-
-/// What writes lines onto the flight deck, beside standard error.
-struct OntoDeck;
-
-impl std::io::Write for OntoDeck {
-    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        flight::note_line(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// The runtime says that it turns, for the watchdog of the supervisor.
@@ -271,7 +244,7 @@ fn join_token(place: &RunArguments, config: &Config) -> Result<Option<JoinToken>
     }
 }
 
-async fn serve(place: &RunArguments, config: &Config, set_log: SetLog, panics: mpsc::Receiver<PanicSaid>) -> Done {
+async fn serve(place: &RunArguments, config: &Config, logs: &Logs, panics: mpsc::Receiver<PanicSaid>) -> Done {
     pulse::begin().map_err(|error| Failure::io("starting a thread", &error))?;
     worker::spawn("beat", beat());
     // Before anything is opened: a stop during a long replay is an orderly one after it.
@@ -293,7 +266,8 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog, panics: m
         Failure::new(exit, format!("{error}{hint}"))
     })?;
     let OpenNode { node, dir, way, said } = opened;
-    let live = Live::start(place, config, &node, set_log);
+    node.keep_log(logs);
+    let live = Live::start(place, config, &node, set_log(logs));
     let live = live.map_err(|reason| Failure::new(Exit::Config, format!("{reason}; nothing was started")))?;
     let listeners = server::bind(&config.listen(), live.tls(), Some(&config.control_socket())).await;
     let listeners =
@@ -315,6 +289,7 @@ async fn serve(place: &RunArguments, config: &Config, set_log: SetLog, panics: m
     kept("events", &node, Node::keep_events);
     kept("standing", &node, Node::keep_standing);
     kept("graves", &node, Node::keep_purged);
+    kept("black box", &node, Node::keep_box);
     worker::vital("crashes", node.clone().keep_crashes(panics));
     let talking = worker::vital("members", node.clone().keep_members(way));
     worker::vital("said", node.clone().keep_said(said));

@@ -22,6 +22,7 @@ pub mod doctor;
 pub mod events;
 pub mod kv;
 pub mod load;
+pub mod logs;
 pub mod output;
 pub mod place;
 pub mod plan;
@@ -112,6 +113,10 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<crashes::CrashesCommand>,
     },
+    /// The log of all nodes, from any of them
+    Logs(logs::LogsArguments),
+    /// Change what is logged of a part of the program, for a time
+    LogLevel(logs::LogLevelArguments),
     /// Every piece of shared state: its kind, its cost, what stops without it
     Shared,
     /// A key's owners, and what each of them holds

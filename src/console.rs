@@ -31,6 +31,7 @@ pub mod form;
 pub mod inside;
 pub mod live;
 pub mod login;
+pub mod logs;
 pub mod members;
 pub mod overview;
 pub mod page;
@@ -87,6 +88,8 @@ const ROUTES: &[Route] = &[
     Route::page("GET", runtime::RUNTIME, Need::Observe, "What runs inside a machine, how busy it is, and what failed"),
     Route::page("GET", runtime::INSIDE, Need::Observe, "What a machine uses, and its configuration"),
     Route::page("GET", inside::lab::LAB, Need::Observe, "Try a key, a join, a loss, N, R and W; nothing changes"),
+    Route::page("GET", logs::LOGS, Need::Observe, "What all machines said, filtered, page by page"),
+    Route::page("GET", logs::DOWNLOAD, Need::Observe, "The same lines as a file"),
     Route::page("GET", "/settings", Need::Observe, "What can be set"),
     Route::page("GET", "/settings/users", Need::Admin, "All users"),
     Route::page("POST", "/settings/users", Need::Admin, "Add a user"),
@@ -145,6 +148,8 @@ fn router(node: &Node) -> Router<Node> {
         .route(runtime::RUNTIME, get(runtime::runtime))
         .route(runtime::INSIDE, get(runtime::within))
         .route(inside::lab::LAB, get(inside::lab::show))
+        .route(logs::LOGS, get(logs::show))
+        .route(logs::DOWNLOAD, get(logs::download))
         .route("/settings", get(settings::show))
         .route("/settings/users", get(users::list).post(users::add))
         .route(users::ONE, get(users::show))

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod guest;
 pub mod host;
 pub mod linger;
+pub mod logs;
 pub mod origin;
 pub mod path;
 pub mod problem;

@@ -10,6 +10,7 @@ pub mod config;
 pub mod crashes;
 pub mod events;
 pub mod kv;
+pub mod logs;
 pub mod nodes;
 pub mod openapi;
 pub mod routes;

@@ -116,6 +116,8 @@ struct Inner {
     settings: RwLock<Arc<settings::Settings>>,
     reloads: OnceLock<mpsc::Sender<settings::ReloadWish>>,
     ends: debug::gasp::Ends,
+    logs: OnceLock<debug::logs::Logs>,
+    boxes: debug::blackbox::Boxes,
 }
 
 impl Node {

@@ -6,6 +6,7 @@ pub mod disk;
 pub mod identity;
 pub mod index;
 pub mod journal;
+pub mod logbook;
 pub mod marks;
 pub mod memory;
 pub mod partition;

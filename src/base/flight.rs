@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! 0     words, shared: magic, stage, two beats, ends of the rings, lengths of the slots, counts by kind of work
-//! 4096  ring of log lines, ring of events, slots (each sealed: what is torn is seen)
+//! 4096  words, shared: the flight recorder, see [`recorder`]
+//! …     ring of log lines, ring of events, slots (each sealed: what is torn is seen)
 //! ```
 
 use std::fs::File;
@@ -27,6 +28,8 @@ use crate::base::limits::CRASH_BACKTRACE_BYTES;
 use crate::base::limits::DECK_EVENT_BYTES;
 use crate::base::limits::DECK_LOG_BYTES;
 use crate::base::memory;
+use crate::base::recorder;
+use crate::base::recorder::Kept;
 
 /// Names the descriptor to the worker.
 pub const DECK: &str = "RINGFORT_DECK";
@@ -56,7 +59,9 @@ mod word {
     pub const DONE: usize = 24;
 }
 
-const LOG_AT: u64 = 4096;
+/// Words that are shared: the page and the recorder behind it.
+const SHARED_WORDS: usize = WORDS + recorder::WORDS;
+const LOG_AT: u64 = (SHARED_WORDS * size_of::<u64>()) as u64;
 const EVENTS_AT: u64 = LOG_AT + DECK_LOG_BYTES;
 const SLOTS_AT: u64 = EVENTS_AT + DECK_EVENT_BYTES;
 /// Bytes of the slot for who it is.
@@ -179,6 +184,8 @@ pub struct Story {
     pub panic: Option<PanicSaid>,
     /// and the number of the last one that the worker has taken care of itself.
     pub told: u64,
+    /// What its cores were told last.
+    pub tapes: Vec<Kept>,
 }
 
 /// Makes a deck.
@@ -246,8 +253,19 @@ impl Deck {
             events: self.ring(word::EVENT_END, EVENTS_AT, DECK_EVENT_BYTES),
             panic: self.slot(Slot::Panic),
             told: self.word(word::TOLD),
+            tapes: self.tapes(),
             who,
         }
+    }
+
+    fn tapes(&self) -> Vec<Kept> {
+        let mut bytes = vec![0; recorder::WORDS * size_of::<u64>()];
+        if self.file.read_exact_at(&mut bytes, (WORDS * size_of::<u64>()) as u64).is_err() {
+            return Vec::new();
+        }
+        let (words, _rest) = bytes.as_chunks::<8>();
+        let words: Vec<u64> = words.iter().map(|word| u64::from_ne_bytes(*word)).collect();
+        recorder::read(&words)
     }
 
     fn slot<T: DeserializeOwned>(&self, slot: Slot) -> Option<T> {
@@ -291,8 +309,11 @@ pub fn board() {
     // Whatever it starts itself is no worker.
     let _refused = rustix::io::fcntl_setfd(&file, FdFlags::CLOEXEC);
     let fits = file.metadata().is_ok_and(|metadata| metadata.len() == DECK_BYTES);
-    let Some(words) = memory::shared_words(&file, WORDS).filter(|_| fits) else { return };
+    let Some(words) = memory::shared_words(&file, SHARED_WORDS).filter(|_| fits) else { return };
     if words.first().is_some_and(|magic| magic.load(Ordering::Relaxed) == MAGIC) {
+        if let Some(words) = words.get(WORDS..) {
+            recorder::begin(words);
+        }
         let _boarded_before = BOARD.set(Board { file, words });
     }
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+mod books;
 mod control;
 mod crashes;
 mod peers;
 mod repair;
 
+pub use books::*;
 pub use control::*;
 pub use crashes::*;
 pub use peers::*;

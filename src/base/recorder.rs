@@ -48,24 +48,10 @@ pub fn begin(words: &'static [AtomicU64]) {
     let _already = RECORDER.set(words);
 }
 
-/// Keeps them in memory of this process alone: they end with it.
-pub fn begin_alone() {
-    if RECORDER.get().is_none() {
-        begin(Vec::leak((0..WORDS).map(|_| AtomicU64::new(0)).collect()));
-    }
-}
-
 /// Keeps a tape; the oldest of its kind goes. False where there is no recorder, no such kind, or the tape is longer than
 /// [`RECORDER_TAPE_BYTES_MAX`].
 pub fn keep(kind: usize, at_ms: u64, tape: &[u8]) -> bool {
     RECORDER.get().is_some_and(|words| keep_in(words, kind, at_ms, tape))
-}
-
-/// What this process has kept, oldest first within a kind.
-#[must_use]
-pub fn kept() -> Vec<Kept> {
-    let words = RECORDER.get().map(|words| words.iter().map(|word| word.load(Ordering::Acquire)).collect::<Vec<_>>());
-    words.map(|words| read(&words)).unwrap_or_default()
 }
 
 fn keep_in(words: &[AtomicU64], kind: usize, at_ms: u64, tape: &[u8]) -> bool {

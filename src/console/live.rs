@@ -22,6 +22,7 @@ use crate::base::time;
 use crate::console::inside;
 use crate::console::inside::convergence;
 use crate::console::inside::runtime;
+use crate::console::logs;
 use crate::console::members;
 use crate::console::members::one;
 use crate::console::overview;
@@ -65,11 +66,14 @@ enum View {
     Runtime(Option<u64>),
     /// `/members/{id}/inside`.
     Within(u64),
+    /// `/logs`: what it asks for.
+    Logs(String),
 }
 
 impl View {
     fn of(uri: &Uri, may: bool) -> Result<Self, Refused> {
-        let named = Query::parse(uri, &["view", "range", "show", "find", "after", "id", "p", "node"])?;
+        let all = ["view", "range", "show", "find", "after", "id", "p", "node"];
+        let named = Query::parse(uri, &[&all[..], &logs::parameters()].concat())?;
         let (view, known): (_, &[&str]) = match named.text("view")? {
             None => (Self::Frame, &["range"]),
             Some("overview") => (Self::Overview(overview::range(&named)?), &["view", "range"]),
@@ -80,9 +84,10 @@ impl View {
             Some("convergence") => (Self::Convergence, &["view"]),
             Some("runtime") => (Self::Runtime(named.number("node")?), &["view", "node"]),
             Some("inside") => (Self::Within(named.number("node")?.unwrap_or_default()), &["view", "node"]),
+            Some("logs") => return Self::of_logs(uri),
             Some(_) => {
                 let detail =
-                    "`view` is not one of: overview, members, member, ring, shared, convergence, runtime, inside";
+                    "`view` is not one of: overview, members, member, ring, shared, convergence, runtime, inside, logs";
                 return Err(Refused(Problem::bad_request("bad_parameter", detail)));
             }
         };
@@ -90,10 +95,23 @@ impl View {
         Ok(view)
     }
 
+    fn of_logs(uri: &Uri) -> Result<Self, Refused> {
+        Query::parse(uri, &[&["view"][..], &logs::parameters()].concat())?;
+        Ok(Self::Logs(uri.to_string()))
+    }
+
+    /// What takes time to be asked for; none where it is drawn at once.
+    async fn ask(&self, node: &Node) -> Option<(&'static str, Arc<str>)> {
+        let Self::Logs(uri) = self else { return None };
+        let query = Query::parse(&uri.parse().ok()?, &[&["view"][..], &logs::parameters()].concat()).ok()?;
+        let drawn = logs::live(node, &query).await.ok()?.render().ok()?;
+        Some(("logs", drawn.into()))
+    }
+
     /// The name of its event, and what it shows; none where there is nothing to show.
     fn draw(&self, node: &Node) -> Option<(&'static str, String)> {
         let (name, drawn) = match self {
-            Self::Frame => return None,
+            Self::Frame | Self::Logs(_) => return None,
             Self::Overview(range) => ("overview", overview::live(node, *range).render()),
             Self::Members(choice) => ("members", members::live(node, choice.clone()).render()),
             Self::Ring(choice, may) => ("ring", ring::live(node, *choice, *may).render()),
@@ -164,7 +182,7 @@ struct Live {
 }
 
 /// `GET /live?view=overview&range=`, `view=members`, `view=member&id=`, `view=ring&p=&node=`, `view=shared`,
-/// `view=convergence`.
+/// `view=convergence`, `view=logs&` and the parameters of its page.
 pub async fn stream(
     State(node): State<Node>,
     Extension(drawn): Extension<Arc<Drawn>>,
@@ -205,13 +223,15 @@ impl Live {
         if !self.begun {
             events.push_str(&format!("retry: {RETRY_MS}\n\n"));
         }
-        self.write(id, &mut events);
+        let asked = self.view.ask(&self.node).await;
+        self.write(id, asked, &mut events);
         self.begun = true;
         Some(events)
     }
 
-    fn write(&mut self, id: u64, events: &mut String) {
-        let pieces = self.drawn.of(id, &self.view, !self.begun, || self.draw());
+    fn write(&mut self, id: u64, asked: Option<(&'static str, Arc<str>)>, events: &mut String) {
+        let mut pieces = self.drawn.of(id, &self.view, !self.begun, || self.draw());
+        pieces.view = asked.or(pieces.view);
         if pieces.frame != self.sent.frame {
             write_event(events, id, "frame", &pieces.frame);
         }

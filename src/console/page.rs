@@ -129,6 +129,8 @@ pub enum Section {
     Data,
     /// What a cluster is made of.
     Inside,
+    /// What was said, and what went wrong.
+    Logs,
     /// Users, tokens, certificates, configuration, audit.
     Settings,
     /// Outside: sign-in, errors.

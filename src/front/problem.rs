@@ -94,7 +94,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let request_id = request_id();
         if self.status.is_server_error() {
-            tracing::warn!(request_id, code = self.code, detail = self.detail, "a request was not served");
+            tracing::warn!(request_id, problem = self.code, detail = self.detail, "a request was not served");
         }
         let body = Body::from(self.document(&request_id).to_string());
         let mut response = (self.status, body).into_response();

@@ -15,6 +15,7 @@ use crate::proto::scope::Need;
 mod cluster;
 mod crashes;
 mod inside;
+mod logs;
 mod operations;
 mod schemas;
 
@@ -169,6 +170,7 @@ mod tests {
     use super::cluster;
     use super::crashes;
     use super::inside;
+    use super::logs;
     use super::operations;
     use crate::front::route::Route;
     use crate::http::routes;
@@ -226,8 +228,12 @@ mod tests {
 
     #[test]
     fn nothing_is_described_that_is_not_served() {
-        for (method, path) in
-            operations::DESCRIBED.iter().chain(cluster::DESCRIBED).chain(crashes::DESCRIBED).chain(inside::DESCRIBED)
+        for (method, path) in operations::DESCRIBED
+            .iter()
+            .chain(cluster::DESCRIBED)
+            .chain(crashes::DESCRIBED)
+            .chain(inside::DESCRIBED)
+            .chain(logs::DESCRIBED)
         {
             assert!(described().any(|route| (route.method, route.path) == (*method, *path)), "{method} {path}");
         }

@@ -19,6 +19,7 @@ use crate::http::config;
 use crate::http::crashes;
 use crate::http::events;
 use crate::http::kv;
+use crate::http::logs;
 use crate::http::nodes;
 use crate::http::openapi;
 use crate::http::shared;
@@ -171,6 +172,20 @@ pub const ROUTES: &[Route] = &[
     ),
     Route::api(
         "GET",
+        "/v1/logs",
+        Need::Observe,
+        Operation::Other,
+        "The log of all nodes in causal order, by page or followed as server-sent events",
+    ),
+    Route::api(
+        "POST",
+        "/v1/log-level",
+        Need::Operate,
+        Operation::Other,
+        "Change what is logged of a part of the program, for a time",
+    ),
+    Route::api(
+        "GET",
         "/v1/shared",
         Need::Observe,
         Operation::Other,
@@ -255,6 +270,8 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/members/{id}/drain", post(cluster::drain))
         .route("/v1/members/{id}/undrain", post(cluster::undrain))
         .route("/v1/events", get(events::events))
+        .route("/v1/logs", get(logs::show))
+        .route("/v1/log-level", post(logs::set_level))
         .route("/v1/shared", get(shared::shared))
         .route("/v1/ring", get(cluster::ring))
         .route("/v1/convergence", get(cluster::convergence))

@@ -321,6 +321,8 @@ fn assemble(
         settings: RwLock::default(),
         reloads: OnceLock::new(),
         ends: Ends::default(),
+        logs: OnceLock::new(),
+        boxes: crate::node::debug::blackbox::Boxes::default(),
     })))
 }
 

@@ -341,7 +341,8 @@ impl Node {
         ask: Ask,
     ) -> Vec<u8> {
         let epoch = view.slot(partition).epoch;
-        Question { epoch, view: view.index, steady_ms: time::steady_ms().0, left_ms, floor, ask }.encode()
+        let stamp = self.stamp();
+        Question { epoch, view: view.index, steady_ms: time::steady_ms().0, left_ms, floor, stamp, ask }.encode()
     }
 
     /// Asks another node.
@@ -363,6 +364,7 @@ impl Node {
                     node.heard(to);
                     // What does not decode is of another release or no answer at all.
                     let answer = Answer::decode(&bytes).map_err(|_unreadable| NotAnswered::Silent)?;
+                    node.hear_stamp(answer.stamp);
                     // Before anybody counts it.
                     if let Some(standing) = answer.standing {
                         node.hear_standing(to, standing);

@@ -2,10 +2,13 @@
 
 pub mod ask;
 pub mod autopsy;
+pub mod blackbox;
+pub mod book;
 pub mod courier;
 pub mod crashes;
 pub mod gasp;
 pub mod inside;
+pub mod logs;
 pub mod machine;
 pub mod panics;
 pub mod supervisor;

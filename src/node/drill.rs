@@ -22,8 +22,8 @@ pub use fail::meet_request;
 pub const CUT_FILE: &str = "RINGFORT_TEST_CUT_FILE";
 
 /// Begins to look at the file, where one is named: what it lists (`control`, `gossip`, `requests`, `bulk`, between blanks)
-/// is cut for all other nodes, and with `loss=50` half of all messages is lost; without the file nothing is. `abort@2` and
-/// other such words make node 2 fail, see `fail`.
+/// is cut for all other nodes, with `loss=50` half of all messages is lost, and with `storm=1000` so many lines a second are
+/// logged; without the file nothing is. `abort@2` and other such words make node 2 fail, see `fail`.
 pub fn begin(peers: &Peers, node: NodeId) {
     let Some(path) = std::env::var_os(CUT_FILE).map(PathBuf::from) else { return };
     tracing::error!(
@@ -41,6 +41,8 @@ async fn follow(peers: Peers, node: NodeId, path: PathBuf) {
     loop {
         let text = read(&path);
         failures.look(&text);
+        let lines = number_of(&text, "storm=");
+        let storm = tokio::task::spawn_blocking(move || storm(lines));
         let (wanted, loss) = (listed(&text), loss_of(&text));
         if loss != lost {
             tracing::warn!(percent = loss, "a drill changed how many messages are lost");
@@ -56,6 +58,7 @@ async fn follow(peers: Peers, node: NodeId, path: PathBuf) {
         }
         cut = wanted;
         tokio::time::sleep(CUT_FILE_EVERY).await;
+        let _ended = storm.await;
     }
 }
 
@@ -63,6 +66,24 @@ async fn follow(peers: Peers, node: NodeId, path: PathBuf) {
 fn listed(text: &str) -> BTreeSet<&'static str> {
     let named = |lane: &Lane| text.split_whitespace().any(|word| word == lane.name());
     Lane::ALL.into_iter().filter(named).map(Lane::name).collect()
+}
+
+/// Logs a tenth of so many lines at once, from several places: what one that has gone wrong does.
+fn storm(lines_per_s: u32) {
+    for line in 0..lines_per_s / 10 {
+        match line % 4 {
+            0 => tracing::info!(line, "a storm of lines"),
+            1 => tracing::warn!(line, "a storm of lines, in another place"),
+            2 => tracing::info!(line, what = "where", "a storm of lines from a third one"),
+            _ => tracing::info!("a storm of lines from a fourth one"),
+        }
+    }
+}
+
+/// The number behind a word, 0 where it is not there.
+fn number_of(text: &str, word: &str) -> u32 {
+    let said = text.split_whitespace().find_map(|given| given.strip_prefix(word));
+    said.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// How many of a hundred messages a text says are lost.
@@ -85,6 +106,7 @@ mod tests {
 
     use super::listed;
     use super::loss_of;
+    use super::number_of;
     use super::read;
 
     #[test]
@@ -92,6 +114,7 @@ mod tests {
         assert_eq!(listed(""), BTreeSet::new());
         assert_eq!(listed("bulk\n control\tcontrols x\n"), BTreeSet::from(["bulk", "control"]));
         assert_eq!(["", "loss=x", "bulk loss=50", "loss=300"].map(loss_of), [0, 0, 50, 0]);
+        assert_eq!(["", "storm=x", "bulk storm=5 loss=1"].map(|text| number_of(text, "storm=")), [0, 0, 5]);
         assert_eq!(read(std::path::Path::new("/nothing/here")), "");
     }
 }

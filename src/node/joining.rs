@@ -216,7 +216,8 @@ async fn admit(node: &Node, from: SocketAddr, knock: Knock) -> Welcome {
             return Welcome::Later("the node cannot make a certificate now".to_owned());
         }
     };
-    tracing::info!(node = %id, name, %from, "a node was let in");
+    tracing::info!(node = %id, name, "a node was let in");
+    tracing::debug!(node = %id, %from, "where it came from");
     Welcome::Admitted(Box::new(Admitted {
         cluster: node.who().cluster,
         node: id,

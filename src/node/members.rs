@@ -34,6 +34,7 @@ use crate::proto::member::view::Link;
 use crate::proto::member::view::Reason;
 use crate::proto::member::view::Seen;
 use crate::proto::member::view::Status;
+use crate::proto::member::words;
 use crate::proto::member::words::Digests;
 use crate::proto::member::words::Goodbye;
 use crate::proto::member::words::News;
@@ -312,7 +313,9 @@ impl Keeper {
                     self.membership.leave(Goodbye::Restart, now_ms());
                 }
                 Some((from, bytes)) = gossip.recv() => {
-                    if let Err(ignored) = self.membership.handle_message(from, &bytes, now_ms()) {
+                    let (stamp, bytes) = words::stamped(&bytes);
+                    self.node.hear_stamp(stamp);
+                    if let Err(ignored) = self.membership.handle_message(from, bytes, now_ms()) {
                         tracing::debug!(%from, ?ignored, "gossip was not taken");
                     }
                     if let Some(standing) = self.membership.news_of(from).and_then(|news| news.standing) {
@@ -332,7 +335,7 @@ impl Keeper {
     fn send(&mut self) {
         while let Some(Effect::Send { to, bytes }) = self.membership.poll_effect() {
             // What is lost is said again.
-            let _lost = self.peers.send(to, Lane::Gossip, &bytes);
+            let _lost = self.peers.send(to, Lane::Gossip, &words::stamp(self.node.stamp(), &bytes));
         }
     }
 

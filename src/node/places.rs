@@ -12,6 +12,7 @@ use crate::base::limits::CATCH_UPS_MAX;
 use crate::base::limits::EVENT_STREAMS_MAX;
 use crate::base::limits::LISTS_MAX;
 use crate::base::limits::LIVE_STREAMS_MAX;
+use crate::base::limits::LOG_SEARCHES_MAX;
 use crate::base::limits::LONG_JOBS_MAX;
 use crate::base::limits::OPERATION_BUDGET;
 use crate::base::limits::OWNER_STREAMS_MAX;
@@ -40,6 +41,7 @@ pub struct Places {
     events: Arc<Semaphore>,
     owner_streams: Arc<Semaphore>,
     catch_ups: Arc<Semaphore>,
+    log_searches: Arc<Semaphore>,
 }
 
 impl Places {
@@ -58,6 +60,7 @@ impl Places {
             events: free(EVENT_STREAMS_MAX),
             owner_streams: free(OWNER_STREAMS_MAX),
             catch_ups: free(CATCH_UPS_MAX),
+            log_searches: free(LOG_SEARCHES_MAX),
         }
     }
 }
@@ -80,6 +83,14 @@ impl Node {
     /// [`DoorError::Busy`] where all are taken.
     pub fn enter_live(&self, caller: &Caller) -> Result<Place, DoorError> {
         take(self.streams_of(caller, &self.0.places.live), 1)
+    }
+
+    /// A turn to look through a book.
+    ///
+    /// # Errors
+    /// [`DoorError::Busy`] where all are taken.
+    pub(super) fn enter_log_search(&self) -> Result<Place, DoorError> {
+        take(&self.0.places.log_searches, 1)
     }
 
     /// A place for one stream of events.

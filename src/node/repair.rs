@@ -191,6 +191,7 @@ async fn ask_roots(
         steady_ms: now_ms(),
         left_ms: time::millis(ANSWER_BUDGET),
         floor: 0,
+        stamp: node.stamp(),
         ask: Ask::Roots { slots: asked },
     };
     let roots = match node.ask(other, Lane::Bulk, question.encode(), ANSWER_BUDGET).await {

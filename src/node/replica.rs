@@ -61,6 +61,7 @@ impl Node {
     pub async fn answer(&self, from: NodeId, bytes: &[u8]) -> Vec<u8> {
         let (slot, floor, tell) = match Question::decode(bytes) {
             Ok(question) => {
+                self.hear_stamp(question.stamp);
                 // Before anything is read: what is told is of now or later.
                 let slot = question.partition();
                 let floor = slot.map_or(0, |slot| self.floor_for(slot, &question));
@@ -73,7 +74,7 @@ impl Node {
         };
         let (view, steady_ms, standing) = (self.view().index, time::steady_ms().0, self.standing());
         let purged = slot.and_then(|slot| self.0.store.purged(slot));
-        Answer { view, steady_ms, standing, floor, purged, tell }.encode()
+        Answer { view, steady_ms, standing, floor, purged, stamp: self.stamp(), tell }.encode()
     }
 
     /// This node's floor. Whoever asks for objects would not store what was read below its own.

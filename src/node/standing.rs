@@ -324,7 +324,8 @@ impl Keeper {
         let ask = async |to: NodeId| {
             let left_ms = time::millis(DOUBT_ASK);
             let steady_ms = time::steady_ms().0;
-            let question = Question { epoch: 0, view: 0, steady_ms, left_ms, floor: 0, ask: Ask::Remember };
+            let stamp = node.stamp();
+            let question = Question { epoch: 0, view: 0, steady_ms, left_ms, floor: 0, stamp, ask: Ask::Remember };
             let answer = node.ask(to, Lane::Requests, question.encode(), DOUBT_ASK).await;
             match answer {
                 Ok(Answer { tell: Tell::Remembered(remembered), .. }) => Some((to, remembered)),

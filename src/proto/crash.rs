@@ -15,6 +15,8 @@ use crate::base::limits::CRASH_EVENTS;
 use crate::base::limits::CRASH_LINE_BYTES;
 use crate::base::limits::CRASH_LOG_LINES;
 use crate::base::limits::CRASH_ROWS;
+use crate::base::limits::CRASH_TAPES;
+use crate::base::limits::RECORDER_TAPE_BYTES_MAX;
 
 #[cfg(test)]
 mod tests;
@@ -216,9 +218,23 @@ pub struct Report {
     /// What the kernel says of memory.
     #[serde(default)]
     pub kernel: Vec<String>,
+    /// What its cores were told last, oldest first: `ringfort-sim --replay` runs them again.
+    #[serde(default)]
+    pub recorder: Vec<Taped>,
     /// What was cut, so that it fits.
     #[serde(default)]
     pub cut: Vec<String>,
+}
+
+/// A tape of the flight recorder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taped {
+    /// Of which core.
+    pub core: String,
+    /// When it was kept, on the steady clock of its machine.
+    pub at_ms: u64,
+    /// What it was told: [`Tape`](crate::proto::tape::Tape) in base64.
+    pub tape: String,
 }
 
 /// A report in short, for lists.
@@ -295,6 +311,7 @@ impl Report {
             open_files: None,
             disk: None,
             kernel: Vec::new(),
+            recorder: Vec::new(),
             cut: Vec::new(),
         }
     }
@@ -378,6 +395,9 @@ impl Report {
         if self.backtrace.len() < deep {
             said.push(format!("{} of {deep} frames of the backtrace", deep - self.backtrace.len()));
         }
+        let older = self.recorder.len().saturating_sub(CRASH_TAPES);
+        drop(self.recorder.drain(..older));
+        self.recorder.retain(Taped::is_one);
         self.doing.truncate(CRASH_ROWS);
         self.doing.iter_mut().for_each(|doing| doing.what = line(std::mem::take(&mut doing.what), 64));
         let short = |text: &mut String, max| *text = line(std::mem::take(text), max);
@@ -390,6 +410,15 @@ impl Report {
         self.cut = said.into_iter().map(|text| line(text, 256)).collect();
         self.cut.dedup();
         self
+    }
+}
+
+impl Taped {
+    /// Whether it is a tape, as far as can be seen without running it.
+    fn is_one(&self) -> bool {
+        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+        let is_named = self.core.len() <= 16 && self.core.bytes().all(|byte| byte.is_ascii_lowercase());
+        is_named && self.tape.len() <= RECORDER_TAPE_BYTES_MAX.div_ceil(3) * 4 && self.tape.bytes().all(is_base64)
     }
 }
 

@@ -5,6 +5,11 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::base::codec::Blob;
+use crate::base::id::NodeId;
+use crate::proto::logline::Key;
+use crate::proto::logline::Level;
+use crate::proto::logline::filter::Search;
+use crate::proto::logline::merge::Direction;
 
 /// What is asked. Variants are appended, never reordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +25,59 @@ pub enum Wish {
     KeepCrash(Blob),
     /// How are you inside?
     Inside,
+    /// Lines of a log.
+    Lines(Box<LinesWish>),
+    /// How far do you keep this book of mine?
+    BookEnd {
+        /// Its name.
+        book: String,
+    },
+    /// Keep these lines of this book of mine, in order.
+    KeepLines {
+        /// Its name.
+        book: String,
+        /// Lines as they are written.
+        lines: Vec<Blob>,
+    },
+    /// Log this part of the program so for a time.
+    SetLevel {
+        /// Which.
+        target: String,
+        /// How.
+        level: Level,
+        /// For how long.
+        for_ms: u64,
+    },
+}
+
+/// Lines that are looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinesWish {
+    /// Of this node, from the black box; of the asked one itself where none is named.
+    pub of: Option<NodeId>,
+    /// What is looked for.
+    pub search: Search,
+    /// Only behind this one.
+    pub after: Option<Key>,
+    /// Only before this one.
+    pub before: Option<Key>,
+    /// From which end.
+    pub direction: Direction,
+    /// At most so many.
+    pub lines_max: u32,
+}
+
+/// Lines that were found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LinesFound {
+    /// As they are written, in the direction asked for.
+    pub lines: Vec<Blob>,
+    /// Where not everything was looked through: the stamp up to which it was.
+    pub reached: Option<u64>,
+    /// Lines that could not be read.
+    pub damaged: u64,
+    /// The last line of that book, whatever it says.
+    pub last: Option<Key>,
 }
 
 /// What is answered. Variants are appended, never reordered.
@@ -35,4 +93,12 @@ pub enum Found {
     Nothing,
     /// A JSON object.
     Inside(Blob),
+    /// Lines of a log.
+    Lines(Box<LinesFound>),
+    /// The stamp of the last line that is kept of a book; none where nothing is.
+    BookEnd(Option<u64>),
+    /// The level is set.
+    LevelSet,
+    /// It is not done, for this reason.
+    Refused(String),
 }

@@ -31,8 +31,8 @@ use crate::proto::rows;
 use crate::proto::standing::Remembered;
 use crate::proto::standing::Standing;
 
-/// The format of questions and answers.
-const VERSION: u8 = 1;
+/// The format of questions and answers. With the second they carry a stamp.
+const VERSION: u8 = 2;
 /// Told apart from other sealed bytes.
 const QUESTION: &[u8] = b"question";
 /// See [`QUESTION`].
@@ -230,6 +230,8 @@ pub struct Question {
     /// Of the sender's slot when it read the object that it sends; of one that asks for objects, its floor now. See
     /// [`purge`](crate::proto::purge).
     pub floor: u64,
+    /// When it was asked, as a hybrid stamp: what the asked node logs afterwards is later.
+    pub stamp: u64,
     /// What.
     pub ask: Ask,
 }
@@ -335,6 +337,8 @@ pub struct Answer {
     pub floor: u64,
     /// The highest stamp of what was purged there, as far as it knows.
     pub purged: Option<Stamp>,
+    /// When it was answered, as in a [`Question`].
+    pub stamp: u64,
     /// What.
     pub tell: Tell,
 }
@@ -498,7 +502,7 @@ mod tests {
         let place = IndexKey::new(BucketId(7), &Key::new(b"k".to_vec()).unwrap());
         let object = Object::default();
         let ask = Ask::Merge { place: Place::from(&place), object: Sealed::of(&place, &object), round: 3 };
-        let question = Question { epoch: 1, view: 2, steady_ms: 3, left_ms: 4, floor: 5, ask };
+        let question = Question { epoch: 1, view: 2, steady_ms: 3, left_ms: 4, floor: 5, stamp: 6, ask };
         let bytes = question.encode();
         assert_eq!(Question::decode(&bytes), Ok(question.clone()));
         assert_eq!(question.partition(), Some(place.partition()));
@@ -507,13 +511,15 @@ mod tests {
         assert_eq!(sealed.open(&place), Ok(object));
         let other = IndexKey::new(BucketId(8), &Key::new(b"k".to_vec()).unwrap());
         assert!(sealed.open(&other).is_err(), "sealed for its place");
-        let answer = Answer { view: 1, steady_ms: 2, standing: None, floor: 3, purged: None, tell: Tell::Received };
+        let answer =
+            Answer { view: 1, steady_ms: 2, standing: None, floor: 3, purged: None, stamp: 4, tell: Tell::Received };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         let asked = Question { ask: Ask::Where { place: Place::from(&place) }, ..question };
         assert_eq!(asked.partition(), Some(place.partition()));
         assert_eq!(Question::decode(&asked.encode()), Ok(asked));
         let told = Tell::Where(Holding::Object { digest: 1, size: 2, values: 3 });
-        let answer = Answer { view: 1, steady_ms: 2, standing: None, floor: 3, purged: Some(Stamp(4)), tell: told };
+        let answer =
+            Answer { view: 1, steady_ms: 2, standing: None, floor: 3, purged: Some(Stamp(4)), stamp: 5, tell: told };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
         for cut in 0..bytes.len() {
             assert!(Question::decode(&bytes[..cut]).is_err());

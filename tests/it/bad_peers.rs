@@ -184,7 +184,7 @@ impl Evil {
             w: None,
         };
         let ask = Ask::Forward(Box::new(forwarded));
-        let question = Question { epoch, view: 0, steady_ms: 0, left_ms: 5_000, floor: 0, ask };
+        let question = Question { epoch, view: 0, steady_ms: 0, left_ms: 5_000, floor: 0, stamp: 0, ask };
         let body = question.encode();
         let answer = self.peers.call(NodeId(to), Lane::Requests, &body, Duration::from_secs(10)).await?;
         Ok(Answer::decode(&answer).unwrap().tell)

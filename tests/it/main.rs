@@ -42,6 +42,7 @@ mod handoff;
 mod inside;
 mod lists;
 mod load;
+mod logs;
 mod million;
 mod openapi;
 mod routes;

@@ -18,6 +18,8 @@ pub const CRASH_EVENTS: usize = 50;
 pub const CRASH_ROWS: usize = 64;
 /// Bytes of one line in a report: a long line of the log.
 pub const CRASH_LINE_BYTES: usize = 2048;
+/// Tapes of the flight recorder in a report: the last requests, 45 KiB at the most.
+pub const CRASH_TAPES: usize = 64;
 /// Bytes of a backtrace: the deepest of ours has a hundred frames.
 pub const CRASH_BACKTRACE_BYTES: usize = 64 * 1024;
 /// Reports of a living process' panics that wait to be written: more than that in one instant say the same.

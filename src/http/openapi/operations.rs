@@ -7,6 +7,7 @@ use serde_json::json;
 use super::cluster;
 use super::crashes;
 use super::inside;
+use super::logs;
 use super::schemas;
 use crate::base::limits::AUDIT_PAGE_MAX;
 use crate::base::limits::IDEMPOTENCY_KEY_BYTES_MAX;
@@ -146,7 +147,8 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
         _ => {
             return cluster::describe(method, path)
                 .or_else(|| crashes::describe(method, path))
-                .or_else(|| inside::describe(method, path));
+                .or_else(|| inside::describe(method, path))
+                .or_else(|| logs::describe(method, path));
         }
     })
 }
@@ -159,15 +161,15 @@ fn parameter(place: &str, name: &str, text: &str, schema: Value, example: Value)
     json!({ "name": name, "in": place, "required": false, "description": text, "schema": schema, "example": example })
 }
 
-fn query(name: &str, text: &str, schema: Value, example: impl Into<Value>) -> Value {
+pub(super) fn query(name: &str, text: &str, schema: Value, example: impl Into<Value>) -> Value {
     parameter("query", name, text, schema, example.into())
 }
 
-fn header(name: &str, text: &str, schema: Value, example: &str) -> Value {
+pub(super) fn header(name: &str, text: &str, schema: Value, example: &str) -> Value {
     parameter("header", name, text, schema, example.into())
 }
 
-fn text(max: usize) -> Value {
+pub(super) fn text(max: usize) -> Value {
     json!({ "type": "string", "maxLength": max })
 }
 

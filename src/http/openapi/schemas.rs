@@ -7,6 +7,7 @@ use serde_json::json;
 use super::cluster;
 use super::crashes;
 use super::inside;
+use super::logs;
 use crate::base::limits::BATCH_OPS_MAX;
 use crate::base::limits::BUCKET_NAME_BYTES_MAX;
 use crate::base::limits::KEY_BYTES_MAX;
@@ -118,6 +119,7 @@ pub fn all() -> Value {
         .chain(cluster::schemas())
         .chain(crashes::schemas())
         .chain(inside::schemas())
+        .chain(logs::schemas())
     {
         all.insert(name.to_owned(), schema);
     }

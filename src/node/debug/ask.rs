@@ -44,7 +44,8 @@ impl Node {
         }
         let (steady_ms, left_ms) = (time::steady_ms().0, time::millis(DIAGNOSIS_BUDGET));
         let ask = Ask::Diagnosis(Box::new(wish.clone()));
-        let body = Question { epoch: 0, view: 0, steady_ms, left_ms, floor: 0, ask }.encode();
+        let stamp = self.stamp();
+        let body = Question { epoch: 0, view: 0, steady_ms, left_ms, floor: 0, stamp, ask }.encode();
         let asking = self.ask(node, Lane::Bulk, body, DIAGNOSIS_BUDGET);
         match tokio::time::timeout(DIAGNOSIS_BUDGET, asking).await.unwrap_or(Err(NotAnswered::Silent)) {
             Ok(Answer { tell: Tell::Diagnosis(found), .. }) => Ok(*found),
@@ -61,6 +62,10 @@ impl Node {
             Wish::Crash { id } => self.find_crash(&id).await,
             Wish::KeepCrash(report) => self.keep_crash(from, &report.0).await,
             Wish::Inside => self.tell_inside().await,
+            Wish::Lines(wish) => self.find_lines(*wish).await,
+            Wish::BookEnd { book } => self.box_end(from, book).await,
+            Wish::KeepLines { book, lines } => self.keep_lines(from, book, lines).await,
+            Wish::SetLevel { target, level, for_ms } => self.set_level_here(&target, level, for_ms),
         }
     }
 }

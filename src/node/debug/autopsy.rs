@@ -3,17 +3,21 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use crate::base::codec;
 use crate::base::exit::Exit;
 use crate::base::flight::PanicSaid;
 use crate::base::flight::Story;
 use crate::base::id::NodeId;
 use crate::base::limits::RUNTIME_SILENCE_MAX;
+use crate::base::recorder::Kept;
 use crate::base::rng;
 use crate::base::time;
 use crate::proto::crash;
 use crate::proto::crash::CrashId;
 use crate::proto::crash::Kind;
 use crate::proto::crash::Report;
+use crate::proto::crash::Taped;
+use crate::proto::tape::Tape;
 
 /// Of Rust: a panic ended the main thread.
 const PANICKED: i32 = 101;
@@ -120,10 +124,22 @@ pub fn report(node: NodeId, kind: Kind, reason: String, story: &Story) -> Option
     report.events.clone_from(&story.events);
     report.members.clone_from(&story.members);
     report.doing.clone_from(&story.doing);
+    report.recorder = tapes(story);
     if let Some(who) = &story.who {
         report.name.clone_from(&who.name);
     }
     Some(report)
+}
+
+/// Of all kinds together, in the order in which they were kept. What is no tape is of a writer that was interrupted.
+fn tapes(story: &Story) -> Vec<Taped> {
+    let mut kept: Vec<_> = story.tapes.iter().collect();
+    kept.sort_by_key(|kept| kept.at_ms);
+    let taped = |kept: &Kept| {
+        let core = Tape::decode(&kept.tape).ok()?.name().to_owned();
+        Some(Taped { core, at_ms: kept.at_ms, tape: codec::base64(&kept.tape) })
+    };
+    kept.into_iter().filter_map(taped).collect()
 }
 
 /// Adds what a panic said.

@@ -168,7 +168,7 @@ async fn give(proof: &PeerIdentity, peer: &PeerNoted, wish: &Wish) -> Result<(),
 
 fn question(wish: Wish, within: Duration) -> Vec<u8> {
     let (steady_ms, left_ms) = (time::steady_ms().0, time::millis(within));
-    Question { epoch: 0, view: 0, steady_ms, left_ms, floor: 0, ask: Ask::Diagnosis(Box::new(wish)) }.encode()
+    Question { epoch: 0, view: 0, steady_ms, left_ms, floor: 0, stamp: 0, ask: Ask::Diagnosis(Box::new(wish)) }.encode()
 }
 
 #[cfg(test)]

@@ -254,7 +254,8 @@ impl Node {
             Ok(_) | Err(_) => Tell::Refused(Why::NotOwner),
         };
         let steady_ms = time::steady_ms().0;
-        Answer { view: self.view().index, steady_ms, standing: None, floor: 0, purged: None, tell }.encode()
+        Answer { view: self.view().index, steady_ms, standing: None, floor: 0, purged: None, stamp: self.stamp(), tell }
+            .encode()
     }
 
     /// The reports that this node keeps, in short.
@@ -305,7 +306,9 @@ mod tests {
     #[test]
     fn causes_without_end_take_no_memory_without_end() {
         let (mut repeats, now) = (Repeats::default(), time::mono());
-        (0..10_000).for_each(|cause| drop(repeats.admit(&cause.to_string(), now)));
+        (0..10_000).for_each(|cause| {
+            let _first = repeats.admit(&cause.to_string(), now);
+        });
         assert_eq!(repeats.0.len(), PANIC_KINDS);
         assert_eq!(repeats.admit("new", now + WINDOW + Duration::from_millis(1)), Some(0));
     }

@@ -275,7 +275,8 @@ impl Walk {
         let left_ms = until_ms.saturating_sub(now_ms()).min(time::millis(ROWS_BUDGET));
         let epoch = view.state.layout.version;
         let ask = Ask::Rows(Box::new(wish));
-        let question = Question { epoch, view: view.index, steady_ms: time::steady_ms().0, left_ms, floor: 0, ask };
+        let (steady_ms, stamp) = (time::steady_ms().0, self.node.stamp());
+        let question = Question { epoch, view: view.index, steady_ms, left_ms, floor: 0, stamp, ask };
         let lane = match self.depth {
             Depth::Brief => Lane::Requests,
             Depth::Whole => Lane::Bulk,

@@ -156,6 +156,26 @@ pub enum Ignored {
     Refused,
 }
 
+/// In front of a stamped message; a message itself begins with [`VERSION`].
+const STAMPED: u8 = 0xf1;
+
+/// A message, with when it is said before it: a hybrid stamp.
+#[must_use]
+pub fn stamp(stamp: u64, message: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(message.len() + 9);
+    bytes.push(STAMPED);
+    bytes.extend_from_slice(&stamp.to_le_bytes());
+    bytes.extend_from_slice(message);
+    bytes
+}
+
+/// Reverses [`stamp`]; what has none is of an earlier release, and said at no time.
+#[must_use]
+pub fn stamped(bytes: &[u8]) -> (u64, &[u8]) {
+    let rest = bytes.strip_prefix(&[STAMPED]).and_then(<[u8]>::split_first_chunk::<8>);
+    rest.map_or((0, bytes), |(stamp, message)| (u64::from_le_bytes(*stamp), message))
+}
+
 /// The bytes of a message.
 pub(super) fn encode(cluster: ClusterId, record: &Record, packet: &[u8]) -> Vec<u8> {
     let mut bytes = vec![VERSION];

@@ -6,12 +6,13 @@ use crate::browser::house::House;
 use crate::browser::inspect::Inspector;
 
 /// Rows that are not asked for by the list of pages, and why.
-const NO_PAGES: [(&str, &str); 5] = [
+const NO_PAGES: [(&str, &str); 6] = [
     ("/static/{version}/{*file}", "style, script and icons"),
     ("/live", "a stream of events"),
     ("/claim", "looked at below, while a node belongs to nobody"),
     ("/sign-in/link/{code}", "leads to the overview; looked at below where it does not"),
     ("/data/{bucket}/raw", "the bytes of a value"),
+    ("/logs/{file}", "lines as a file"),
 ];
 
 /// Pages that are there: a name for the pictures, and where.
@@ -54,6 +55,10 @@ const PAGES: &[(&str, &str)] = &[
     ("convergence", "/convergence"),
     ("runtime", "/runtime"),
     ("inside", "/members/1/inside"),
+    ("logs", "/logs"),
+    ("logs-filtered", "/logs?level=info&text=bucket"),
+    ("logs-wrong", "/logs?regex=("),
+    ("logs-none-found", "/logs?text=nothing-says-so"),
     ("lab", "/lab"),
     ("crashes", "/crashes"),
     ("lab-weigh", "/lab?what=weigh&node=1&weight=50&n=9&r=5&w=5&p=0.01"),
