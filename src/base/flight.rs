@@ -504,7 +504,7 @@ mod tests {
     fn pair() -> (Deck, Board) {
         let deck = make().unwrap();
         let file = deck.file.try_clone().unwrap();
-        let words = memory::shared_words(&file, super::WORDS).unwrap();
+        let words = memory::shared_words(&file, super::SHARED_WORDS).unwrap();
         (deck, Board { file, words })
     }
 
@@ -521,9 +521,14 @@ mod tests {
         let who = WhoNoted { node: 3, name: "n3".to_owned(), work: vec!["get".to_owned(), "put".to_owned()] };
         board.slot(Slot::Who, &who);
         board.words[word::RUNNING + 1].store(2, super::Ordering::Relaxed);
+        assert!(crate::base::recorder::keep_in(&board.words[super::WORDS..], 3, 17, b"a tape"));
         line(&board, b"one");
         line(&board, b"two\n");
         let story = deck.story();
+        assert_eq!(
+            story.tapes.iter().map(|kept| (kept.at_ms, kept.tape.as_slice())).collect::<Vec<_>>(),
+            [(17, &b"a tape"[..])]
+        );
         assert_eq!((deck.beats().process, deck.stage()), (7, Stage::Holds));
         assert_eq!((story.who, story.log), (Some(who), vec!["one".to_owned(), "two".to_owned()]));
         assert_eq!((story.doing[1].what.as_str(), story.doing[1].running), ("put", 2));

@@ -54,7 +54,7 @@ pub fn keep(kind: usize, at_ms: u64, tape: &[u8]) -> bool {
     RECORDER.get().is_some_and(|words| keep_in(words, kind, at_ms, tape))
 }
 
-fn keep_in(words: &[AtomicU64], kind: usize, at_ms: u64, tape: &[u8]) -> bool {
+pub(in crate::base) fn keep_in(words: &[AtomicU64], kind: usize, at_ms: u64, tape: &[u8]) -> bool {
     let ring = words.get(kind * RING_WORDS..(kind + 1) * RING_WORDS).and_then(<[AtomicU64]>::split_first);
     let Some((count, slots)) = ring.filter(|_| kind < KINDS && tape.len() <= RECORDER_TAPE_BYTES_MAX) else {
         return false;
@@ -106,7 +106,6 @@ fn read_slot(kind: usize, slot: &[u64]) -> Option<Kept> {
 mod tests {
     use std::sync::atomic::AtomicU64;
     use std::sync::atomic::Ordering;
-    use std::time::Instant;
 
     use super::KINDS;
     use super::RING_WORDS;
@@ -184,8 +183,7 @@ mod tests {
     #[test]
     fn a_tape_is_kept_within_a_microsecond() {
         let words = empty();
-        #[expect(clippy::disallowed_methods, reason = "a measurement")]
-        let begun = Instant::now();
+        let begun = crate::base::time::mono();
         let count = 100_000_u32;
         for at in 0..count {
             keep_in(&words, 0, u64::from(at), &[7; 160]);

@@ -218,6 +218,10 @@ async fn every_way_to_fail_is_reported_on_another_node_and_harms_nobody_else() {
     let mut known = BTreeSet::new();
     for way in &WAYS {
         let worker = worker_of(&cluster, VICTIM).await;
+        for key in ["one", "two", "three"] {
+            let put = call(&cluster.client(VICTIM), "PUT", &format!("/v1/kv/t/{key}"), &[], "a value").await;
+            assert_eq!(put.status, 200, "{put:?}");
+        }
         let strace = fail(&cluster, way, worker, &memory).await;
         let (id, report, came) = eventually(way.name, async || {
             let all = [0, 2].map(|node| reports(&cluster.data(node)));
@@ -239,6 +243,9 @@ async fn every_way_to_fail_is_reported_on_another_node_and_harms_nobody_else() {
         assert!(took < ELSEWHERE, "{took:?}");
         assert_eq!(report["name"], "n2");
         assert!(report["log"].as_array().unwrap().len() > 3, "{report:#}");
+        // What its cores were told last leads to the same decisions anywhere.
+        let replayed = ringfort_sim::replay(&report.to_string()).unwrap();
+        assert!(replayed.run > 0 && (replayed.differ, replayed.damaged) == (0, 0), "{replayed:#?}");
         known.insert(id);
         if let Some(mut strace) = strace {
             let _traced_to_its_end = strace.wait();

@@ -102,6 +102,7 @@ fn crash() -> Value {
             ("open_files", maybe(&count())),
             ("disk", maybe(&disk)),
             ("kernel", list_of(text())),
+            ("recorder", list_of(object([("core", text()), ("at_ms", count()), ("tape", text())], []))),
             ("cut", list_of(text())),
         ],
         [],

@@ -5,12 +5,15 @@ use super::CrashId;
 use super::Kind;
 use super::Report;
 use super::Short;
+use super::Taped;
 use super::fingerprint;
 use super::frames;
 use super::line;
 use crate::base::flight::Doing;
 use crate::base::id::NodeId;
 use crate::base::limits::CRASH_BYTES_MAX;
+use crate::base::limits::CRASH_TAPES;
+use crate::base::limits::RECORDER_TAPE_BYTES_MAX;
 
 fn report() -> Report {
     let id = CrashId::new(1_795_188_990_123, NodeId(2), 0xab);
@@ -29,6 +32,7 @@ fn a_report_of_version_one_is_read_for_ever() {
         log: vec!["a line".to_owned()],
         doing: vec![Doing { what: "get".to_owned(), running: 1, done: 2 }],
         uptime_ms: 5,
+        recorder: vec![Taped { core: "write".to_owned(), at_ms: 9, tape: "AQID".to_owned() }],
         ..report()
     };
     let full = full.finish();
@@ -61,6 +65,14 @@ fn the_worst_of_everything_fits_and_says_what_was_cut() {
         threads: many.clone(),
         kernel: many.clone(),
         cut: many,
+        recorder: vec![
+            Taped {
+                core: "forward".to_owned(),
+                at_ms: u64::MAX,
+                tape: "A".repeat(RECORDER_TAPE_BYTES_MAX / 3 * 4)
+            };
+            1000
+        ],
         doing: vec![Doing { what: bad, running: u64::MAX, done: u64::MAX }; 1000],
         ..report()
     };
@@ -68,7 +80,16 @@ fn the_worst_of_everything_fits_and_says_what_was_cut() {
     let bytes = worst.encode();
     assert!(bytes.len() <= CRASH_BYTES_MAX, "{}", bytes.len());
     assert!(worst.cut.iter().any(|cut| cut.contains("950 of 1000 rows of the log")), "{:?}", worst.cut);
+    assert_eq!(worst.recorder.len(), CRASH_TAPES);
     assert!(!bytes.contains(&0x1b) && Report::parse(&bytes).unwrap() == worst);
+}
+
+#[test]
+fn what_is_no_tape_is_left_out() {
+    let taped = |core: &str, tape: &str| Taped { core: core.to_owned(), at_ms: 1, tape: tape.to_owned() };
+    let long = "A".repeat(CRASH_BYTES_MAX);
+    let recorder = vec![taped("read", "AQID"), taped("<b>", "AQID"), taped("read", "\u{1b}[31m"), taped("read", &long)];
+    assert_eq!(Report { recorder, ..report() }.finish().recorder, [taped("read", "AQID")]);
 }
 
 #[test]
