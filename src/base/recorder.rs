@@ -54,13 +54,13 @@ pub fn keep(kind: usize, at_ms: u64, tape: &[u8]) -> bool {
     RECORDER.get().is_some_and(|words| keep_in(words, kind, at_ms, tape))
 }
 
-pub(in crate::base) fn keep_in(words: &[AtomicU64], kind: usize, at_ms: u64, tape: &[u8]) -> bool {
+pub(super) fn keep_in(words: &[AtomicU64], kind: usize, at_ms: u64, tape: &[u8]) -> bool {
     let ring = words.get(kind * RING_WORDS..(kind + 1) * RING_WORDS).and_then(<[AtomicU64]>::split_first);
     let Some((count, slots)) = ring.filter(|_| kind < KINDS && tape.len() <= RECORDER_TAPE_BYTES_MAX) else {
         return false;
     };
     let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-    let at = (number % RECORDER_SLOTS as u64) as usize * SLOT_WORDS;
+    let at = usize::try_from(number % RECORDER_SLOTS as u64).unwrap_or(0) * SLOT_WORDS;
     let Some([head, when, check, body @ ..]) = slots.get(at..at + SLOT_WORDS) else { return false };
     head.store(0, Ordering::Release);
     when.store(at_ms, Ordering::Relaxed);

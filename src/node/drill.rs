@@ -32,7 +32,7 @@ pub fn begin(peers: &Peers, node: NodeId) {
          is to serve"
     );
     let peers = peers.clone();
-    worker::keep("drill", move || follow(peers.clone(), node.clone(), path.clone()));
+    worker::keep("drill", move || follow(peers.clone(), node, path.clone()));
 }
 
 async fn follow(peers: Peers, node: NodeId, path: PathBuf) {

@@ -387,7 +387,7 @@ impl Report {
             .into_iter()
             .map(|frame| line(frame, CRASH_LINE_BYTES))
             .take_while(|frame| {
-                let fits = frame.len() + 1 <= room;
+                let fits = frame.len() < room;
                 room = room.saturating_sub(frame.len() + 1);
                 fits
             })

@@ -213,7 +213,7 @@ mod tests {
         let one = report(1, 1);
         crashes.keep(&one).unwrap();
         crashes.to_deliver(&one.id).unwrap();
-        assert_eq!(crashes.undelivered(), [one.id.clone()]);
+        assert_eq!(crashes.undelivered(), std::slice::from_ref(&one.id));
         crashes.delivered(&one.id);
         assert!(crashes.undelivered().is_empty());
     }

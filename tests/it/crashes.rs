@@ -84,7 +84,7 @@ impl Others {
 
     async fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
-        println!("others wrote {} times, and every time it was ok", self.writing.await.unwrap());
+        eprintln!("others wrote {} times, and every time it was ok", self.writing.await.unwrap());
     }
 }
 
@@ -233,7 +233,7 @@ async fn every_way_to_fail_is_reported_on_another_node_and_harms_nobody_else() {
         .await;
         let seen = Duration::from_millis(report["at_ms"].as_u64().unwrap());
         let took = came.saturating_sub(seen);
-        println!("{}: {} ({}) on both others after {took:?}", way.name, report["reason"], report["kind"]);
+        eprintln!("{}: {} ({}) on both others after {took:?}", way.name, report["reason"], report["kind"]);
         assert_eq!(
             (report["kind"].as_str(), report["fatal"].as_bool()),
             (Some(way.kind), Some(way.fatal)),

@@ -330,14 +330,14 @@ async fn who_follows_gets_lines_as_they_come_also_behind_the_last_one_that_was_s
         lines.map(|line| line["fields"]["bucket"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     while buckets(&told).len() < 3 {
-        told.push_str(&String::from_utf8(stream.piece().await.ok().flatten().unwrap().to_vec()).unwrap());
+        told.push_str(std::str::from_utf8(&stream.piece().await.ok().flatten().unwrap()).unwrap());
     }
     assert_eq!(
         call(&node.owner(), "PUT", "/v1/buckets/later", &[], json!({ "kind": "lww" }).to_string()).await.status,
         201
     );
     while buckets(&told).len() < 4 {
-        told.push_str(&String::from_utf8(stream.piece().await.ok().flatten().unwrap().to_vec()).unwrap());
+        told.push_str(std::str::from_utf8(&stream.piece().await.ok().flatten().unwrap()).unwrap());
     }
     assert_eq!(buckets(&told), ["b0", "b1", "b2", "later"]);
 }

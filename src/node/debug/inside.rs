@@ -169,10 +169,12 @@ impl Node {
     /// # Errors
     /// Why it cannot be said, for people.
     pub async fn inside_of(&self, node: NodeId) -> Result<Arc<Inside>, &'static str> {
-        let found = match self.ask_one(node, &Wish::Inside).await? {
-            Found::Inside(Blob(json)) if json.len() <= INSIDE_BYTES_MAX => json,
-            _ => return Err("it does not say so; it may be of another release"),
+        let Found::Inside(Blob(found)) = self.ask_one(node, &Wish::Inside).await? else {
+            return Err("it does not say so; it may be of another release");
         };
+        if found.len() > INSIDE_BYTES_MAX {
+            return Err("it says more than there is to say");
+        }
         let inside = serde_json::from_slice(&found).map_err(|_not_ours| "its answer is not understood")?;
         Ok(Arc::new(inside))
     }
