@@ -25,6 +25,7 @@ pub mod access;
 pub mod audit;
 pub mod birth;
 pub mod buckets;
+mod catch_ups;
 pub mod certificate;
 pub mod cluster;
 mod contact;
@@ -67,6 +68,7 @@ mod wear;
 pub mod whereabouts;
 pub mod worker;
 
+use catch_ups::CatchUps;
 use certificate::Authority;
 use cluster::View;
 use error::DoorError;
@@ -98,6 +100,7 @@ struct Inner {
     context_secret: Redacted<HmacKey>,
     ops: vnode::OpIds,
     places: Places,
+    catch_ups: CatchUps,
     telemetry: Telemetry,
     series: Mutex<series::Series>,
     beat: watch::Sender<u64>,
@@ -146,11 +149,12 @@ impl Node {
         if view.named(bucket).is_ok() {
             return Ok(view);
         }
-        if let Some(_turn) = self.turn_to_catch_up()
-            && let Err(error) = self.0.consensus.catch_up().await
-        {
-            tracing::debug!(%error, "a bucket that is not known here is taken for missing");
-        }
+        let ask = async {
+            if let Err(error) = self.0.consensus.catch_up().await {
+                tracing::debug!(%error, "a bucket that is not known here is taken for missing");
+            }
+        };
+        self.0.catch_ups.after_now(ask).await;
         let view = self.view();
         view.named(bucket)?;
         Ok(view)

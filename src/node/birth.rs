@@ -41,6 +41,7 @@ use crate::net::wire::hello::Life;
 use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
+use crate::node::catch_ups::CatchUps;
 use crate::node::certificate::Authority;
 use crate::node::cluster::Cluster;
 use crate::node::debug::gasp::Ends;
@@ -304,6 +305,7 @@ fn assemble(
         context_secret,
         ops,
         places: Places::new(),
+        catch_ups: CatchUps::default(),
         telemetry: Telemetry::default(),
         series: Mutex::default(),
         beat: watch::Sender::new(0),

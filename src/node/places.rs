@@ -8,7 +8,6 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::base::limits::BODY_BYTES_IN_FLIGHT_MAX;
-use crate::base::limits::CATCH_UPS_MAX;
 use crate::base::limits::EVENT_STREAMS_MAX;
 use crate::base::limits::LISTS_MAX;
 use crate::base::limits::LIVE_STREAMS_MAX;
@@ -40,7 +39,6 @@ pub struct Places {
     live: Arc<Semaphore>,
     events: Arc<Semaphore>,
     owner_streams: Arc<Semaphore>,
-    catch_ups: Arc<Semaphore>,
     log_searches: Arc<Semaphore>,
 }
 
@@ -59,7 +57,6 @@ impl Places {
             live: free(LIVE_STREAMS_MAX),
             events: free(EVENT_STREAMS_MAX),
             owner_streams: free(OWNER_STREAMS_MAX),
-            catch_ups: free(CATCH_UPS_MAX),
             log_searches: free(LOG_SEARCHES_MAX),
         }
     }
@@ -145,11 +142,6 @@ impl Node {
     pub(super) async fn rows_turn(&self) -> Result<Place, DoorError> {
         let turn = timeout(ROWS_BUDGET, Arc::clone(&self.0.places.rows).acquire_owned());
         turn.await.ok().and_then(Result::ok).ok_or(DoorError::Busy)
-    }
-
-    /// A turn to ask how far the control state is elsewhere, where one is free.
-    pub(super) fn turn_to_catch_up(&self) -> Option<Place> {
-        take(&self.0.places.catch_ups, 1).ok()
     }
 
     /// A place for an export, an import or an examination.

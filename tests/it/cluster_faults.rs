@@ -2,7 +2,6 @@
 //! says, what the others go on to decide, and that all of them agree afterwards.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -11,6 +10,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::cluster::rounds;
+use crate::machines::Machines;
 use crate::support::Node;
 use crate::support::Reply;
 use crate::support::call;
@@ -19,79 +19,11 @@ use crate::support::eventually;
 /// Time for the answer itself, on a machine that does other things too.
 const SLACK: Duration = Duration::from_secs(5);
 
-fn run(words: &[&str]) {
-    let ended = Command::new(words[0]).args(&words[1..]).output().unwrap();
-    assert!(ended.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ended.stderr));
-}
-
-/// Namespaces around one that has the switch. Gone when dropped.
-struct Net {
-    prefix: String,
-    count: usize,
-}
-
-impl Net {
-    fn new(count: usize) -> Self {
-        let net = Self { prefix: format!("ringfort-{}", std::process::id()), count };
-        let switch = net.space(0);
-        run(&["ip", "netns", "add", &switch]);
-        run(&["ip", "-n", &switch, "link", "add", "switch", "type", "bridge"]);
-        run(&["ip", "-n", &switch, "link", "set", "switch", "up"]);
-        for number in 1..=count {
-            let (space, port, address) = (net.space(number), format!("port{number}"), net.address(number) + "/24");
-            run(&["ip", "netns", "add", &space]);
-            run(&["ip", "-n", &space, "link", "set", "lo", "up"]);
-            let cable = ["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &space];
-            run(&[&["ip", "-n", &switch][..], &cable].concat());
-            run(&["ip", "-n", &switch, "link", "set", &port, "master", "switch", "up"]);
-            run(&["ip", "-n", &space, "address", "add", &address, "dev", "eth0"]);
-            run(&["ip", "-n", &space, "link", "set", "eth0", "up"]);
-        }
-        net
-    }
-
-    fn space(&self, number: usize) -> String {
-        format!("{}-{number}", self.prefix)
-    }
-
-    fn address(&self, number: usize) -> String {
-        format!("10.77.0.{number}")
-    }
-
-    async fn start(&self, dir: &Path, number: usize, join: Option<&str>) -> Node {
-        let (space, name, peers) = (self.space(number), format!("n{number}"), self.address(number) + ":7400");
-        let words = ["--name", &name, "--listen", "http://127.0.0.1:0", "--peer-listen", &peers];
-        let words = [&words[..], &join.map_or(vec![], |token| vec!["--join", token])].concat();
-        Node::start_saying(&dir.join(&name), &["ip", "netns", "exec", &space], &words).await
-    }
-
-    fn filter(&self, number: usize, words: &[&str]) {
-        run(&[&["ip", "netns", "exec", &self.space(number), "iptables", "-w"], words].concat());
-    }
-
-    /// Nothing that it sends arrives anywhere; it hears all.
-    fn silence(&self, number: usize) {
-        for other in (1..=self.count).filter(|other| *other != number) {
-            self.filter(other, &["-A", "INPUT", "-s", &self.address(number), "-j", "DROP"]);
-        }
-    }
-
-    /// Nothing arrives at it; what it sends does.
-    fn deafen(&self, number: usize) {
-        self.filter(number, &["-A", "INPUT", "-s", "10.77.0.0/24", "-j", "DROP"]);
-    }
-
-    fn heal(&self) {
-        (1..=self.count).for_each(|number| self.filter(number, &["-F", "INPUT"]));
-    }
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        for number in 0..=self.count {
-            let _gone = Command::new("ip").args(["netns", "delete", &self.space(number)]).output();
-        }
-    }
+async fn start(net: &Machines, dir: &Path, number: usize, join: Option<&str>) -> Node {
+    let (name, peers) = (format!("n{number}"), net.address(number) + ":7400");
+    let words = ["--name", &name, "--listen", "http://127.0.0.1:0", "--peer-listen", &peers];
+    let words = [&words[..], &join.map_or(vec![], |token| vec!["--join", token])].concat();
+    Node::start_saying(&dir.join(&name), &["ip", "netns", "exec", &net.space(number)], &words).await
 }
 
 async fn get(node: &Node, path: &str) -> Value {
@@ -208,11 +140,11 @@ async fn are_whole(nodes: &[Node], acked: &[String], round: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_cut_off_one_way_splits_nothing_and_is_whole_again_afterwards() {
     let dir = tempfile::tempdir().unwrap();
-    let net = Net::new(4);
-    let mut nodes = vec![net.start(dir.path(), 1, None).await];
+    let net = Machines::apart(4);
+    let mut nodes = vec![start(&net, dir.path(), 1, None).await];
     for number in 2..=3 {
         let token = invite(&nodes[0]).await;
-        nodes.push(net.start(dir.path(), number, Some(&token)).await);
+        nodes.push(start(&net, dir.path(), number, Some(&token)).await);
     }
     let mut layout = agreed(&nodes, 3).await;
     assert_eq!(call(&nodes[0].owner(), "PUT", "/v1/buckets/b", &[], "{\"n\":4,\"r\":3,\"w\":3}").await.status, 201);
@@ -243,7 +175,7 @@ async fn a_node_cut_off_one_way_splits_nothing_and_is_whole_again_afterwards() {
         // Who owns what changes without it.
         let newcomer = if round == 0 {
             let token = invite(others[0]).await;
-            let newcomer = net.start(dir.path(), 4, Some(&token)).await;
+            let newcomer = start(&net, dir.path(), 4, Some(&token)).await;
             eventually("the others have a new layout", async || {
                 let ring = get(others[0], "/v1/ring").await;
                 (ring["version"].as_u64() > layout[0].as_u64() && ring["nodes"].as_array()?.len() == 4).then_some(())

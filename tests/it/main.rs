@@ -43,6 +43,7 @@ mod inside;
 mod lists;
 mod load;
 mod logs;
+mod machines;
 mod million;
 mod openapi;
 mod routes;

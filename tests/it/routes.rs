@@ -10,10 +10,12 @@ use axum::routing::get;
 use ringfort::app;
 use ringfort::base::listen::Listen;
 use ringfort::base::redact::Redacted;
+use ringfort::console;
 use ringfort::front::route;
 use ringfort::front::route::Face;
 use ringfort::front::route::Route;
 use ringfort::front::server;
+use ringfort::http;
 use ringfort::node::Node;
 use ringfort::node::access::Caller;
 use ringfort::node::session::Session;
@@ -407,4 +409,67 @@ async fn what_is_not_in_the_table_is_not_served() {
     stop.send(true).unwrap();
     serving.await.unwrap();
     tokio::task::spawn_blocking(move || opened.node.close()).await.unwrap();
+}
+
+/// What a button does, and the row by which a token does the same.
+const PAIRS: &[(&str, &str, &str)] = &[
+    ("/members/invite", "POST", "/v1/invites"),
+    ("/members/{id}/drain", "POST", "/v1/members/{id}/drain"),
+    ("/members/{id}/undrain", "POST", "/v1/members/{id}/undrain"),
+    ("/members/{id}/leave", "POST", "/v1/members/{id}/leave"),
+    ("/members/{id}/remove", "POST", "/v1/members/{id}/remove"),
+    ("/members/{id}/replace", "POST", "/v1/members/{id}/replace"),
+    ("/members/{id}/invite", "POST", "/v1/invites"),
+    ("/ring/stage", "POST", "/v1/plan"),
+    ("/ring/commit", "POST", "/v1/plan/commit"),
+    ("/ring/clear", "DELETE", "/v1/plan"),
+    ("/ring/pause", "POST", "/v1/ring/pause"),
+    ("/ring/resume", "POST", "/v1/ring/resume"),
+    ("/data/new", "PUT", "/v1/buckets/{name}"),
+    ("/data/{bucket}/import", "POST", "/v1/buckets/{name}/import"),
+    ("/data/{bucket}/remove", "DELETE", "/v1/buckets/{name}"),
+    ("/data/{bucket}/new", "PUT", "/v1/kv/{bucket}/{*key}"),
+    ("/data/{bucket}/key", "PUT", "/v1/kv/{bucket}/{*key}"),
+    ("/data/{bucket}/keep", "PUT", "/v1/kv/{bucket}/{*key}"),
+    ("/data/{bucket}/delete", "DELETE", "/v1/kv/{bucket}/{*key}"),
+    ("/settings/users", "PUT", "/v1/users/{name}"),
+    ("/settings/users/{name}/password", "PUT", "/v1/users/{name}"),
+    ("/settings/users/{name}/scopes", "PUT", "/v1/users/{name}"),
+    ("/settings/users/{name}/link", "POST", "/v1/sign-in-links"),
+    ("/settings/users/{name}/remove", "DELETE", "/v1/users/{name}"),
+    ("/settings/tokens", "POST", "/v1/tokens"),
+    ("/settings/tokens/{id}/remove", "DELETE", "/v1/tokens/{id}"),
+    ("/settings/configuration/reload", "POST", "/v1/config/reload"),
+];
+
+/// What is about one person's browser and nothing else, so that a token has no use for it: who sits in front of it, the
+/// password that whoever sits there knows, and how the page looks. The first user of all is made with the code that the
+/// owner reads; whoever has the control socket needs none and makes users by `PUT /v1/users/{name}`.
+const OF_A_BROWSER: &[&str] =
+    &["/sign-in", "/sign-in/link/{code}", "/sign-out", "/claim", "/settings/password", "/theme"];
+
+#[test]
+fn whatever_a_button_changes_a_token_can_change_too() {
+    let (pages, api) = (console::face().rows, http::routes::ROUTES);
+    let buttons: Vec<&Route> = pages.iter().filter(|row| row.method != "GET").collect();
+    for button in &buttons {
+        if OF_A_BROWSER.contains(&button.path) {
+            // Nothing that somebody had to be let in for hides here.
+            assert!(matches!(button.need, Need::Nothing | Need::SignedIn), "{} needs a pair", button.path);
+            continue;
+        }
+        let pair = PAIRS.iter().find(|(page, ..)| *page == button.path);
+        let (_, method, path) = pair.unwrap_or_else(|| panic!("no row of the API is named for {}", button.path));
+        let row = api.iter().find(|row| row.method == *method && row.path == *path);
+        let row = row.unwrap_or_else(|| panic!("{}: there is no {method} {path}", button.path));
+        for scope in opens(button.need) {
+            assert!(opens(row.need).contains(&scope), "{} opens {}, not {method} {path}", scope.name(), button.path);
+        }
+    }
+    // Neither list keeps what is gone.
+    let named = PAIRS.iter().map(|(page, ..)| page).chain(OF_A_BROWSER);
+    for named in named {
+        assert!(buttons.iter().any(|button| button.path == *named), "{named} is no button");
+    }
+    assert_eq!(buttons.len(), PAIRS.len() + OF_A_BROWSER.len(), "a button is named twice");
 }

@@ -49,9 +49,6 @@ pub const CONTROL_CONTACT_MAX: Duration = Duration::from_secs(2);
 /// How long such a request waits for contact before it is refused: about as long as an election takes, so that one does
 /// not refuse operators. With it a refusal comes within two seconds.
 pub const CONTROL_CONTACT_PATIENCE: Duration = Duration::from_millis(1500);
-/// Requests for buckets that are not known here that ask at once whether the leader knows them: one takes a round trip or
-/// two, and a flood of wrong names must not become one of questions. The others are answered by this node's copy.
-pub const CATCH_UPS_MAX: usize = 4;
 /// How often a node looks whether something of the control group is due.
 pub const CONTROL_TICK: Duration = Duration::from_millis(50);
 /// The same for a node that is alone: for it only snapshots are ever due.

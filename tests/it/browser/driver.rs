@@ -80,6 +80,15 @@ fn port_of(said: &mut impl BufRead) -> Option<String> {
     })
 }
 
+/// SHA-256 of the public key of the first certificate in a file, as Chromium wants it named.
+fn digest_of_key(certificate: &Path) -> String {
+    const SCRIPT: &str = "set -eo pipefail; openssl x509 -in \"$0\" -noout -pubkey | openssl pkey -pubin -outform der |\
+        openssl dgst -sha256 -binary | base64";
+    let made = Command::new("bash").args(["-c", SCRIPT]).arg(certificate).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8(made.stdout).unwrap().trim().to_owned()
+}
+
 /// One browser window.
 pub struct Browser {
     driver: Child,
@@ -95,6 +104,15 @@ pub struct Browser {
 impl Browser {
     /// Starts chromedriver on a port it chooses, and Chromium with a profile of its own.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// A browser of somebody who has taken this certificate for good, and no other one that no public authority made.
+    pub async fn start_trusting(certificate: &Path) -> Self {
+        Self::start_with(Some(certificate)).await
+    }
+
+    async fn start_with(certificate: Option<&Path>) -> Self {
         let mut driver = Command::new("chromedriver")
             .args(["--port=0", "--log-level=SEVERE"])
             .stdin(Stdio::null())
@@ -118,6 +136,7 @@ impl Browser {
         };
         let mut flags: Vec<String> = FLAGS.map(str::to_owned).to_vec();
         flags.push(format!("--user-data-dir={}", browser.profile.path().display()));
+        flags.extend(certificate.map(|file| format!("--ignore-certificate-errors-spki-list={}", digest_of_key(file))));
         let wish = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": { "args": flags },
