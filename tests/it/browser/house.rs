@@ -1,6 +1,11 @@
 //! A node with something of everything in it, and a browser in front of it.
 
 use hyper::Method;
+use ringfort::base::id::NodeId;
+use ringfort::proto::crash::CrashId;
+use ringfort::proto::crash::Kind;
+use ringfort::proto::crash::Report;
+use ringfort::store::crashes::Crashes;
 use serde_json::json;
 
 use crate::browser::driver::Browser;
@@ -33,6 +38,27 @@ impl House {
         node.get_ready().await;
         let (url, token) = (node.url().await, node.token("tests", &["admin", "data"]).await);
         Self { browser: Browser::start().await, node, url, token, dir }
+    }
+
+    /// A report as a bad night leaves it: long lines, deep calls, and what a stranger might have put into them.
+    fn note_crash(&self) {
+        let id = CrashId::new(1, NodeId(1), 1);
+        let reason = "panic: index out of bounds: the len is 3 but the index is 7 <b>at</b> src/node/repair.rs:41:9";
+        let at = "1970-01-01T00:00:00.001Z".to_owned();
+        let frame =
+            |number: usize| format!("{number}: ringfort::node::repair::{}::h0123456789abcdef", "deeper::".repeat(12));
+        let line =
+            |number: usize| format!("{at} ERROR ringfort::node: <script>alert({number})</script> {}", "x".repeat(300));
+        let report = Report {
+            name: "n1".to_owned(),
+            thread: Some("worker".to_owned()),
+            task: Some("repair".to_owned()),
+            backtrace: (0..40).map(frame).collect(),
+            log: (0..50).map(line).collect(),
+            members: vec!["node 2 (n2): up, answers".to_owned()],
+            ..Report::new(id, at.clone(), 1, Kind::Panic, reason.to_owned())
+        };
+        Crashes::of(&self.dir.path().join("data")).keep(&report.finish()).unwrap();
     }
 
     /// Stops the node as a power cut would.
@@ -81,6 +107,7 @@ impl House {
 
     /// Stores a value beside the browser, as a program would.
     pub async fn put(&self, path: &str, content_type: &str, body: impl Into<hyper::body::Bytes>) {
+        self.note_crash();
         let client = client(&self.url, Some(&self.token));
         let stored = call(&client, "PUT", &format!("/v1/kv/{path}"), &[("content-type", content_type)], body).await;
         assert_eq!(stored.status, 200, "{}", stored.text());

@@ -21,7 +21,7 @@ use crate::store::identity;
 
 /// Bytes of the file: a few numbers.
 const BYTES_MAX: u64 = 4096;
-/// A time of the operating system is off by a few seconds, as clocks are set.
+/// Where it is, in the data directory.
 const FILE: &str = "blackbox/running.json";
 
 #[derive(Debug, Serialize, Deserialize)]
