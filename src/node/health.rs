@@ -143,7 +143,7 @@ impl Node {
                 if lacked_room {
                     // Its tables are whole and the journal has the rest: no rebuild, which would need as much room again.
                     tracing::error!(reason = failure.reason, "the index found no room; the process starts anew");
-                    gasp::last_words("its index found no room, and there is some now");
+                    // Without last words: there is room, so writes would be taken while they are said.
                     exit::die(Exit::TryAgain);
                 }
                 end_for_rebuild(&index, &failure.reason);
@@ -230,7 +230,7 @@ fn end_for_rebuild(index: &Path, reason: &str) {
     if let Err(error) = salvage::ask_for_rebuild(index, reason) {
         tracing::error!(%error, "the wish for a rebuild could not be noted");
     }
-    gasp::last_words(&format!("its index failed: {reason}"));
+    // Its report says why; last words would only keep those waiting whom the next start serves.
     exit::die(Exit::TryAgain);
 }
 

@@ -56,6 +56,7 @@ fn start<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     let counted = tree::enter(kindred);
+    tracing::trace!(task = name, "task started");
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     tokio::spawn(NAME.scope(name, meter::Metered::new(counted, task)))
 }

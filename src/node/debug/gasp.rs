@@ -39,10 +39,13 @@ pub fn last_words(reason: &str) {
     let (Some(node), reason) = (SPEAKER.get(), cut(reason.to_owned(), LAST_WORDS_BYTES_MAX)) else { return };
     let (never, silent) = mpsc::sync_channel::<()>(1);
     let said = thread::Builder::new().name("last-words".to_owned()).spawn(move || {
-        let word = Word::LastWords { reason };
-        node.heirs().into_iter().for_each(|peer| node.say(peer, &word));
-        // What was said is written by the runtime meanwhile.
-        thread::park();
+        let (word, heirs) = (Word::LastWords { reason }, node.heirs());
+        let is_heard = !heirs.is_empty();
+        heirs.into_iter().for_each(|peer| node.say(peer, &word));
+        if is_heard {
+            // What was said is written by the runtime meanwhile.
+            thread::park();
+        }
         drop(never);
     });
     if said.is_ok() {
