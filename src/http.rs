@@ -16,4 +16,5 @@ pub mod openapi;
 pub mod routes;
 pub mod shared;
 pub mod status;
+pub mod timeline;
 pub mod transfer;

@@ -22,6 +22,7 @@ use crate::store::identity::Identity;
 use crate::store::partition::open::DiskStore;
 
 pub mod access;
+pub mod alarms;
 pub mod audit;
 pub mod birth;
 pub mod buckets;

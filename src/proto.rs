@@ -1,6 +1,7 @@
 //! Floor 1: pure cores. No I/O, no clock, no entropy, no spawn, no lock, no async: whatever varies is an argument.
 
 pub mod agree;
+pub mod alarm;
 pub mod audit;
 pub mod bucket;
 pub mod campaign;

@@ -1,6 +1,7 @@
 //! Floor 2: the only data files. The journal is the truth, the index follows it (HOUSE decision 2).
 
 pub mod crashes;
+pub mod damage;
 pub mod data_dir;
 pub mod disk;
 pub mod identity;

@@ -490,6 +490,25 @@ pub const LOAD_STEP: u8 = 25;
 pub const EVENT_STREAMS_MAX: usize = 64;
 /// Events that a node keeps for those who come back: a day of a cluster that changes, about 300 KiB.
 pub const EVENTS_KEPT: usize = 1000;
+/// Another node is called down only when it was not heard for so long since this one knows it: it may be on its way.
+pub const UNHEARD_DOUBT: Duration = Duration::from_secs(5);
+/// Clocks that differ by more are told of: what is said of a clock is up to six seconds old, and from sixty on writes to
+/// buckets of the last writer are refused.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(10);
+/// One sync of a hundred may take so long: four times what a worn disk of a small machine takes.
+pub const SLOW_SYNC: Duration = Duration::from_millis(500);
+/// Syncs in the window below which nothing is said: one slow one of a few is no habit.
+pub const SLOW_SYNCS_MIN: u64 = 20;
+/// Looks at the syncs' times that the window spans: a minute of them.
+pub const SYNC_WINDOW_LOOKS: usize = 13;
+/// A sync that takes longer is told of while it lasts: the disk hangs.
+pub const SYNC_HANGS: Duration = Duration::from_secs(3);
+/// What moves and has brought nothing for so long is stuck: a hundred times what a partition without data takes.
+pub const TRANSFER_STUCK: Duration = Duration::from_secs(60);
+/// Alarms that one node tells another: each kind once for each of many machines.
+pub const ALARMS_TOLD_MAX: usize = 256;
+/// The disk's end is an alarm when it is nearer: a working day to act in.
+pub const FORECAST_ALARM: Duration = Duration::from_secs(24 * 3600);
 /// How often a node looks for what nobody tells it of, such as its own alarms.
 pub const EVENTS_TICK: Duration = Duration::from_secs(1);
 

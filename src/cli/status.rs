@@ -51,7 +51,8 @@ pub async fn status(client: &Client, as_json: bool) -> Done {
     ]);
     for alarm in status.pointer("/alarms").and_then(Value::as_array).into_iter().flatten() {
         let part = |name: &str| alarm.get(name).and_then(Value::as_str).unwrap_or_default();
-        output::line(format_args!("{}: {}", part("severity").to_uppercase(), part("text")));
+        let follows = if part("follows_from").is_empty() { "" } else { "  follows from it: " };
+        output::line(format_args!("{follows}{}: {}", part("severity").to_uppercase(), part("text")));
     }
     Ok(())
 }

@@ -20,7 +20,6 @@ use crate::console::show;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::Node;
-use crate::node::health::Alarm;
 use crate::node::series::Forecast;
 use crate::node::series::History;
 use crate::node::series::OperationSample;
@@ -28,6 +27,9 @@ use crate::node::series::Range;
 use crate::node::series::Sample;
 use crate::node::status::Status;
 use crate::node::telemetry::OPERATIONS;
+use crate::proto::alarm;
+use crate::proto::alarm::Alarm;
+use crate::proto::alarm::Severity;
 
 /// Names and colours of the operations, in the order of [`OPERATIONS`].
 const NAMES: [(&str, &str); OPERATIONS.len()] =
@@ -118,7 +120,7 @@ fn name(range: Range) -> &'static str {
 /// How an alarm is drawn.
 #[must_use]
 pub fn kind(alarm: &Alarm) -> &'static str {
-    if alarm.severity == "critical" { "bad" } else { "warn" }
+    if alarm.severity == Severity::Critical { "bad" } else { "warn" }
 }
 
 fn view(node: &Node, range: Range) -> View {
@@ -139,7 +141,7 @@ fn view(node: &Node, range: Range) -> View {
 }
 
 fn verdict(status: &Status) -> Verdict {
-    let critical = status.alarms.iter().filter(|alarm| alarm.severity == "critical").count();
+    let critical = status.alarms.iter().filter(|alarm| alarm.severity == Severity::Critical).count();
     let (kind, sentence) = match (status.serving, critical, status.alarms.len()) {
         ("draining", ..) => ("warn", "This node is stopping: it finishes what it has begun.".to_owned()),
         (_, 0, 0) => ("ok", "All is well: every request is served, and every ack is on disk.".to_owned()),
@@ -149,6 +151,13 @@ fn verdict(status: &Status) -> Verdict {
         (_, critical, _) => ("bad", format!("{critical} things are wrong and need you.")),
     };
     Verdict { kind, sentence }
+}
+
+impl View {
+    /// Alarms, each with what follows from it.
+    fn groups(&self) -> Vec<&[Alarm]> {
+        alarm::groups(&self.status.alarms)
+    }
 }
 
 fn count_of(sample: &Sample) -> u64 {

@@ -40,8 +40,8 @@ use crate::front::route::RefusedRequest;
 use crate::node::Node;
 use crate::node::access::Caller;
 use crate::node::error::DoorError;
-use crate::node::health::Alarm;
 use crate::node::survival::Survives;
+use crate::proto::alarm::Alarm;
 use crate::proto::audit::Via;
 use crate::proto::scope::Need;
 
@@ -224,6 +224,12 @@ impl Page {
             survives: node.survives(),
             alarms: if observes { node.alarms() } else { Vec::new() },
         }
+    }
+
+    /// The worst of what is wrong: what follows from a lesser thing may be.
+    #[must_use]
+    pub fn worst(&self) -> Option<&Alarm> {
+        self.alarms.iter().min_by_key(|alarm| alarm.severity)
     }
 
     /// Why the badge does not say more.

@@ -18,6 +18,7 @@ mod inside;
 mod logs;
 mod operations;
 mod schemas;
+mod timeline;
 
 use operations::Content;
 use operations::Described;
@@ -172,6 +173,7 @@ mod tests {
     use super::inside;
     use super::logs;
     use super::operations;
+    use super::timeline;
     use crate::front::route::Route;
     use crate::http::routes;
     use crate::http::routes::ROUTES;
@@ -234,6 +236,7 @@ mod tests {
             .chain(crashes::DESCRIBED)
             .chain(inside::DESCRIBED)
             .chain(logs::DESCRIBED)
+            .chain(timeline::DESCRIBED)
         {
             assert!(described().any(|route| (route.method, route.path) == (*method, *path)), "{method} {path}");
         }

@@ -34,6 +34,7 @@ use crate::base::rng;
 use crate::base::time;
 use crate::control::consensus::Consensus as _;
 use crate::node::Node;
+use crate::node::alarms::Alarms;
 use crate::node::error::DoorError;
 use crate::node::events::Events;
 use crate::node::figures::Figures;
@@ -173,6 +174,8 @@ pub struct Cluster {
     pub sight: watch::Sender<Arc<Sight>>,
     /// What happened lately.
     pub(super) events: Events,
+    /// What is wrong, as judged so far.
+    pub(super) alarms: Alarms,
     past: Mutex<Past>,
     /// How this node does.
     pub(super) figures: Mutex<Figures>,
@@ -202,6 +205,7 @@ impl Cluster {
             repair: Repair::default(),
             sight: watch::Sender::default(),
             events: Events::default(),
+            alarms: Alarms::default(),
             past: Mutex::default(),
             figures: Mutex::default(),
             twins: Mutex::default(),

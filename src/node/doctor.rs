@@ -10,6 +10,7 @@ use crate::base::id::PartitionId;
 use crate::node::Node;
 use crate::node::error::DoorError;
 use crate::node::worker;
+use crate::proto::alarm::Code;
 use crate::proto::control::State;
 use crate::proto::key::IndexKey;
 use crate::proto::object::Object;
@@ -178,11 +179,11 @@ impl Node {
             }
             let (objects, damaged) = tally.check();
             let alarms = node.alarms();
-            let space = match alarms.iter().find(|alarm| alarm.code == "disk_full") {
+            let space = match alarms.iter().find(|alarm| alarm.code == Code::DiskFull) {
                 Some(alarm) => Check::fail("disk", alarm.text.clone()),
                 None => Check::ok("disk", format!("{} MiB free", node.space().map_or(0, |space| space.free) >> 20)),
             };
-            let others = alarms.iter().filter(|alarm| alarm.code != "disk_full");
+            let others = alarms.iter().filter(|alarm| alarm.code != Code::DiskFull);
             let mut checks = vec![Check::ok("journal", "open and taking writes"), space, objects];
             checks.extend(others.map(|alarm| Check::warn("alarm", alarm.text.clone())));
             Ok(Examination { checks, damaged })

@@ -1,6 +1,7 @@
 //! What happened in the cluster, as far as this node sees it: the driver of `proto::event`. Nothing of it is on disk, so a
 //! restart begins anew; who follows is told so.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -14,13 +15,11 @@ use crate::base::id::NodeId;
 use crate::base::limits::EVENTS_TICK;
 use crate::base::time;
 use crate::node::Node;
-use crate::node::health::Alarm;
 use crate::node::plan;
 use crate::node::ring;
 use crate::proto::control::State;
 use crate::proto::control::members::Member;
 use crate::proto::event;
-use crate::proto::event::AlarmKey;
 use crate::proto::event::Event;
 use crate::proto::event::Kept;
 use crate::proto::event::Kind;
@@ -105,7 +104,8 @@ impl Node {
         let (mut moved, mut sights) = (self.moved(), self.sights());
         let mut tick = tokio::time::interval(EVENTS_TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut before = self.scene();
+        // Of alarms that stand at the beginning the first look tells.
+        let mut before = Scene { alarms: BTreeMap::new(), ..self.scene() };
         note_members(&before);
         let who = self.who();
         let began = format!("node {} ({}) began to tell what it sees", who.node, who.name);
@@ -176,7 +176,7 @@ impl Node {
             members: state.members.iter().map(member).collect(),
             layout: layout_seen(&state),
             staged: state.staged.as_ref().map(|staged| staged.version),
-            alarms: self.alarms().into_iter().map(alarm).collect(),
+            alarms: self.alarms().into_iter().map(|alarm| (alarm.key(), alarm.text)).collect(),
         }
     }
 }
@@ -193,16 +193,6 @@ fn layout_seen(state: &State) -> LayoutSeen {
     let ring::Phases { settled, both, read_next } = ring::phases_of(&state.layout);
     LayoutSeen { planned: state.layout.planned, settled, both, read_next }
 }
-
-/// Those of which there may be several are told apart by their text, which does not change while they last.
-fn alarm(alarm: Alarm) -> (AlarmKey, String) {
-    let Alarm { code, text, .. } = alarm;
-    let subject = if SEVERAL.contains(&code) { text.clone() } else { String::new() };
-    (AlarmKey { code, subject }, text)
-}
-
-/// Alarms of which there may be one for each node.
-const SEVERAL: [&str; 2] = ["member_down", "twin"];
 
 fn view(id: EventId, told: Told) -> EventView {
     let Told { at_ms, event: Event { kind, node, code, text }, .. } = told;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::busy::Busy;
 use crate::base::limits::SAMPLE_EVERY;
+use crate::base::time;
 use crate::node::Node;
 use crate::node::series::Range;
 use crate::proto::member::words::Digests;
@@ -32,6 +33,8 @@ pub struct Told {
     pub handoff: HandoffNews,
     /// What it holds, in short; none before it has looked.
     pub digests: Option<Digests>,
+    /// The wall clock then.
+    pub wall_ms: u64,
 }
 
 impl Node {
@@ -56,7 +59,10 @@ impl Node {
         let mut figures = self.0.cluster.figures.lock().unwrap_or_else(PoisonError::into_inner);
         let came = bytes.saturating_sub(figures.now.handoff.bytes);
         let handoff = HandoffNews { bytes, bytes_per_s: came / SAMPLE_EVERY.as_secs().max(1), eta_s };
-        figures.now = Told { load: figures.busy.look(), requests_per_s, disk, handoff, digests };
+        figures.now =
+            Told { load: figures.busy.look(), requests_per_s, disk, handoff, digests, wall_ms: time::wall_ms() };
+        drop(figures);
+        self.note_syncs();
     }
 
     fn requests_per_s(&self) -> u32 {

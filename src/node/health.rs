@@ -2,23 +2,17 @@
 
 use std::path::Path;
 use std::sync::PoisonError;
-use std::time::Duration;
-
-use serde::Serialize;
 
 use crate::base::exit;
 use crate::base::exit::Exit;
 use crate::base::limits::DISK_CHECK_EVERY;
 use crate::base::limits::INDEX_STALL_ALARM;
 use crate::base::limits::INDEX_STALL_EXIT;
-use crate::base::limits::OVERLAY_BYTES_MAX;
 use crate::base::limits::RESTING_REQUESTS_MAX;
 use crate::base::memory;
-use crate::base::time;
 use crate::node::Node;
 use crate::node::debug::gasp;
 use crate::node::error::DoorError;
-use crate::node::standing::LossView;
 use crate::node::worker;
 use crate::store::index::salvage;
 use crate::store::space;
@@ -27,22 +21,14 @@ use crate::store::space::Space;
 /// What was found at the last look.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    space: Option<Space>,
-    disk_full: bool,
-    index_slow: bool,
+    /// Of the disk.
+    pub(super) space: Option<Space>,
+    /// Less is free than is kept in reserve.
+    pub(super) disk_full: bool,
+    /// The index hangs on one step.
+    pub(super) index_slow: bool,
     /// The index failed, and there was no room when it did.
-    index_lacked_room: bool,
-}
-
-/// Something an operator should know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Alarm {
-    /// Stable name.
-    pub code: &'static str,
-    /// `warning` or `critical`.
-    pub severity: &'static str,
-    /// What is wrong and what to do, in one sentence each.
-    pub text: String,
+    pub(super) index_lacked_room: bool,
 }
 
 /// Notices when a burst of requests is over.
@@ -74,7 +60,7 @@ impl Node {
         Ok(())
     }
 
-    fn health(&self) -> Health {
+    pub(super) fn health(&self) -> Health {
         self.0.health.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -154,74 +140,6 @@ impl Node {
             exit::die(Exit::TryAgain);
         }
     }
-
-    /// What an operator should know now, worst first.
-    #[must_use]
-    pub fn alarms(&self) -> Vec<Alarm> {
-        let health = self.health();
-        let mut alarms = Vec::new();
-        let mut raise = |code, severity, text: String| alarms.push(Alarm { code, severity, text });
-        if health.disk_full {
-            let (free, reserve) = (mib(health.space.map_or(0, |space| space.free)), mib(self.disk_reserve()));
-            let text = format!(
-                "Only {free} MiB are free, {reserve} MiB are kept in reserve: writes are refused, reads and deletes go \
-                 on. Make room on {}; writes go on by themselves then.",
-                self.0.data_dir.display()
-            );
-            raise("disk_full", "critical", text);
-        }
-        if let Some(failure) = self.0.store.progress().failure() {
-            let reason = failure.reason;
-            let text = if health.index_lacked_room {
-                format!("The index does not take changes ({reason}). The node starts anew when there is room.")
-            } else {
-                format!("The index does not take changes ({reason}). The node starts anew and rebuilds it.")
-            };
-            raise("index_failed", "critical", text);
-        }
-        alarms.extend(self.alarms_of_the_cluster());
-        let mut raise = |code, severity, text: String| alarms.push(Alarm { code, severity, text });
-        for (node, there) in self.twins() {
-            let text = format!(
-                "Two machines show the number of node {node}, one of them at {there}: a data directory was copied, or put \
-                 back from a copy. The one that was started later is spoken with. Stop the other for ever."
-            );
-            raise("twin", "critical", text);
-        }
-        if health.index_slow {
-            let busy = self.0.store.progress().busy_for();
-            raise(
-                "index_slow",
-                "warning",
-                format!("The index is busy with one step for {} s. Look at the disk.", seconds(busy)),
-            );
-        }
-        if self.0.store.overlay_bytes() > OVERLAY_BYTES_MAX / 2 {
-            raise(
-                "index_behind",
-                "warning",
-                "Writes come faster than the index follows; some may be answered 503.".to_owned(),
-            );
-        }
-        if let Some(LossView { why: Some(why), merged, slots }) = self.loss() {
-            let text = format!(
-                "This node has lost what it had acked: {why}. It serves nothing before it has it back from the other owners: \
-                 {merged} of {slots} partitions are merged. Look at its disk."
-            );
-            alarms.push(Alarm { code: "recovering", severity: "critical", text });
-        }
-        if let Some(why) = self.0.cast_out.get() {
-            let text = format!(
-                "The cluster refuses this node for ever ({why}). Stop it, keep its directory aside, and let the machine join \
-                 again with an empty one and an invite of that cluster."
-            );
-            alarms.push(Alarm { code: "removed", severity: "critical", text });
-        }
-        if let Some(text) = self.settings().certificate.as_ref().and_then(|view| view.warning(time::wall_ms())) {
-            alarms.push(Alarm { code: "certificate_ends", severity: "warning", text });
-        }
-        alarms
-    }
 }
 
 /// The next start reads what the index's tables still hold into a new one.
@@ -232,12 +150,4 @@ fn end_for_rebuild(index: &Path, reason: &str) {
     }
     // Its report says why; last words would only keep those waiting whom the next start serves.
     exit::die(Exit::TryAgain);
-}
-
-fn mib(bytes: u64) -> u64 {
-    bytes / (1024 * 1024)
-}
-
-fn seconds(duration: Duration) -> u64 {
-    duration.as_secs()
 }

@@ -260,8 +260,8 @@ pub struct Turn {
 }
 
 fn told(news: &News) -> Told {
-    let News { load, requests_per_s, disk, handoff, digests, .. } = *news;
-    Told { load, requests_per_s, disk, handoff, digests }
+    let News { load, requests_per_s, disk, handoff, digests, wall_ms, .. } = *news;
+    Told { load, requests_per_s, disk, handoff, digests, wall_ms }
 }
 
 fn status_in_words(status: Status) -> &'static str {
@@ -393,6 +393,7 @@ impl Keeper {
             disk: figures.disk,
             handoff: figures.handoff,
             standing: self.node.standing(),
+            wall_ms: figures.wall_ms,
             // Whom it sees changes sooner than the rest, and the others compare it with what they see.
             digests: figures.digests.map(|digests| Digests { members: self.node.digest_of_members(), ..digests }),
         };

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::node::Node;
-use crate::node::health::Alarm;
+use crate::proto::alarm::Code;
+use crate::proto::alarm::Finding;
 use crate::proto::member::view::Link;
 use crate::proto::shared;
 use crate::proto::shared::Held;
@@ -126,10 +127,10 @@ impl Node {
         match kind {
             Kind::Consensus => self.consensus_now(),
             Kind::Quorum => {
-                let of_data = |alarm: &Alarm| alarm.code == "no_quorum";
-                let lacks = self.alarms().into_iter().find(of_data);
+                let of_data = |found: &Finding| found.key.code == Code::NoQuorum;
+                let lacks = self.findings_of_the_cluster().into_iter().find(of_data);
                 let all = "every partition has enough owners for reads and writes".to_owned();
-                lacks.map_or(all, |alarm| alarm.text)
+                lacks.map_or(all, |found| format!("{} {}", found.cause, found.to_do))
             }
             Kind::Gossip => {
                 let sight = self.sight();

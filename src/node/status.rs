@@ -9,11 +9,11 @@ use crate::base::time;
 use crate::control::words;
 use crate::node::Node;
 use crate::node::handoff::Progress;
-use crate::node::health::Alarm;
 use crate::node::repair::Counts;
 use crate::node::survival::Survives;
 use crate::node::telemetry::Gauge;
 use crate::node::worker;
+use crate::proto::alarm::Alarm;
 use crate::proto::ring::layout::Slot;
 
 /// The release of this binary.

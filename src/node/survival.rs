@@ -1,4 +1,4 @@
-//! What the cluster survives, and what an operator should know of the others: who is down, and what cannot be done for it.
+//! What the cluster survives, and what to do so that it survives more.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -6,13 +6,10 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use crate::base::id::NodeId;
-use crate::base::time;
 use crate::node::Node;
-use crate::node::health::Alarm;
 use crate::proto::control::State;
 use crate::proto::control::members::Member;
 use crate::proto::control::members::MemberState;
-use crate::proto::member::view::Status;
 use crate::proto::ring::layout::List;
 use crate::proto::ring::survives;
 use crate::proto::ring::survives::Cause;
@@ -107,55 +104,10 @@ impl Node {
         }
         met
     }
-
-    /// What is wrong with others, or with all together.
-    pub(super) fn alarms_of_the_cluster(&self) -> Vec<Alarm> {
-        let (state, live, sight) = (self.state(), self.live(), self.sight());
-        let mut alarms = Vec::new();
-        let voters = self.0.consensus.voters();
-        let there = voters.iter().filter(|voter| live.contains(voter)).count();
-        if 2 * there <= voters.len() {
-            let text = format!(
-                "{there} of the control plane's {} voters are up: nothing can be changed; reads and writes of data go on. Start \
-                 the others; if they are gone for ever see `ringfort recover control`.",
-                voters.len()
-            );
-            alarms.push(Alarm { code: "no_control", severity: "critical", text });
-        }
-        let margins = survives::survives(&state.layout, &live, &state.numbers());
-        if let Some(survives::Margin { left: None, cause }) = margins.strict.map(|margins| margins.machines) {
-            let Cause { partition, owners, need, .. } = cause;
-            let text = format!(
-                "Of partition {partition} {owners} owners with all of its data are up, and it takes {need}: some requests are \
-                 answered 503 `no_quorum`. Start the machines that are down."
-            );
-            alarms.push(Alarm { code: "no_quorum", severity: "critical", text });
-        }
-        for (node, member) in state.members.iter().filter(|(_, member)| member.state != MemberState::Removed) {
-            let status = sight.get(node).map(|seen| seen.status);
-            if *node != self.who().node && matches!(status, Some(Status::Down | Status::Gone)) {
-                let name = &member.name;
-                let text = format!(
-                    "Node {node} ({name}) is down. Start it again; if it is gone for ever `ringfort replace {name}` brings a \
-                     machine into its place, and `ringfort remove {name}` does without one."
-                );
-                alarms.push(Alarm { code: "member_down", severity: "warning", text });
-            }
-        }
-        if let Some(pause) = self.handoff_pause().filter(|_| !is_synced(&state)) {
-            let (reason, until) = (pause.reason, time::rfc3339(pause.until_ms));
-            let text = format!(
-                "Handoff is paused until {until} ({reason}), and not all owners have their data. `ringfort ring resume` lets it \
-                 go on."
-            );
-            alarms.push(Alarm { code: "handoff_paused", severity: "warning", text });
-        }
-        alarms
-    }
 }
 
 /// Whether all owners have what they are to have.
-fn is_synced(state: &State) -> bool {
+pub(super) fn is_synced(state: &State) -> bool {
     let whole = |list: &List| list.owners.iter().all(|owner| list.is_synced(*owner));
     state.layout.slots().all(|(_, slot)| slot.next.is_none() && whole(&slot.now))
 }

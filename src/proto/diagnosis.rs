@@ -48,6 +48,8 @@ pub enum Wish {
         /// For how long.
         for_ms: u64,
     },
+    /// What is wrong, as you see it.
+    Alarms,
 }
 
 /// Lines that are looked for.
@@ -101,4 +103,6 @@ pub enum Found {
     LevelSet,
     /// It is not done, for this reason.
     Refused(String),
+    /// What is wrong, a JSON object each.
+    Alarms(Vec<Blob>),
 }

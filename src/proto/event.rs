@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use crate::base::id::NodeId;
 use crate::base::limits::EVENTS_KEPT;
+use crate::proto::alarm::Key;
 use crate::proto::control::members::MemberState;
 use crate::proto::member::view::Status;
 
@@ -23,7 +24,7 @@ pub struct Scene {
     /// The number of the plan that waits.
     pub staged: Option<u64>,
     /// What is wrong.
-    pub alarms: BTreeMap<AlarmKey, String>,
+    pub alarms: BTreeMap<Key, String>,
 }
 
 /// A node.
@@ -52,15 +53,6 @@ pub struct LayoutSeen {
     pub both: usize,
     /// Partitions whose new owners are read.
     pub read_next: usize,
-}
-
-/// Tells alarms apart.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AlarmKey {
-    /// Stable name.
-    pub code: &'static str,
-    /// About what, where there may be several of one code; their texts may change otherwise.
-    pub subject: String,
 }
 
 /// The kind of an event.
@@ -245,7 +237,10 @@ fn layout(was: LayoutSeen, now: LayoutSeen, events: &mut Vec<Event>) {
 }
 
 fn alarms(before: &Scene, after: &Scene, events: &mut Vec<Event>) {
-    let of = |kind, key: &AlarmKey, text: &str| Event { kind, node: None, code: Some(key.code), text: text.to_owned() };
+    let of = |kind, key: &Key, text: &str| {
+        let (node, code) = (key.subject.node(), Some(key.code.name()));
+        Event { kind, node, code, text: text.to_owned() }
+    };
     let new = after.alarms.iter().filter(|(key, _)| !before.alarms.contains_key(key));
     events.extend(new.map(|(key, text)| of(Kind::AlarmRaised, key, text)));
     let over = before.alarms.iter().filter(|(key, _)| !after.alarms.contains_key(key));

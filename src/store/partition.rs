@@ -34,6 +34,7 @@ use crate::proto::key::IndexKey;
 use crate::proto::object::Object;
 use crate::proto::object::Stamp;
 use crate::proto::object::merge;
+use crate::store::damage::Damage;
 use crate::store::disk::Disk;
 use crate::store::index::Index;
 use crate::store::index::IndexError;
@@ -199,6 +200,7 @@ struct Shared<I> {
     overlay_bytes: AtomicUsize,
     index: I,
     unreadable: Unreadable,
+    damage: Damage,
     /// Something that the actor minted was refused by the journal and is here no more, though another node may have been
     /// told of it: what the actor mints next would claim to have seen it.
     burnt: AtomicBool,
@@ -281,7 +283,7 @@ impl<D: Disk, I: Index> Store<D, I> {
         if let Some(found) = newest(&self.shared.lock(place.partition()), place, durable) {
             return Ok(found);
         }
-        self.read_index(place)
+        self.read_index(place).inspect_err(|error| self.shared.damage.note(place.partition(), error))
     }
 
     fn read_index(&self, place: &IndexKey) -> Result<Option<Arc<Object>>, StoreError> {
@@ -370,7 +372,7 @@ impl<D: Disk, I: Index> Store<D, I> {
         if let Some(found) = newest(&self.shared.lock(place.partition()), place, Sequence::MAX) {
             return Ok(found);
         }
-        self.read_index(place)
+        self.read_index(place).inspect_err(|error| self.shared.damage.note(place.partition(), error))
     }
 
     /// Whether a place holds this, as its fingerprint: durable, and nothing newer on its way.
@@ -499,7 +501,8 @@ impl<D: Disk, I: Index> Store<D, I> {
         let from = after.map_or_else(|| vec![partition.0], |after| [after.as_bytes(), &[0]].concat());
         let to = end_of_partition(partition);
         self.refuse_lost(partition, &from, &to)?;
-        whole(visit, |visit| self.shared.index.scan(&from, &to, visit))
+        let scanned = whole(visit, |visit| self.shared.index.scan(&from, &to, visit));
+        scanned.inspect_err(|error| self.shared.damage.note(partition, error))
     }
 
     fn refuse_lost(&self, partition: PartitionId, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
@@ -521,6 +524,12 @@ impl<D: Disk, I: Index> Store<D, I> {
     #[must_use]
     pub fn unreadable(&self) -> &Unreadable {
         &self.shared.unreadable
+    }
+
+    /// What was met that cannot be read.
+    #[must_use]
+    pub fn damage(&self) -> &Damage {
+        &self.shared.damage
     }
 
     /// Writes what waits, proves the index and closes in order. Blocks.

@@ -9,6 +9,7 @@ use super::crashes;
 use super::inside;
 use super::logs;
 use super::schemas;
+use super::timeline;
 use crate::base::limits::AUDIT_PAGE_MAX;
 use crate::base::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::base::limits::LIST_PAGE_MAX;
@@ -148,7 +149,8 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
             return cluster::describe(method, path)
                 .or_else(|| crashes::describe(method, path))
                 .or_else(|| inside::describe(method, path))
-                .or_else(|| logs::describe(method, path));
+                .or_else(|| logs::describe(method, path))
+                .or_else(|| timeline::describe(method, path));
         }
     })
 }

@@ -8,6 +8,7 @@ use super::cluster;
 use super::crashes;
 use super::inside;
 use super::logs;
+use super::timeline;
 use crate::base::limits::BATCH_OPS_MAX;
 use crate::base::limits::BUCKET_NAME_BYTES_MAX;
 use crate::base::limits::KEY_BYTES_MAX;
@@ -120,6 +121,7 @@ pub fn all() -> Value {
         .chain(crashes::schemas())
         .chain(inside::schemas())
         .chain(logs::schemas())
+        .chain(timeline::schemas())
     {
         all.insert(name.to_owned(), schema);
     }
@@ -285,8 +287,6 @@ fn control() -> Vec<(&'static str, Value)> {
 }
 
 fn node() -> Vec<(&'static str, Value)> {
-    let alarm =
-        object([("code", text()), ("severity", json!({ "enum": ["warning", "critical"] })), ("text", text())], []);
     let disk = object([("free", count()), ("total", count()), ("reserve", count()), ("index", count())], []);
     let journal =
         object([("records", count()), ("groups", count()), ("bytes", count()), ("overlay_bytes", count())], []);
@@ -328,7 +328,7 @@ fn node() -> Vec<(&'static str, Value)> {
             ("ring", ring),
             ("control", control),
             ("survives", object([("machines", count()), ("reason", text()), ("next", text()), ("page", text())], [])),
-            ("alarms", list_of(alarm)),
+            ("alarms", list_of(reference("Alarm"))),
             ("disk", disk),
             ("journal", journal),
         ],

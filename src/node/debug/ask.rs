@@ -66,6 +66,7 @@ impl Node {
             Wish::BookEnd { book } => self.box_end(from, book).await,
             Wish::KeepLines { book, lines } => self.keep_lines(from, book, lines).await,
             Wish::SetLevel { target, level, for_ms } => self.set_level_here(&target, level, for_ms),
+            Wish::Alarms => self.alarms_to_tell(),
         }
     }
 }

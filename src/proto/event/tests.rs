@@ -1,6 +1,5 @@
 //! Two looks, one after the other, and what is told of them.
 
-use super::AlarmKey;
 use super::Event;
 use super::Kept;
 use super::Kind;
@@ -10,6 +9,9 @@ use super::Scene;
 use super::between;
 use crate::base::id::NodeId;
 use crate::base::limits::EVENTS_KEPT;
+use crate::proto::alarm::Code;
+use crate::proto::alarm::Key;
+use crate::proto::alarm::Subject;
 use crate::proto::control::members::MemberState;
 use crate::proto::member::view::Status;
 
@@ -94,19 +96,19 @@ fn a_change_of_owners_is_told_of_from_plan_to_rest() {
 
 #[test]
 fn an_alarm_is_raised_once_and_cleared_once_whatever_its_text_says_meanwhile() {
-    let with = |alarms: &[(&str, &str)]| Scene {
+    let with = |alarms: &[(u64, &str)]| Scene {
         alarms: alarms
             .iter()
             .map(|(subject, text)| {
-                (AlarmKey { code: "member_down", subject: (*subject).to_owned() }, (*text).to_owned())
+                (Key { code: Code::MemberDown, subject: Subject::Node(NodeId(*subject)) }, (*text).to_owned())
             })
             .collect(),
         ..Scene::default()
     };
-    let (none, one) = (with(&[]), with(&[("2", "2 is down")]));
+    let (none, one) = (with(&[]), with(&[(2, "2 is down")]));
     assert_eq!(kinds(&none, &one), [Kind::AlarmRaised]);
-    assert!(between(&one, &with(&[("2", "2 is still down")])).is_empty());
-    assert_eq!(kinds(&one, &with(&[("3", "3 is down")])), [Kind::AlarmRaised, Kind::AlarmCleared]);
+    assert!(between(&one, &with(&[(2, "2 is still down")])).is_empty());
+    assert_eq!(kinds(&one, &with(&[(3, "3 is down")])), [Kind::AlarmRaised, Kind::AlarmCleared]);
     assert_eq!(between(&one, &none)[0].code, Some("member_down"));
 }
 

@@ -493,8 +493,9 @@ fn what_a_node_says_of_itself_reaches_everybody() {
     let release = "0.2.0".into();
     let (serving, load, requests_per_s) = (Serving::Yes, 3, 11);
     let digests = Some(Digests { applied: 9, control: 1 << 60, differing: 2, heals_s: Some(9), ..Digests::default() });
-    let (layout, applied, standing) = (7, 9, None);
-    let news = News { serving, release, layout, applied, load, requests_per_s, disk, handoff, standing, digests };
+    let (layout, applied, standing, wall_ms) = (7, 9, None, 1_700_000_000_000);
+    let digests_and_clock = News { digests, wall_ms, standing, ..News::default() };
+    let news = News { serving, release, layout, applied, load, requests_per_s, disk, handoff, ..digests_and_clock };
     world.on(NodeId(4), |member, now| member.tell(news.clone(), now));
     let told = |news: News| {
         move |world: &World| {

@@ -18,7 +18,7 @@ use crate::proto::member::identity::Id;
 use crate::proto::standing::Standing;
 
 /// The form of messages.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Whether a node serves devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ pub struct News {
     pub standing: Option<Standing>,
     /// What it holds, in short; none before it has looked.
     pub digests: Option<Digests>,
+    /// Its wall clock, a few seconds ago, in milliseconds; 0 before it has looked.
+    pub wall_ms: u64,
 }
 
 /// What a node holds, in short, so that every other one can tell whether all hold the same.
@@ -261,6 +263,7 @@ mod tests {
                 unsettled: u32::MAX,
                 heals_s: Some(u64::MAX),
             }),
+            wall_ms: u64::MAX,
         };
         let record = Record { start: u64::MAX, seq: u64::MAX, goodbye: Some(Goodbye::Stop), news };
         let said = encode(ClusterId(u128::MAX), &record, &[]);

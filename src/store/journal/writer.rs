@@ -28,6 +28,8 @@ use crate::base::limits::JOURNAL_MARK_IDLE;
 use crate::base::limits::JOURNAL_QUEUE_BYTES_MAX;
 use crate::base::limits::MERGED_BYTES_MAX;
 use crate::base::time;
+use crate::proto::alarm::judge::SYNC_BUCKETS;
+use crate::proto::alarm::judge::sync_bucket;
 use crate::store::disk::Disk;
 use crate::store::journal::JournalError;
 use crate::store::journal::Position;
@@ -86,6 +88,10 @@ pub struct Stats {
     pub bytes: AtomicU64,
     /// Nanoseconds spent in write and sync.
     pub busy_ns: AtomicU64,
+    /// Groups by how long they took, see [`sync_bucket`].
+    pub took: [AtomicU64; SYNC_BUCKETS],
+    /// Steady milliseconds at which the group on its way began; 0: none is.
+    pub began_ms: AtomicU64,
 }
 
 struct Pending {
@@ -464,12 +470,14 @@ impl<D: Disk, W: Follower> Writer<D, W> {
 
     fn commit(&mut self, group: Vec<Pending>) -> Result<(), JournalError> {
         let started = time::mono();
+        self.shared.stats.began_ms.store(time::steady_ms().0.max(1), Ordering::Relaxed);
         self.await_next(group.iter().map(|pending| format::record_bytes(pending.record.len())).sum());
         let written = self.log.append(group.iter().map(|pending| pending.record.as_slice()));
         let behind = match written {
             Ok(behind) => behind,
             Err(JournalError::NoSpace { source }) => {
                 tracing::warn!(%source, "no room for the journal's next segment");
+                self.shared.stats.began_ms.store(0, Ordering::Relaxed);
                 self.refuse(group);
                 return Ok(());
             }
@@ -483,6 +491,10 @@ impl<D: Disk, W: Follower> Writer<D, W> {
         stats.groups.fetch_add(1, Ordering::Relaxed);
         stats.records.fetch_add(group.len() as u64, Ordering::Relaxed);
         stats.busy_ns.fetch_add(nanos(started.elapsed()), Ordering::Relaxed);
+        stats.began_ms.store(0, Ordering::Relaxed);
+        if let Some(bucket) = stats.took.get(sync_bucket(time::millis(started.elapsed()))) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
         let (records, acks): (Vec<_>, Vec<_>) = group.into_iter().map(|pending| (pending.record, pending.ack)).unzip();
         stats.bytes.fetch_add(records.iter().map(|record| record.len() as u64).sum(), Ordering::Relaxed);
         self.note_group();

@@ -15,6 +15,7 @@ use crate::base::limits::SEGMENT_BYTES;
 use crate::base::rng;
 use crate::proto::causal::Actor;
 use crate::proto::key::IndexKey;
+use crate::store::damage::Damage;
 use crate::store::disk::Disk;
 use crate::store::disk::FsDisk;
 use crate::store::index::Change;
@@ -128,6 +129,7 @@ pub fn open<D: Disk, I: Index>(
     let incarnation = Incarnation(rng::nonzero_u64().map_err(io("asking for randomness"))?);
     begin_life(&mut log, incarnation)?;
     let shared = Arc::new(Shared {
+        damage: Damage::default(),
         partitions: empty_partitions(),
         overlay_bytes: AtomicUsize::new(0),
         index,

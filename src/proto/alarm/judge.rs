@@ -1,0 +1,91 @@
+//! What figures say: whether a clock is wrong, a disk slow, a transfer stuck.
+
+use std::collections::VecDeque;
+
+use crate::base::id::NodeId;
+use crate::base::limits::CLOCK_SKEW_MAX;
+use crate::base::limits::SLOW_SYNC;
+use crate::base::limits::SLOW_SYNCS_MIN;
+use crate::base::limits::SYNC_WINDOW_LOOKS;
+use crate::base::time::millis;
+
+/// Whose clocks are wrong, by so many milliseconds against the middle of all; `ahead_ms` says by how much each is ahead of
+/// the one who asks, itself with 0. Of two nobody knows which is wrong: the other one is named.
+#[must_use]
+pub fn skewed(ahead_ms: &[(NodeId, i64)], me: NodeId) -> Vec<(NodeId, i64)> {
+    let mut sorted: Vec<i64> = ahead_ms.iter().map(|(_, ahead)| *ahead).collect();
+    sorted.sort_unstable();
+    let middle = match ahead_ms.len() {
+        0 => return Vec::new(),
+        2 => 0,
+        all => sorted.get((all - 1) / 2).copied().unwrap_or(0),
+    };
+    let max = i64::try_from(millis(CLOCK_SKEW_MAX)).unwrap_or(i64::MAX);
+    let off = ahead_ms.iter().map(|(node, ahead)| (*node, ahead.saturating_sub(middle)));
+    off.filter(|(node, off)| off.saturating_abs() > max && (ahead_ms.len() != 2 || *node != me)).collect()
+}
+
+/// Syncs by how long they took: bucket i holds those below 2^i milliseconds and not in the one before it.
+pub const SYNC_BUCKETS: usize = 16;
+
+/// The bucket of a sync.
+#[must_use]
+pub fn sync_bucket(took_ms: u64) -> usize {
+    let bits = usize::try_from(u64::BITS - took_ms.leading_zeros()).unwrap_or(SYNC_BUCKETS);
+    bits.min(SYNC_BUCKETS - 1)
+}
+
+/// The syncs of the last minute.
+#[derive(Debug, Clone, Default)]
+pub struct Syncs {
+    looks: VecDeque<[u64; SYNC_BUCKETS]>,
+}
+
+impl Syncs {
+    /// Notes how many there were since the start.
+    pub fn look(&mut self, counts: [u64; SYNC_BUCKETS]) {
+        if self.looks.len() >= SYNC_WINDOW_LOOKS {
+            self.looks.pop_front();
+        }
+        self.looks.push_back(counts);
+    }
+
+    /// Milliseconds within which 99 of 100 syncs of the last minute ended, where that is too long.
+    #[must_use]
+    pub fn too_slow_ms(&self) -> Option<u64> {
+        let (first, last) = (self.looks.front()?, self.looks.back()?);
+        let counts: Vec<u64> = last.iter().zip(first).map(|(now, then)| now.saturating_sub(*then)).collect();
+        let all: u64 = counts.iter().sum();
+        if all < SLOW_SYNCS_MIN {
+            return None;
+        }
+        let rank = (all * 99).div_ceil(100);
+        let mut below = 0;
+        for (bucket, count) in counts.iter().enumerate() {
+            below += count;
+            if below >= rank {
+                let ms = 1_u64 << bucket;
+                return (ms > millis(SLOW_SYNC)).then_some(ms);
+            }
+        }
+        None
+    }
+}
+
+/// How long a figure has stood still.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Still {
+    seen: Option<((usize, u64), u64)>,
+}
+
+impl Still {
+    /// What is left and what has come; returns the milliseconds for which neither changed. Nothing left is never still.
+    pub fn look(&mut self, left: usize, came: u64, now_ms: u64) -> u64 {
+        self.seen = match self.seen {
+            _ if left == 0 => None,
+            Some((figure, since_ms)) if figure == (left, came) => Some((figure, since_ms)),
+            Some(_) | None => Some(((left, came), now_ms)),
+        };
+        self.seen.map_or(0, |(_, since_ms)| now_ms.saturating_sub(since_ms))
+    }
+}
