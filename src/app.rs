@@ -17,6 +17,7 @@ use crate::base::flight;
 use crate::base::flight::PanicSaid;
 use crate::base::flight::Stage;
 use crate::base::limits::RUNTIME_BEAT;
+use crate::base::limits::TIMELINE_STOP;
 use crate::base::memory;
 use crate::base::pulse;
 use crate::cli::Arguments;
@@ -44,6 +45,7 @@ use crate::cli::plan;
 use crate::cli::recover;
 use crate::cli::shared;
 use crate::cli::status;
+use crate::cli::timeline;
 use crate::cli::transfer;
 use crate::config::Config;
 use crate::console;
@@ -115,6 +117,7 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Members => cluster::members(&client()?, as_json).await,
         Command::Ring(options) => cluster::ring(&client()?, options, as_json).await,
         Command::Events(options) => events::events(&client()?, options, as_json).await,
+        Command::Timeline(options) => timeline::timeline(&client()?, options, as_json).await,
         Command::Crashes { command } => crashes::crashes(&client()?, command.as_ref(), as_json).await,
         Command::Logs(options) => logs::logs(&client()?, options, as_json).await,
         Command::LogLevel(options) => logs::log_level(&client()?, options, as_json).await,
@@ -287,6 +290,7 @@ async fn serve(place: &RunArguments, config: &Config, logs: &Logs, panics: mpsc:
     kept("surveys", &node, Node::keep_surveyed);
     kept("repair", &node, Node::keep_equal);
     kept("events", &node, Node::keep_events);
+    let telling = worker::vital("timeline", node.clone().keep_timeline());
     kept("standing", &node, Node::keep_standing);
     kept("graves", &node, Node::keep_purged);
     kept("black box", &node, Node::keep_box);
@@ -305,6 +309,7 @@ async fn serve(place: &RunArguments, config: &Config, logs: &Logs, panics: mpsc:
     let _ended = serving.await;
     node.end_talk();
     let _ended = talking.await;
+    let _hangs = tokio::time::timeout(TIMELINE_STOP, telling).await;
     if let Some(peers) = peers {
         peers.close().await;
     }

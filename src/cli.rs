@@ -31,6 +31,7 @@ pub mod recover;
 pub mod secret;
 pub mod shared;
 pub mod status;
+pub mod timeline;
 pub mod transfer;
 pub mod trust;
 
@@ -107,6 +108,8 @@ pub enum Command {
     Ring(cluster::RingArguments),
     /// What happened in the cluster, as one node saw it
     Events(events::EventsArguments),
+    /// What changed, each with what it follows from, as all nodes saw it
+    Timeline(timeline::TimelineArguments),
     /// What failed in the cluster: crash reports of all nodes
     Crashes {
         /// list, if nothing else is said

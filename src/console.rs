@@ -11,6 +11,7 @@ use axum::routing::post;
 
 use crate::console::inside::convergence;
 use crate::console::inside::runtime;
+use crate::console::inside::timeline;
 use crate::console::live::Drawn;
 use crate::console::members::one;
 use crate::console::settings::audit;
@@ -82,6 +83,7 @@ const ROUTES: &[Route] = &[
     Route::page("GET", "/claim", Need::Nothing, "The first run: who owns this node?"),
     Route::page("POST", "/claim", Need::Nothing, "Make the first user with the claim code"),
     Route::page("GET", inside::SHARED, Need::Observe, "What nodes share, of which kind it is and what it costs"),
+    Route::page("GET", timeline::TIMELINE, Need::Observe, "What changed, and what it follows from"),
     Route::page("GET", convergence::CONVERGENCE, Need::Observe, "Whether all machines hold the same, and where not"),
     Route::page("GET", crashes::LIST, Need::Observe, "What failed in the cluster, by cause"),
     Route::page("GET", crashes::ONE, Need::Observe, "One crash report, to read"),
@@ -143,6 +145,7 @@ fn router(node: &Node) -> Router<Node> {
         .route("/claim", get(login::ask_claim).post(login::claim))
         .route(inside::SHARED, get(inside::shared))
         .route(convergence::CONVERGENCE, get(convergence::show))
+        .route(timeline::TIMELINE, get(timeline::show))
         .route(crashes::LIST, get(crashes::list))
         .route(crashes::ONE, get(crashes::show))
         .route(runtime::RUNTIME, get(runtime::runtime))

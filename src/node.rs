@@ -64,6 +64,7 @@ pub mod standing;
 pub mod status;
 pub mod survival;
 pub mod telemetry;
+pub mod timeline;
 pub mod vnode;
 mod wear;
 pub mod whereabouts;

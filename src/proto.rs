@@ -37,5 +37,6 @@ pub mod shared;
 pub mod standing;
 pub mod tape;
 pub mod throttle;
+pub mod timeline;
 pub mod voters;
 pub mod watchdog;

@@ -16,6 +16,7 @@ use crate::node::shared::SharedView;
 pub mod convergence;
 pub mod lab;
 pub mod runtime;
+pub mod timeline;
 
 /// What is shared.
 pub const SHARED: &str = "/shared";
@@ -34,6 +35,7 @@ pub const TABS: &[Tab] = &[
     Tab { name: "Convergence", path: convergence::CONVERGENCE },
     Tab { name: "Runtime", path: runtime::RUNTIME },
     Tab { name: "Ring lab", path: lab::LAB },
+    Tab { name: "Timeline", path: timeline::TIMELINE },
     Tab { name: "Crashes", path: crashes::LIST },
 ];
 

@@ -22,6 +22,7 @@ use crate::base::time;
 use crate::console::inside;
 use crate::console::inside::convergence;
 use crate::console::inside::runtime;
+use crate::console::inside::timeline;
 use crate::console::logs;
 use crate::console::members;
 use crate::console::members::one;
@@ -68,11 +69,13 @@ enum View {
     Within(u64),
     /// `/logs`: what it asks for.
     Logs(String),
+    /// `/timeline`: what it asks for.
+    Timeline(timeline::Choice),
 }
 
 impl View {
     fn of(uri: &Uri, may: bool) -> Result<Self, Refused> {
-        let all = ["view", "range", "show", "find", "after", "id", "p", "node"];
+        let all = ["view", "range", "show", "find", "after", "id", "p", "node", "kind", "since"];
         let named = Query::parse(uri, &[&all[..], &logs::parameters()].concat())?;
         let (view, known): (_, &[&str]) = match named.text("view")? {
             None => (Self::Frame, &["range"]),
@@ -85,9 +88,10 @@ impl View {
             Some("runtime") => (Self::Runtime(named.number("node")?), &["view", "node"]),
             Some("inside") => (Self::Within(named.number("node")?.unwrap_or_default()), &["view", "node"]),
             Some("logs") => return Self::of_logs(uri),
+            Some("timeline") => (Self::Timeline(timeline::Choice::of(&named)?), &["view", "since", "node", "kind"]),
             Some(_) => {
-                let detail =
-                    "`view` is not one of: overview, members, member, ring, shared, convergence, runtime, inside, logs";
+                let detail = "`view` is not one of: overview, members, member, ring, shared, convergence, runtime, inside, logs, \
+                     timeline";
                 return Err(Refused(Problem::bad_request("bad_parameter", detail)));
             }
         };
@@ -102,6 +106,10 @@ impl View {
 
     /// What takes time to be asked for; none where it is drawn at once.
     async fn ask(&self, node: &Node) -> Option<(&'static str, Arc<str>)> {
+        if let Self::Timeline(choice) = self {
+            let drawn = timeline::live(node, choice.clone()).await.render().ok()?;
+            return Some(("timeline", drawn.into()));
+        }
         let Self::Logs(uri) = self else { return None };
         let query = Query::parse(&uri.parse().ok()?, &[&["view"][..], &logs::parameters()].concat()).ok()?;
         let drawn = logs::live(node, &query).await.ok()?.render().ok()?;
@@ -111,7 +119,7 @@ impl View {
     /// The name of its event, and what it shows; none where there is nothing to show.
     fn draw(&self, node: &Node) -> Option<(&'static str, String)> {
         let (name, drawn) = match self {
-            Self::Frame | Self::Logs(_) => return None,
+            Self::Frame | Self::Logs(_) | Self::Timeline(_) => return None,
             Self::Overview(range) => ("overview", overview::live(node, *range).render()),
             Self::Members(choice) => ("members", members::live(node, choice.clone()).render()),
             Self::Ring(choice, may) => ("ring", ring::live(node, *choice, *may).render()),

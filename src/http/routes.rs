@@ -206,6 +206,7 @@ pub const ROUTES: &[Route] = &[
         Operation::Other,
         "Whether the owners of each partition hold the same, and whether all nodes agree, as far as this node knows",
     ),
+    Route::api("GET", "/v1/timeline", Need::Observe, Operation::Other, "What changed, each with what it follows from"),
     Route::api("GET", "/v1/alarms", Need::Observe, Operation::Other, "What is wrong, as all nodes see it"),
     Route::api(
         "POST",
@@ -279,6 +280,7 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/convergence", get(cluster::convergence))
         .route("/v1/members/{id}/inside", get(cluster::inside))
         .route("/v1/alarms", get(timeline::alarms))
+        .route("/v1/timeline", get(timeline::timeline))
         .route("/v1/ring/pause", post(cluster::pause))
         .route("/v1/ring/resume", post(cluster::resume))
         .route("/v1/plan", get(cluster::plans).post(cluster::stage_plan).delete(cluster::clear_plan))

@@ -22,6 +22,7 @@ use crate::base::limits::UNHEARD_DOUBT;
 use crate::base::time;
 use crate::base::time::millis;
 use crate::node::Node;
+use crate::node::debug::logs::LogCounts;
 use crate::node::health::Health;
 use crate::node::series::Forecast;
 use crate::node::series::Range;
@@ -55,6 +56,8 @@ pub struct Alarms {
     syncs: Mutex<Syncs>,
     still: Mutex<Still>,
     damage: Mutex<DamageSeen>,
+    /// Lines of the log that were dropped when it was last looked.
+    dropped: Mutex<u64>,
 }
 
 /// Damage that was told of.
@@ -253,7 +256,22 @@ impl Node {
             found.push(Finding::new(Code::CertificateEnds, me, cause, sentence(to_do)));
         }
         found.extend(self.stuck());
+        found.extend(self.dropped());
         found
+    }
+
+    fn dropped(&self) -> Option<Finding> {
+        let LogCounts { flooded, lost } = self.logs()?.counts();
+        let mut seen = lock(&self.0.cluster.alarms.dropped);
+        if flooded + lost <= *seen {
+            return None;
+        }
+        *seen = flooded + lost;
+        let cause = format!(
+            "Lines of the log are dropped: {flooded} since the start because one place said too much, {lost} for want of room."
+        );
+        let to_do = "Look in the log of this node for what is said again and again, and mend that.";
+        Some(Finding::new(Code::LogDropped, self.me(), cause, to_do))
     }
 
     fn stuck(&self) -> Option<Finding> {
@@ -308,7 +326,8 @@ impl Node {
         let (sight, mut found) = (self.sight(), Vec::new());
         for (node, member) in state.members.iter().filter(|(_, member)| member.state != MemberState::Removed) {
             if let Some(seen) = sight.get(node).filter(|_| *node != self.who().node) {
-                found.extend(of_member(*node, member, seen));
+                let told = self.end_told(*node, seen);
+                found.extend(of_member(*node, member, seen, told));
             }
         }
         found
@@ -341,12 +360,13 @@ impl AllAlarms {
     }
 }
 
-fn of_member(node: NodeId, member: &Member, seen: &Seen) -> Vec<Finding> {
+/// `told`: how it ended, where somebody said so.
+fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -> Vec<Finding> {
     let (subject, name, mut found) = (Subject::Node(node), &member.name, Vec::new());
     if !matches!(seen.status, Status::Down | Status::Gone) {
         return found;
     }
-    if seen.reason == Reason::NoAnswer {
+    if seen.reason == Reason::NoAnswer && told.is_none() {
         let said = match &seen.news {
             Some(news) => format!(
                 " What it said last: {} requests a second, load {} %, {} MiB of disk free.",
@@ -363,7 +383,8 @@ fn of_member(node: NodeId, member: &Member, seen: &Seen) -> Vec<Finding> {
         let to_do = "Look at the machine and at the network to it.";
         found.push(Finding::new(Code::MemberVanished, subject, cause, to_do));
     }
-    let cause = format!("Node {node} ({name}) is down: it {}.", seen.reason.in_words());
+    let why = told.unwrap_or_else(|| seen.reason.in_words().to_owned());
+    let cause = format!("Node {node} ({name}) is down: it {why}.");
     let to_do = format!(
         "Start it again; if it is gone for ever `ringfort replace {name}` brings a machine into its place, and `ringfort remove \
          {name}` does without one."

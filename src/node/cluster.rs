@@ -44,6 +44,7 @@ use crate::node::members::Sight;
 use crate::node::members::Turn;
 use crate::node::repair::Repair;
 use crate::node::standing::Stand;
+use crate::node::timeline::Timeline;
 use crate::proto::bucket::Kind;
 use crate::proto::control::Bucket;
 use crate::proto::control::State;
@@ -174,6 +175,8 @@ pub struct Cluster {
     pub sight: watch::Sender<Arc<Sight>>,
     /// What happened lately.
     pub(super) events: Events,
+    /// What changed, on its way to the disk.
+    pub(super) timeline: Timeline,
     /// What is wrong, as judged so far.
     pub(super) alarms: Alarms,
     past: Mutex<Past>,
@@ -205,6 +208,7 @@ impl Cluster {
             repair: Repair::default(),
             sight: watch::Sender::default(),
             events: Events::default(),
+            timeline: Timeline::default(),
             alarms: Alarms::default(),
             past: Mutex::default(),
             figures: Mutex::default(),

@@ -22,8 +22,8 @@ pub use fail::meet_request;
 pub const CUT_FILE: &str = "RINGFORT_TEST_CUT_FILE";
 
 /// Begins to look at the file, where one is named: what it lists (`control`, `gossip`, `requests`, `bulk`, between blanks)
-/// is cut for all other nodes, with `loss=50` half of all messages is lost, and with `storm=1000` so many lines a second are
-/// logged; without the file nothing is. `abort@2` and other such words make node 2 fail, see `fail`.
+/// is cut for all other nodes, with `loss=50` half of all messages that come is lost, and with `storm=1000` so many lines a second are
+/// logged; without the file nothing is. `abort@2` and other such words make node 2 fail, see `fail`; with `@2` each of the others is for node 2 only as well.
 pub fn begin(peers: &Peers, node: NodeId) {
     let Some(path) = std::env::var_os(CUT_FILE).map(PathBuf::from) else { return };
     tracing::error!(
@@ -41,6 +41,7 @@ async fn follow(peers: Peers, node: NodeId, path: PathBuf) {
     loop {
         let text = read(&path);
         failures.look(&text);
+        let text = said_to(node, &text);
         let lines = number_of(&text, "storm=");
         let storm = tokio::task::spawn_blocking(move || storm(lines));
         let (wanted, loss) = (listed(&text), loss_of(&text));
@@ -60,6 +61,15 @@ async fn follow(peers: Peers, node: NodeId, path: PathBuf) {
         tokio::time::sleep(CUT_FILE_EVERY).await;
         let _ended = storm.await;
     }
+}
+
+/// Words for a node: those for every one, and those that end with its number.
+fn said_to(node: NodeId, text: &str) -> String {
+    let words = text.split_whitespace().filter_map(|word| match word.split_once('@') {
+        Some((word, number)) => (number == node.to_string()).then_some(word),
+        None => Some(word),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Lanes that a text names; other words are passed over.
@@ -108,6 +118,8 @@ mod tests {
     use super::loss_of;
     use super::number_of;
     use super::read;
+    use super::said_to;
+    use crate::base::id::NodeId;
 
     #[test]
     fn only_lanes_that_are_named_are_cut() {
@@ -115,6 +127,7 @@ mod tests {
         assert_eq!(listed("bulk\n control\tcontrols x\n"), BTreeSet::from(["bulk", "control"]));
         assert_eq!(["", "loss=x", "bulk loss=50", "loss=300"].map(loss_of), [0, 0, 50, 0]);
         assert_eq!(["", "storm=x", "bulk storm=5 loss=1"].map(|text| number_of(text, "storm=")), [0, 0, 5]);
+        assert_eq!(said_to(NodeId(2), "bulk loss=5@2 gossip@12 storm=3@1 control@2"), "bulk loss=5 control");
         assert_eq!(read(std::path::Path::new("/nothing/here")), "");
     }
 }

@@ -1,11 +1,12 @@
-//! What happened in the cluster, as far as this node sees it: the driver of `proto::event`. Nothing of it is on disk, so a
-//! restart begins anew; who follows is told so.
+//! What happened in the cluster, as far as this node sees it: the driver of `proto::event`. What is worth keeping goes to the
+//! timeline; here a restart begins anew, and who follows is told so.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -13,10 +14,13 @@ use tokio::sync::watch;
 use crate::base::flight;
 use crate::base::id::NodeId;
 use crate::base::limits::EVENTS_TICK;
+use crate::base::limits::TIMELINE_LOOK_BACK;
 use crate::base::time;
+use crate::control::words;
 use crate::node::Node;
 use crate::node::plan;
 use crate::node::ring;
+use crate::proto::audit::Chain;
 use crate::proto::control::State;
 use crate::proto::control::members::Member;
 use crate::proto::event;
@@ -25,10 +29,12 @@ use crate::proto::event::Kept;
 use crate::proto::event::Kind;
 use crate::proto::event::LayoutSeen;
 use crate::proto::event::MemberSeen;
+use crate::proto::event::Repairs;
 use crate::proto::event::Scene;
 use crate::proto::event::Told;
 use crate::proto::member::view::Reason;
 use crate::proto::member::view::Status;
+use crate::proto::timeline;
 
 /// The last events, and who waits for more.
 #[derive(Default)]
@@ -104,26 +110,65 @@ impl Node {
         let (mut moved, mut sights) = (self.moved(), self.sights());
         let mut tick = tokio::time::interval(EVENTS_TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // Of alarms that stand at the beginning the first look tells.
-        let mut before = Scene { alarms: BTreeMap::new(), ..self.scene() };
+        // Of what is wrong at the beginning the first look tells.
+        let mut before = Scene { alarms: BTreeMap::new(), recovering: None, ..self.scene() };
         note_members(&before);
-        let who = self.who();
-        let began = format!("node {} ({}) began to tell what it sees", who.node, who.name);
-        self.happened(vec![Event::of_node(Kind::NodeStarted, who.node, began)]);
+        let mut repairs = Repairs::default();
+        let mut orders = self.state().audit_chain(Chain::All).head().seq;
+        self.tell_of_the_start().await;
         loop {
             tokio::select! {
-                () = self.drained() => return,
+                () = self.drained() => {
+                    let (node, name) = (self.who().node, &self.who().name);
+                    let stops = format!("node {node} ({name}) was told to stop, and stops in order");
+                    return self.happened(vec![Event::of_node(Kind::NodeStopped, node, stops)]);
+                }
                 Ok(()) = moved.changed() => {}
                 Ok(()) = sights.changed() => {}
                 _at = tick.tick() => {}
             }
-            let after = self.scene();
+            let mut after = self.scene();
+            after.leader = after.leader.or(before.leader);
             if before.members != after.members {
                 note_members(&after);
             }
-            self.happened(event::between(&before, &after));
+            let mut events = self.orders_behind(&mut orders);
+            events.extend(event::between(&before, &after));
+            let repaired = repairs.look(self.0.cluster.repair.counts.brought.load(Ordering::Relaxed));
+            events.extend(repaired.map(|keys| Event::repaired(self.who().node, keys)));
+            self.happened(events);
             before = after;
         }
+    }
+
+    /// That this node began, and how its life before ended.
+    async fn tell_of_the_start(&self) {
+        let (node, name) = (self.who().node, &self.who().name);
+        let ended = tokio::time::timeout(TIMELINE_LOOK_BACK, self.ended_otherwise()).await.ok().flatten();
+        let ended = ended.map(|how| Event::of_node(Kind::Crash, node, format!("node {node} ({name}) {how}")));
+        let mut events: Vec<Event> = ended.into_iter().collect();
+        let began = format!("node {node} ({name}) began to tell what it sees");
+        events.push(Event::of_node(Kind::NodeStarted, node, began));
+        self.happened(events);
+    }
+
+    /// What operators ordered since the last look.
+    fn orders_behind(&self, seen: &mut u64) -> Vec<Event> {
+        let state = self.state();
+        let chain = state.audit_chain(Chain::All);
+        let entries = chain.after(*seen).map(|(_, entry)| entry);
+        let told = entries.filter(|entry| timeline::is_told(&entry.what));
+        let events = told.map(|entry| Event::ordered(entry.seq, &entry.by.name, &entry.what)).collect();
+        *seen = chain.head().seq;
+        events
+    }
+
+    /// That this node read its configuration anew.
+    pub(super) fn tell_of_a_reload(&self, by: &str, changed: &str) {
+        let (node, name) = (self.who().node, &self.who().name);
+        let text = format!("node {node} ({name}) read its configuration anew, by order of {by}: changes {changed}");
+        let event = Event::of_node(Kind::ConfigReloaded, node, text);
+        self.happened(vec![Event { by: Some(by.to_owned()), ..event }]);
     }
 
     pub(super) fn happened(&self, events: Vec<Event>) {
@@ -133,7 +178,12 @@ impl Node {
         let now = time::rfc3339(time::wall_ms());
         events.iter().for_each(|event| flight::note_event(format!("{now} {}", event.text).as_bytes()));
         let mut kept = self.0.cluster.events.kept();
-        events.into_iter().for_each(|event| kept.push(time::wall_ms(), event));
+        let (node, start) = (self.who().node, self.life());
+        for event in events {
+            let at_ms = time::wall_ms();
+            self.keep_change(EventId { node, start, seq: kept.last() + 1 }, at_ms, &event);
+            kept.push(at_ms, event);
+        }
         self.0.cluster.events.last.send_replace(kept.last());
     }
 
@@ -172,10 +222,14 @@ impl Node {
             let (name, reason) = (member.name.clone(), reason.in_words());
             (*node, MemberSeen { name, part: member.state, status, reason, drained })
         };
+        let words::Status { leader, term, .. } = self.0.consensus.status();
         Scene {
             members: state.members.iter().map(member).collect(),
             layout: layout_seen(&state),
             staged: state.staged.as_ref().map(|staged| staged.version),
+            leader: leader.map(|leader| (NodeId(leader), term)),
+            paused: self.handoff_pause().map(|pause| pause.reason),
+            recovering: self.loss().and_then(|loss| loss.why).map(|why| (me, why)),
             alarms: self.alarms().into_iter().map(|alarm| (alarm.key(), alarm.text)).collect(),
         }
     }
@@ -195,7 +249,7 @@ fn layout_seen(state: &State) -> LayoutSeen {
 }
 
 fn view(id: EventId, told: Told) -> EventView {
-    let Told { at_ms, event: Event { kind, node, code, text }, .. } = told;
+    let Told { at_ms, event: Event { kind, node, code, text, .. }, .. } = told;
     EventView { id: id.to_string(), kind: kind.name(), at: time::rfc3339(at_ms), node, code, text }
 }
 

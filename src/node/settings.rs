@@ -110,6 +110,7 @@ impl Node {
         let mut changed = done.changed.clone();
         changed.extend(done.certificate_changed.then_some("the certificate shown"));
         let changed = if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") };
+        self.tell_of_a_reload(&caller.name, &changed);
         self.order_in_words(caller, format!("reads the configuration anew: changes {changed}"), Command::Note).await?;
         Ok(())
     }

@@ -59,10 +59,12 @@ pub enum Code {
     ClockSkew,
     /// A certificate is near its end.
     CertificateEnds,
+    /// Lines of the log were dropped.
+    LogDropped,
 }
 
 /// All of them, in their order.
-pub const CODES: [Code; 20] = [
+pub const CODES: [Code; 21] = [
     Code::Removed,
     Code::Twin,
     Code::Recovering,
@@ -83,6 +85,7 @@ pub const CODES: [Code; 20] = [
     Code::HandoffPaused,
     Code::ClockSkew,
     Code::CertificateEnds,
+    Code::LogDropped,
 ];
 
 /// How bad it is.
@@ -129,6 +132,7 @@ impl Code {
             Self::HandoffPaused => "handoff_paused",
             Self::ClockSkew => "clock_skew",
             Self::CertificateEnds => "certificate_ends",
+            Self::LogDropped => "log_dropped",
         }
     }
 
@@ -161,7 +165,8 @@ impl Code {
             | Self::TransferStuck
             | Self::HandoffPaused
             | Self::ClockSkew
-            | Self::CertificateEnds => Severity::Warning,
+            | Self::CertificateEnds
+            | Self::LogDropped => Severity::Warning,
         }
     }
 
@@ -189,6 +194,8 @@ impl Code {
             Self::TransferStuck => (0, 10_000),
             // A clock that is being set is wrong for a moment.
             Self::ClockSkew => (15_000, 15_000),
+            // Counted now and then: a storm is over when there was none for a minute.
+            Self::LogDropped => (0, 60_000),
         };
         Patience { raise_ms, clear_ms }
     }
@@ -209,6 +216,7 @@ impl Code {
             Self::CorruptRecord => &[],
             Self::DiskFull => &[Self::DiskForecast],
             Self::DiskForecast => &[],
+            Self::LogDropped => &[Self::DiskFull, Self::SlowDisk],
             Self::MemberDown => &[Self::MemberVanished],
             Self::NoQuorum | Self::QuorumAtRisk => &[Self::MemberDown, Self::Recovering, Self::Twin],
             Self::NoControl | Self::VoterLost => &[Self::MemberDown, Self::Recovering],

@@ -50,6 +50,15 @@ pub enum Wish {
     },
     /// What is wrong, as you see it.
     Alarms,
+    /// What changed, as you saw it: the newest entries.
+    Timeline {
+        /// As this node saw it, from the black box; as you did where none is named.
+        of: Option<NodeId>,
+        /// Wall milliseconds from which on.
+        since_ms: u64,
+        /// Wall milliseconds up to which.
+        until_ms: u64,
+    },
 }
 
 /// Lines that are looked for.
@@ -105,4 +114,6 @@ pub enum Found {
     Refused(String),
     /// What is wrong, a JSON object each.
     Alarms(Vec<Blob>),
+    /// What changed, newest first, a line each.
+    Timeline(Vec<Blob>),
 }

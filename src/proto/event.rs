@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use crate::base::id::NodeId;
 use crate::base::limits::EVENTS_KEPT;
+use crate::base::limits::REPAIR_REST_LOOKS;
 use crate::proto::alarm::Key;
 use crate::proto::control::members::MemberState;
 use crate::proto::member::view::Status;
@@ -25,6 +26,12 @@ pub struct Scene {
     pub staged: Option<u64>,
     /// What is wrong.
     pub alarms: BTreeMap<Key, String>,
+    /// Who orders changes of the control state, in which term; the last one known where there is none.
+    pub leader: Option<(NodeId, u64)>,
+    /// Why handoff rests.
+    pub paused: Option<String>,
+    /// The node that looks, while it gets back what it lost, and why.
+    pub recovering: Option<(NodeId, String)>,
 }
 
 /// A node.
@@ -96,7 +103,60 @@ pub enum Kind {
     AlarmRaised,
     /// It is not any more.
     AlarmCleared,
+    /// This node stops in order.
+    NodeStopped,
+    /// Something in a node failed, and the node went on.
+    Failure,
+    /// An operator gave an order that changes the cluster.
+    Ordered,
+    /// A node read its configuration anew.
+    ConfigReloaded,
+    /// What moves waits.
+    HandoffPaused,
+    /// It goes on.
+    HandoffResumed,
+    /// Keys that differed were made the same.
+    Repaired,
+    /// A node gets back what it lost.
+    RecoveryBegun,
+    /// It has it.
+    RecoveryEnded,
+    /// Another node orders the changes of the control state.
+    LeaderChanged,
 }
+
+/// All of them.
+pub const KINDS: [Kind; 29] = [
+    Kind::NodeStarted,
+    Kind::MemberJoined,
+    Kind::MemberUp,
+    Kind::MemberSuspect,
+    Kind::MemberDown,
+    Kind::MemberStopping,
+    Kind::MemberGone,
+    Kind::MemberLeaving,
+    Kind::MemberRemoved,
+    Kind::MemberDrained,
+    Kind::MemberUndrained,
+    Kind::PlanStaged,
+    Kind::PlanCleared,
+    Kind::LayoutCommitted,
+    Kind::LayoutPhase,
+    Kind::LayoutAtRest,
+    Kind::Crash,
+    Kind::AlarmRaised,
+    Kind::AlarmCleared,
+    Kind::NodeStopped,
+    Kind::Failure,
+    Kind::Ordered,
+    Kind::ConfigReloaded,
+    Kind::HandoffPaused,
+    Kind::HandoffResumed,
+    Kind::Repaired,
+    Kind::RecoveryBegun,
+    Kind::RecoveryEnded,
+    Kind::LeaderChanged,
+];
 
 impl Kind {
     /// The name for programs.
@@ -122,7 +182,29 @@ impl Kind {
             Self::Crash => "crash",
             Self::AlarmRaised => "alarm_raised",
             Self::AlarmCleared => "alarm_cleared",
+            Self::NodeStopped => "node_stopped",
+            Self::Failure => "failure",
+            Self::Ordered => "ordered",
+            Self::ConfigReloaded => "config_reloaded",
+            Self::HandoffPaused => "handoff_paused",
+            Self::HandoffResumed => "handoff_resumed",
+            Self::Repaired => "repaired",
+            Self::RecoveryBegun => "recovery_begun",
+            Self::RecoveryEnded => "recovery_ended",
+            Self::LeaderChanged => "leader_changed",
         }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        KINDS.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether it is worth keeping for long: what only lasts a moment is not.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        !matches!(self, Self::MemberSuspect | Self::LayoutPhase)
     }
 }
 
@@ -137,17 +219,35 @@ pub struct Event {
     pub code: Option<&'static str>,
     /// For people.
     pub text: String,
+    /// The number of what it is about, where it has one that all nodes know. 0: none.
+    pub epoch: u64,
+    /// Who ordered it.
+    pub by: Option<String>,
 }
 
 impl Event {
     /// About a node.
     #[must_use]
     pub fn of_node(kind: Kind, node: NodeId, text: String) -> Self {
-        Self { kind, node: Some(node), code: None, text }
+        Self { node: Some(node), ..Self::of_all(kind, text) }
     }
 
     fn of_all(kind: Kind, text: String) -> Self {
-        Self { kind, node: None, code: None, text }
+        Self { kind, node: None, code: None, text, epoch: 0, by: None }
+    }
+
+    /// An order of an operator, by its number in the audit.
+    #[must_use]
+    pub fn ordered(seq: u64, by: &str, words: &str) -> Self {
+        let order = Self::of_all(Kind::Ordered, format!("{by}: {words}"));
+        Self { epoch: seq, by: Some(by.to_owned()), ..order }
+    }
+
+    /// Keys that were made the same again.
+    #[must_use]
+    pub fn repaired(node: NodeId, keys: u64) -> Self {
+        let keys = if keys == 1 { "1 key".to_owned() } else { format!("{keys} keys") };
+        Self::of_node(Kind::Repaired, node, format!("{keys} of node {node} differed and were made the same"))
     }
 }
 
@@ -160,8 +260,57 @@ pub fn between(before: &Scene, after: &Scene) -> Vec<Event> {
     }
     plan(before, after, &mut events);
     layout(before.layout, after.layout, &mut events);
+    control(before, after, &mut events);
     alarms(before, after, &mut events);
     events
+}
+
+fn control(before: &Scene, after: &Scene, events: &mut Vec<Event>) {
+    if let (Some((was, _)), Some((now, term))) = (before.leader, after.leader)
+        && was != now
+    {
+        let text = format!("node {now} orders changes of the control state instead of node {was}, in term {term}");
+        events.push(Event { epoch: term, ..Event::of_node(Kind::LeaderChanged, now, text) });
+    }
+    match (&before.paused, &after.paused) {
+        (was, Some(why)) if was.as_ref() != Some(why) => {
+            events.push(Event::of_all(Kind::HandoffPaused, format!("handoff waits: {why}")));
+        }
+        (Some(_), None) => events.push(Event::of_all(Kind::HandoffResumed, "handoff goes on".to_owned())),
+        (_, _) => {}
+    }
+    match (&before.recovering, &after.recovering) {
+        (None, Some((node, why))) => {
+            let text = format!("node {node} lost what it had and gets it back from the others: {why}");
+            events.push(Event::of_node(Kind::RecoveryBegun, *node, text));
+        }
+        (Some((node, _)), None) => {
+            events.push(Event::of_node(Kind::RecoveryEnded, *node, format!("node {node} has back what it lost")));
+        }
+        (_, _) => {}
+    }
+}
+
+/// Counts repairs until there are no further ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Repairs {
+    told: u64,
+    seen: u64,
+    rest: u8,
+}
+
+impl Repairs {
+    /// So many keys were repaired since the start; gives how many were since it was told last, once they rest.
+    pub fn look(&mut self, count: u64) -> Option<u64> {
+        self.rest = if count == self.seen { self.rest.saturating_add(1) } else { 0 };
+        self.seen = count;
+        if self.rest < REPAIR_REST_LOOKS || count <= self.told {
+            return None;
+        }
+        let new = count - self.told;
+        self.told = count;
+        Some(new)
+    }
 }
 
 fn member(node: NodeId, was: Option<&MemberSeen>, now: &MemberSeen, events: &mut Vec<Event>) {
@@ -206,7 +355,8 @@ fn member(node: NodeId, was: Option<&MemberSeen>, now: &MemberSeen, events: &mut
 fn plan(before: &Scene, after: &Scene, events: &mut Vec<Event>) {
     match (before.staged, after.staged) {
         (was, Some(number)) if was != Some(number) => {
-            events.push(Event::of_all(Kind::PlanStaged, format!("plan {number} waits to be committed")));
+            let text = format!("plan {number} waits to be committed");
+            events.push(Event { epoch: number, ..Event::of_all(Kind::PlanStaged, text) });
         }
         (Some(number), None) if before.layout.planned == after.layout.planned => {
             events.push(Event::of_all(Kind::PlanCleared, format!("plan {number} was dropped")));
@@ -219,7 +369,7 @@ fn layout(was: LayoutSeen, now: LayoutSeen, events: &mut Vec<Event>) {
     let LayoutSeen { planned, settled, both, read_next } = now;
     if was.planned != planned {
         let text = format!("it was decided who is to own what, in layout version {planned}");
-        events.push(Event::of_all(Kind::LayoutCommitted, text));
+        events.push(Event { epoch: planned, ..Event::of_all(Kind::LayoutCommitted, text) });
     }
     let phases = |seen: LayoutSeen| (seen.both > 0, seen.read_next > 0);
     let moves = both + read_next > 0;
@@ -239,7 +389,7 @@ fn layout(was: LayoutSeen, now: LayoutSeen, events: &mut Vec<Event>) {
 fn alarms(before: &Scene, after: &Scene, events: &mut Vec<Event>) {
     let of = |kind, key: &Key, text: &str| {
         let (node, code) = (key.subject.node(), Some(key.code.name()));
-        Event { kind, node, code, text: text.to_owned() }
+        Event { node, code, ..Event::of_all(kind, text.to_owned()) }
     };
     let new = after.alarms.iter().filter(|(key, _)| !before.alarms.contains_key(key));
     events.extend(new.map(|(key, text)| of(Kind::AlarmRaised, key, text)));

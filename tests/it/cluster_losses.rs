@@ -73,11 +73,11 @@ impl Writer {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
 
-async fn kill(cluster: &Cluster, node: usize) {
+pub async fn kill(cluster: &Cluster, node: usize) {
     cluster.signal(node, Signal::KILL);
     let data = cluster.data(node);
     eventually("the end of the node", async || DataDir::open(&data).is_ok().then_some(())).await;
@@ -102,7 +102,7 @@ fn flip_a_bit(data: &Path) {
 }
 
 /// What is done to the directory of a node that does not run.
-fn damage(how: &str, data: &Path, kept: &Path) {
+pub fn damage(how: &str, data: &Path, kept: &Path) {
     match how {
         "put back from a copy" => {
             fs::remove_dir_all(data).unwrap();

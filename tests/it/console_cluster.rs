@@ -393,6 +393,7 @@ async fn live_views_of_the_cluster_bring_what_changed_and_nothing_twice() {
         ("ring&p=3&node=1", "ring"),
         ("shared", "shared"),
         ("convergence", "convergence"),
+        ("timeline&since=1h&node=&kind=", "timeline"),
         ("runtime&node=2", "runtime"),
         ("inside&node=3", "inside"),
     ] {

@@ -89,10 +89,10 @@ impl Others {
 }
 
 /// A control group for memory of the test's own. Gone when dropped.
-struct Memory(PathBuf);
+pub struct Memory(PathBuf);
 
 impl Memory {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let name = format!("ringfort-crash-{}", std::process::id());
         let old = PathBuf::from("/sys/fs/cgroup/memory");
         let group = if old.join("memory.limit_in_bytes").exists() {
@@ -105,7 +105,7 @@ impl Memory {
         Self(group)
     }
 
-    fn take(&self, process: Pid, bytes: u64) {
+    pub fn take(&self, process: Pid, bytes: u64) {
         std::fs::write(self.0.join("cgroup.procs"), process.as_raw_nonzero().to_string()).unwrap();
         let limit = ["memory.limit_in_bytes", "memory.max"].map(|name| self.0.join(name));
         std::fs::write(limit.into_iter().find(|path| path.exists()).unwrap(), bytes.to_string()).unwrap();
@@ -122,7 +122,7 @@ impl Drop for Memory {
 }
 
 /// Every fdatasync of a running process fails from now on.
-fn fail_syncs(worker: Pid) -> Child {
+pub fn fail_syncs(worker: Pid) -> Child {
     let pid = worker.as_raw_nonzero().to_string();
     let words = ["-f", "-p", &pid, "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"];
     Command::new("strace").args(words).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()

@@ -16,10 +16,10 @@ use crate::wire::Readings;
 use crate::wire::Wire;
 
 /// A small file system of its own, gone when dropped.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn new(parent: &Path, mib: u32) -> Self {
+    pub fn new(parent: &Path, mib: u32) -> Self {
         let at = parent.join("disk");
         std::fs::create_dir(&at).unwrap();
         let size = format!("size={mib}m");
@@ -29,7 +29,7 @@ impl SmallDisk {
     }
 
     /// A data directory on it, by a link from outside, so that the log beside it does not fill it.
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         let (inside, link) = (self.0.join("node"), self.0.with_file_name("node"));
         std::fs::create_dir(&inside).unwrap();
         std::os::unix::fs::symlink(inside, &link).unwrap();
@@ -46,7 +46,7 @@ impl SmallDisk {
     }
 
     /// Takes space until only so many bytes are left.
-    fn fill(&self, leave: u64) {
+    pub fn fill(&self, leave: u64) {
         let mut file = std::fs::File::options().create(true).append(true).open(self.ballast()).unwrap();
         let piece = vec![1; 64 * 1024];
         loop {
@@ -68,7 +68,7 @@ impl Drop for SmallDisk {
     }
 }
 
-const RESERVE: (&str, &str) = ("RINGFORT_DISK_RESERVE", "32MiB");
+pub const RESERVE: (&str, &str) = ("RINGFORT_DISK_RESERVE", "32MiB");
 
 async fn has_alarm(node: &Node, code: &str) -> bool {
     node.status().await["alarms"].as_array().unwrap().iter().any(|alarm| alarm["code"] == code)

@@ -52,6 +52,7 @@ mod sim;
 mod support;
 mod syncs;
 mod tidy;
+mod timeline;
 mod tls;
 mod tls_files;
 mod transfer;

@@ -26,7 +26,7 @@ fn chmod(path: &Path, mode: u32) {
 }
 
 /// A certificate and key that are good from `from` days on until `until`.
-fn write_pair(dir: &Path, from: i64, until: i64) {
+pub fn write_pair(dir: &Path, from: i64, until: i64) {
     let day = |days: i64| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(now.as_secs().saturating_add_signed(days * 86_400))

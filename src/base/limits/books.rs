@@ -81,3 +81,24 @@ pub const BOX_LINES_MAX: usize = 4096;
 pub const LOG_ROWS_MAX: usize = 100;
 /// Bytes of a line's message, and of what stands behind it, on the console; the rest is in the download.
 pub const LOG_SHOWN_BYTES_MAX: usize = 400;
+
+/// Bytes of the timeline on disk: entries of about 300, so tens of thousands, the changes of years.
+pub const TIMELINE_BOOK_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of one of its segments: the oldest sixteenth goes at once.
+pub const TIMELINE_SEGMENT_BYTES: u64 = 1024 * 1024;
+/// Entries that wait for the disk: more than a cluster changes while a disk hangs for its longest.
+pub const TIMELINE_WAITING_MAX: usize = 1000;
+/// Entries that one node tells, and a page shows: with the longest texts still below a message between nodes.
+pub const TIMELINE_PAGE_MAX: usize = 500;
+/// Entries shown where nobody says how many.
+pub const TIMELINE_PAGE: usize = 200;
+/// What several nodes tell of one thing within this time is one thing: whoever sees it last does so a few seconds later.
+pub const TIMELINE_TOGETHER_MS: u64 = 10_000;
+/// What follows from something does so within this time: replacing a voter, or the first repair, takes the longest.
+pub const TIMELINE_CAUSE_MS: u64 = 5 * 60 * 1000;
+/// Looks without a further repair after which it is told how many there were.
+pub const REPAIR_REST_LOOKS: u8 = 3;
+/// How long the beginning waits for the disk to say how the life before ended.
+pub const TIMELINE_LOOK_BACK: Duration = Duration::from_secs(2);
+/// How long a stop waits for its entry: a disk that hangs must not keep a machine up.
+pub const TIMELINE_STOP: Duration = Duration::from_secs(2);

@@ -67,6 +67,7 @@ impl Node {
             Wish::KeepLines { book, lines } => self.keep_lines(from, book, lines).await,
             Wish::SetLevel { target, level, for_ms } => self.set_level_here(&target, level, for_ms),
             Wish::Alarms => self.alarms_to_tell(),
+            Wish::Timeline { of, since_ms, until_ms } => self.changes_to_tell(of, since_ms, until_ms).await,
         }
     }
 }

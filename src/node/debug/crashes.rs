@@ -200,7 +200,8 @@ impl Node {
         let what = if report.fatal { "failed" } else { "had a failure and goes on" };
         tracing::warn!(%node, id = report.id.as_str(), kind = kind.name(), reason, "a crash report is kept");
         let text = format!("node {node} ({name}) {what}: {reason}");
-        self.happened(vec![Event::of_node(event::Kind::Crash, *node, text)]);
+        let kind = if report.fatal { event::Kind::Crash } else { event::Kind::Failure };
+        self.happened(vec![Event::of_node(kind, *node, text)]);
     }
 
     /// Keeps a report of another node, which must be its own.

@@ -90,12 +90,18 @@ impl Node {
         self.0.ends.note(node, 0, format!("failed: {reason}"));
     }
 
+    /// How a node that is down ended, where it said so itself or a report did.
+    pub(in crate::node) fn end_told(&self, node: NodeId, seen: &Seen) -> Option<String> {
+        let said_ms = seen.said_ms.filter(|_| seen.status == Status::Down)?;
+        self.0.ends.lock().get(&node).filter(|end| end.until_ms >= said_ms).map(|end| end.text.clone())
+    }
+
     /// Why a node is down, as half a sentence behind its name.
     pub(in crate::node) fn why_down(&self, node: NodeId, seen: &Seen) -> String {
         let words = seen.reason.in_words();
         let Some(said_ms) = seen.said_ms.filter(|_| seen.status == Status::Down) else { return words.to_owned() };
-        if let Some(end) = self.0.ends.lock().get(&node).filter(|end| end.until_ms >= said_ms) {
-            return end.text.clone();
+        if let Some(end) = self.end_told(node, seen) {
+            return end;
         }
         let ago_ms = now_ms().saturating_sub(said_ms);
         let at = time::rfc3339(time::wall_ms().saturating_sub(ago_ms));

@@ -114,7 +114,7 @@ fn an_alarm_is_raised_once_and_cleared_once_whatever_its_text_says_meanwhile() {
 
 #[test]
 fn whoever_comes_back_gets_the_rest_or_hears_that_it_missed_some() {
-    let event = || Event { kind: Kind::LayoutAtRest, node: None, code: None, text: String::new() };
+    let event = || Event::of_all(Kind::LayoutAtRest, String::new());
     let mut kept = Kept::default();
     assert_eq!((kept.after(0).missed, kept.after(1).missed), (false, true));
     for at in 0..EVENTS_KEPT as u64 + 10 {
@@ -128,4 +128,33 @@ fn whoever_comes_back_gets_the_rest_or_hears_that_it_missed_some() {
     assert!(kept.after(last).events.is_empty() && !kept.after(last).missed);
     // A number of another life: all that is kept, and the word that there was more.
     assert!(kept.after(last + 1).missed && seqs(last + 1).len() == EVENTS_KEPT);
+}
+
+#[test]
+fn every_kind_is_found_by_its_name() {
+    assert!(super::KINDS.into_iter().all(|kind| Kind::named(kind.name()) == Some(kind)));
+    assert_eq!(Kind::named("alarm"), None);
+}
+
+#[test]
+fn another_leader_a_pause_and_a_recovery_are_told_of_at_their_beginning_and_end() {
+    let led = |node, term| Scene { leader: Some((NodeId(node), term)), ..Scene::default() };
+    assert_eq!(kinds(&led(1, 3), &led(2, 4)), [Kind::LeaderChanged]);
+    assert!(between(&led(1, 3), &led(1, 5)).is_empty() && between(&Scene::default(), &led(1, 1)).is_empty());
+    let paused = Scene { paused: Some("a backup".to_owned()), ..Scene::default() };
+    assert_eq!(kinds(&Scene::default(), &paused), [Kind::HandoffPaused]);
+    assert_eq!(kinds(&paused, &Scene::default()), [Kind::HandoffResumed]);
+    let lost = |why: &str| Scene { recovering: Some((NodeId(2), why.to_owned())), ..Scene::default() };
+    assert_eq!(kinds(&Scene::default(), &lost("a")), [Kind::RecoveryBegun]);
+    assert!(between(&lost("a"), &lost("a; b")).is_empty());
+    assert_eq!(kinds(&lost("a"), &Scene::default()), [Kind::RecoveryEnded]);
+}
+
+#[test]
+fn repairs_are_told_of_once_they_rest() {
+    let mut repairs = super::Repairs::default();
+    let told: Vec<_> = [0, 0, 0, 0, 2, 5, 5, 5, 5, 5, 9, 9, 9, 9].map(|count| repairs.look(count)).into();
+    let mut expected = vec![None; 14];
+    (expected[8], expected[13]) = (Some(5), Some(4));
+    assert_eq!(told, expected);
 }

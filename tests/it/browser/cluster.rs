@@ -61,6 +61,7 @@ async fn look_at_all(inspector: &mut Inspector, browser: &Browser, url: &str, ma
         ("ring-where".to_owned(), "/ring?bucket=b&key=7".to_owned()),
         ("shared".to_owned(), "/shared".to_owned()),
         ("convergence".to_owned(), "/convergence".to_owned()),
+        ("timeline".to_owned(), "/timeline".to_owned()),
         ("runtime-other".to_owned(), "/runtime?node=2".to_owned()),
         ("inside-down".to_owned(), format!("/members/{down}/inside")),
         ("lab".to_owned(), "/lab".to_owned()),

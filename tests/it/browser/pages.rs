@@ -53,6 +53,7 @@ const PAGES: &[(&str, &str)] = &[
     ("key-absent", "/data/shared/key?k=never-written"),
     ("shared", "/shared"),
     ("convergence", "/convergence"),
+    ("timeline", "/timeline"),
     ("crash", "/crashes/0000000000001-1-00000001"),
     ("runtime", "/runtime"),
     ("inside", "/members/1/inside"),

@@ -1,0 +1,371 @@
+//! What changed, as one list in which each entry names the one that it follows from. Nodes keep what they see; whoever is
+//! asked puts it together: what several nodes tell of one thing becomes one entry, and causes are found by rules, across
+//! nodes. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::base::id::NodeId;
+use crate::base::limits::TIMELINE_CAUSE_MS;
+use crate::base::limits::TIMELINE_TOGETHER_MS;
+use crate::proto::alarm::Code;
+use crate::proto::event::Kind;
+use crate::proto::logline::Level;
+use crate::proto::logline::Record;
+use crate::proto::logline::stamp::Stamp;
+use crate::proto::logline::text;
+
+#[cfg(test)]
+mod tests;
+
+/// Of lines that are entries.
+pub const TARGET: &str = "timeline";
+
+/// Names an entry: `NODE.LIFE.NUMBER`, of the one who tells it.
+pub type EntryId = String;
+
+/// What changed, as one node saw it. On disk and between nodes it is a line of a log ([`Record`]), of target [`TARGET`], so that
+/// the black box keeps it as it keeps those.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its id.
+    pub id: EntryId,
+    /// When, so that what was told before comes before.
+    pub stamp: Stamp,
+    /// Who tells.
+    pub teller: NodeId,
+    /// Of what kind, by its name: a later release may tell others.
+    pub kind: String,
+    /// The node that it is about; none: all together.
+    pub node: Option<NodeId>,
+    /// Of an alarm.
+    pub code: Option<String>,
+    /// The number of what it is about, where it has one: the same for all who tell of it. 0: none.
+    pub epoch: u64,
+    /// Who ordered it.
+    pub by: Option<String>,
+    /// For people.
+    pub text: String,
+}
+
+/// An entry among all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linked {
+    /// As it was told first.
+    pub entry: Entry,
+    /// All who tell it, in the order in which they did.
+    pub told_by: Vec<NodeId>,
+    /// The entry that it follows from.
+    pub cause: Option<EntryId>,
+}
+
+impl Entry {
+    /// Wall milliseconds.
+    #[must_use]
+    pub fn at_ms(&self) -> u64 {
+        self.stamp.ms()
+    }
+
+    /// As a line; it is given its number by the second part of its id.
+    #[must_use]
+    pub fn to_record(&self, life: u64, n: u64) -> Record {
+        let known = [
+            ("kind", Some(self.kind.clone())),
+            ("life", Some(life.to_string())),
+            ("about", self.node.map(|node| node.to_string())),
+            ("code", self.code.clone()),
+            ("epoch", (self.epoch > 0).then(|| self.epoch.to_string())),
+            ("by", self.by.clone()),
+        ];
+        let level = match self.kind() {
+            Some(Kind::AlarmRaised | Kind::MemberDown | Kind::Crash | Kind::Failure | Kind::RecoveryBegun) => {
+                Level::Warn
+            }
+            Some(_) | None => Level::Info,
+        };
+        Record {
+            stamp: self.stamp,
+            node: self.teller,
+            n,
+            level,
+            target: TARGET.to_owned(),
+            message: self.text.clone(),
+            fields: known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),
+            spans: Vec::new(),
+        }
+    }
+
+    /// Reads a line; `None` for one that is no entry. What cannot be shown is replaced.
+    #[must_use]
+    pub fn of_record(record: Record) -> Option<Self> {
+        let Record { stamp, node, n, target, message, mut fields, .. } = text::plain_record(record);
+        let number = |text: String| text.parse::<u64>().ok();
+        let (kind, life) = (fields.remove("kind")?, number(fields.remove("life")?)?);
+        (target == TARGET).then(|| Self {
+            id: format!("{node}.{life}.{n}"),
+            stamp,
+            teller: node,
+            kind,
+            node: fields.remove("about").and_then(number).map(NodeId),
+            code: fields.remove("code"),
+            epoch: fields.remove("epoch").and_then(number).unwrap_or_default(),
+            by: fields.remove("by"),
+            text: message,
+        })
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        Kind::named(&self.kind)
+    }
+
+    fn code(&self) -> Option<Code> {
+        self.code.as_deref().and_then(Code::named)
+    }
+
+    /// Whether both are about the same thing.
+    fn is_of_the_same(&self, other: &Self) -> bool {
+        (&self.kind, self.node, &self.code, self.epoch) == (&other.kind, other.node, &other.code, other.epoch)
+    }
+}
+
+/// A stamp behind this one.
+#[must_use]
+pub fn stamp_after(last: u64, clock: u64) -> u64 {
+    clock.max(last.saturating_add(1))
+}
+
+/// Puts together what nodes told; oldest first, each with its cause.
+#[must_use]
+pub fn link(mut entries: Vec<Entry>) -> Vec<Linked> {
+    entries.sort_by(|one, other| (one.stamp, &one.id).cmp(&(other.stamp, &other.id)));
+    entries.dedup_by(|one, other| one.id == other.id);
+    let mut linked = together(entries);
+    let causes: Vec<Option<EntryId>> = (0..linked.len()).map(|at| cause(&linked, at)).collect();
+    for (link, cause) in linked.iter_mut().zip(causes) {
+        link.cause = cause;
+    }
+    linked
+}
+
+/// What several nodes tell of one thing becomes one entry. The same node telling again means that it was so again.
+fn together(entries: Vec<Entry>) -> Vec<Linked> {
+    let mut linked: Vec<Linked> = Vec::new();
+    let mut open: BTreeMap<(String, Option<NodeId>, Option<String>, u64), usize> = BTreeMap::new();
+    for entry in entries {
+        let key = (entry.kind.clone(), entry.node, entry.code.clone(), entry.epoch);
+        let known = open.get(&key).and_then(|at| linked.get_mut(*at)).filter(|known| {
+            let apart_ms = entry.at_ms().saturating_sub(known.entry.at_ms());
+            let near = entry.epoch > 0 || apart_ms <= TIMELINE_TOGETHER_MS;
+            near && !known.told_by.contains(&entry.teller) && known.entry.is_of_the_same(&entry)
+        });
+        match known {
+            Some(known) => known.told_by.push(entry.teller),
+            None => {
+                open.insert(key, linked.len());
+                linked.push(Linked { told_by: vec![entry.teller], entry, cause: None });
+            }
+        }
+    }
+    linked
+}
+
+/// Which entries one may follow from.
+struct Rule {
+    kind: Kind,
+    /// Of an alarm.
+    code: Option<Code>,
+    /// About the same node.
+    same_node: bool,
+    /// Told later than what follows from it: found out afterwards, until the node was there again.
+    also_later: bool,
+}
+
+impl Rule {
+    fn of(kind: Kind) -> Self {
+        Self { kind, code: None, same_node: false, also_later: false }
+    }
+
+    fn same(kind: Kind) -> Self {
+        Self { same_node: true, ..Self::of(kind) }
+    }
+
+    /// An end that is only known when it was looked into.
+    fn end() -> Self {
+        Self { also_later: true, ..Self::same(Kind::Crash) }
+    }
+
+    fn raised(code: Code, same_node: bool) -> Self {
+        Self { code: Some(code), same_node, ..Self::of(Kind::AlarmRaised) }
+    }
+
+    fn fits(&self, effect: &Entry, cause: &Entry) -> bool {
+        cause.kind() == Some(self.kind)
+            && self.code.is_none_or(|code| cause.code() == Some(code))
+            && (!self.same_node || cause.node == effect.node)
+            && (self.kind != Kind::Ordered || is_ordered(effect, &cause.text))
+    }
+}
+
+/// The nearest entry that the first rule that finds one finds.
+fn cause(linked: &[Linked], at: usize) -> Option<EntryId> {
+    let effect = &linked.get(at)?.entry;
+    rules(effect).iter().find_map(|rule| {
+        let near = |link: &&Linked| effect.at_ms().abs_diff(link.entry.at_ms()) <= TIMELINE_CAUSE_MS;
+        let before = linked.get(..at)?.iter().rev().take_while(near).find(|link| rule.fits(effect, &link.entry));
+        let later = || {
+            let back = |link: &&Linked| link.entry.kind() == Some(Kind::MemberUp) && link.entry.node == effect.node;
+            let behind = linked.get(at + 1..)?.iter().take_while(|link| !back(link));
+            behind.filter(|_| rule.also_later).find(|link| rule.fits(effect, &link.entry))
+        };
+        before.or_else(later).map(|link| link.entry.id.clone())
+    })
+}
+
+fn rules(effect: &Entry) -> Vec<Rule> {
+    let Some(kind) = effect.kind() else { return Vec::new() };
+    match kind {
+        Kind::AlarmRaised => effect.code().map_or_else(Vec::new, raised),
+        Kind::AlarmCleared => effect.code().map_or_else(Vec::new, cleared),
+        Kind::MemberDown => vec![Rule::end(), Rule::same(Kind::MemberStopping), Rule::same(Kind::NodeStopped)],
+        Kind::MemberGone | Kind::MemberStopping => {
+            vec![Rule::same(Kind::NodeStopped), Rule::same(Kind::MemberStopping)]
+        }
+        Kind::MemberUp => vec![Rule::same(Kind::NodeStarted), Rule::same(Kind::MemberJoined)],
+        Kind::NodeStarted => vec![Rule::same(Kind::Crash), Rule::same(Kind::NodeStopped)],
+        Kind::MemberJoined
+        | Kind::MemberLeaving
+        | Kind::MemberDrained
+        | Kind::MemberUndrained
+        | Kind::PlanCleared
+        | Kind::HandoffPaused
+        | Kind::HandoffResumed => vec![Rule::of(Kind::Ordered)],
+        Kind::MemberRemoved => vec![Rule::of(Kind::Ordered), Rule::same(Kind::MemberLeaving)],
+        Kind::PlanStaged | Kind::LayoutCommitted => vec![
+            Rule::of(Kind::Ordered),
+            Rule::of(Kind::MemberRemoved),
+            Rule::of(Kind::MemberLeaving),
+            Rule::of(Kind::MemberJoined),
+        ],
+        Kind::LayoutPhase | Kind::LayoutAtRest => vec![Rule::of(Kind::LayoutCommitted)],
+        Kind::Repaired => vec![Rule::of(Kind::RecoveryEnded), Rule::of(Kind::MemberUp), Rule::of(Kind::NodeStarted)],
+        Kind::RecoveryBegun => vec![Rule::same(Kind::NodeStarted)],
+        Kind::RecoveryEnded => vec![Rule::same(Kind::RecoveryBegun)],
+        Kind::Crash => vec![Rule::raised(Code::DiskFull, true), Rule::raised(Code::SlowDisk, true)],
+        Kind::LeaderChanged => vec![
+            Rule::of(Kind::Crash),
+            Rule::of(Kind::MemberDown),
+            Rule::of(Kind::NodeStopped),
+            Rule::of(Kind::MemberStopping),
+            Rule::of(Kind::MemberSuspect),
+        ],
+        Kind::NodeStopped | Kind::Failure | Kind::MemberSuspect | Kind::Ordered | Kind::ConfigReloaded => Vec::new(),
+    }
+}
+
+/// An alarm follows from what happened, or from the alarm that it may fold under.
+fn raised(code: Code) -> Vec<Rule> {
+    let mut rules = match code {
+        Code::MemberDown | Code::MemberVanished => vec![
+            Rule::end(),
+            Rule::same(Kind::MemberDown),
+            Rule::same(Kind::MemberGone),
+            Rule::same(Kind::MemberStopping),
+        ],
+        Code::VoterLost => vec![Rule::same(Kind::MemberDown), Rule::same(Kind::MemberGone), Rule::end()],
+        Code::NoQuorum | Code::QuorumAtRisk | Code::NoControl => {
+            vec![Rule::of(Kind::MemberDown), Rule::of(Kind::MemberGone), Rule::of(Kind::RecoveryBegun)]
+        }
+        Code::Recovering => vec![Rule::same(Kind::RecoveryBegun), Rule::same(Kind::NodeStarted)],
+        Code::HandoffPaused => vec![Rule::of(Kind::HandoffPaused)],
+        Code::TransferStuck => vec![Rule::of(Kind::MemberDown), Rule::of(Kind::LayoutCommitted)],
+        Code::Removed => vec![Rule::same(Kind::MemberRemoved)],
+        Code::CertificateEnds => vec![Rule::of(Kind::ConfigReloaded)],
+        Code::Twin
+        | Code::DiskFull
+        | Code::IndexFailed
+        | Code::CorruptRecord
+        | Code::DiskForecast
+        | Code::SlowDisk
+        | Code::IndexSlow
+        | Code::IndexBehind
+        | Code::LogDropped
+        | Code::ClockSkew => Vec::new(),
+    };
+    let same = |parent: Code| {
+        matches!(
+            (code, parent),
+            (Code::VoterLost | Code::MemberDown | Code::Recovering | Code::DiskFull | Code::IndexSlow, _)
+                | (Code::IndexBehind | Code::TransferStuck, Code::DiskFull | Code::SlowDisk | Code::IndexFailed)
+        )
+    };
+    rules.extend(code.follows_from().iter().map(|parent| Rule::raised(*parent, same(*parent))));
+    rules
+}
+
+/// What ended it, else that it was raised.
+fn cleared(code: Code) -> Vec<Rule> {
+    let mut rules = match code {
+        Code::MemberDown | Code::MemberVanished | Code::VoterLost => {
+            vec![Rule::same(Kind::MemberUp), Rule::same(Kind::MemberRemoved)]
+        }
+        Code::NoQuorum | Code::QuorumAtRisk | Code::NoControl => {
+            vec![Rule::of(Kind::MemberUp), Rule::of(Kind::LayoutCommitted)]
+        }
+        Code::Recovering => vec![Rule::same(Kind::RecoveryEnded)],
+        Code::HandoffPaused => vec![Rule::of(Kind::HandoffResumed), Rule::of(Kind::LayoutAtRest)],
+        Code::CertificateEnds => vec![Rule::of(Kind::ConfigReloaded)],
+        Code::Removed
+        | Code::Twin
+        | Code::DiskFull
+        | Code::IndexFailed
+        | Code::CorruptRecord
+        | Code::DiskForecast
+        | Code::SlowDisk
+        | Code::IndexSlow
+        | Code::IndexBehind
+        | Code::TransferStuck
+        | Code::LogDropped
+        | Code::ClockSkew => Vec::new(),
+    };
+    rules.push(Rule::raised(code, true));
+    rules
+}
+
+/// What the audit says of orders that change the cluster, and what they bring about. An order of another kind is no entry.
+const ORDERS: [(&str, &[Kind]); 12] = [
+    ("sends devices away from node", &[Kind::MemberDrained]),
+    ("sends devices to node", &[Kind::MemberUndrained]),
+    ("lets node `", &[Kind::MemberJoined]),
+    ("lets node ", &[Kind::MemberLeaving, Kind::PlanStaged]),
+    ("removes node", &[Kind::MemberRemoved, Kind::PlanStaged]),
+    ("replaces node", &[Kind::MemberLeaving, Kind::MemberRemoved, Kind::PlanStaged]),
+    ("pauses handoff", &[Kind::HandoffPaused]),
+    ("lets handoff go on", &[Kind::HandoffResumed]),
+    ("stages a plan", &[Kind::PlanStaged]),
+    ("drops the staged plan", &[Kind::PlanCleared]),
+    ("commits plan", &[Kind::LayoutCommitted]),
+    ("sets bucket", &[Kind::LayoutCommitted]),
+];
+
+fn order(words: &str) -> Option<&'static [Kind]> {
+    ORDERS.iter().find(|(begins, _)| words.starts_with(begins)).map(|(_, brings)| *brings)
+}
+
+/// Whether an order, in the audit's words, is told of: one that changes the cluster, not who may do what in it.
+#[must_use]
+pub fn is_told(words: &str) -> bool {
+    order(words).is_some()
+}
+
+/// Whether this came about by that order, of which it is told as `NAME WORDS`.
+fn is_ordered(effect: &Entry, told: &str) -> bool {
+    let Some(words) = told.split_once(": ").map(|(_, words)| words) else { return false };
+    let brings = order(words).is_some_and(|kinds| effect.kind().is_some_and(|kind| kinds.contains(&kind)));
+    let names_it = |node: NodeId| {
+        let name = format!("node {node}");
+        words.match_indices(&name).any(|(at, found)| {
+            !words.get(at + found.len()..).is_some_and(|rest| rest.starts_with(|next: char| next.is_ascii_digit()))
+        })
+    };
+    // Who is let in has no number yet.
+    brings && (words.starts_with("lets node `") || effect.node.is_none_or(names_it))
+}

@@ -1,0 +1,173 @@
+//! What becomes one entry, and what follows from what.
+
+use super::Entry;
+use super::Linked;
+use super::is_told;
+use super::link;
+use super::stamp_after;
+use crate::base::id::NodeId;
+use crate::base::limits::TIMELINE_CAUSE_MS;
+use crate::base::limits::TIMELINE_TOGETHER_MS;
+use crate::proto::alarm::Code;
+use crate::proto::event::Kind;
+use crate::proto::logline::Record;
+use crate::proto::logline::stamp::Stamp;
+
+/// Told by a node, at a millisecond, of a node.
+fn entry(teller: u64, at_ms: u64, kind: Kind, node: u64) -> Entry {
+    Entry {
+        id: format!("{teller}.1.{at_ms}-{}-{node}", kind.name()),
+        stamp: Stamp::of_ms(at_ms),
+        teller: NodeId(teller),
+        kind: kind.name().to_owned(),
+        node: (node > 0).then_some(NodeId(node)),
+        code: None,
+        epoch: 0,
+        by: None,
+        text: String::new(),
+    }
+}
+
+fn alarm(teller: u64, at_ms: u64, kind: Kind, code: Code, node: u64) -> Entry {
+    let entry = entry(teller, at_ms, kind, node);
+    Entry { code: Some(code.name().to_owned()), id: format!("{}-{code}", entry.id), ..entry }
+}
+
+fn ordered(at_ms: u64, words: &str) -> Entry {
+    Entry {
+        text: format!("sam: {words}"),
+        by: Some("sam".to_owned()),
+        epoch: at_ms,
+        ..entry(1, at_ms, Kind::Ordered, 0)
+    }
+}
+
+/// Kinds of the entries from the last one back to its root.
+fn chain(linked: &[Linked]) -> Vec<String> {
+    let (mut at, mut kinds) = (linked.last(), Vec::new());
+    while let Some(link) = at {
+        kinds.push(link.entry.code.clone().unwrap_or_else(|| link.entry.kind.clone()));
+        at = link.cause.as_ref().and_then(|cause| linked.iter().find(|link| link.entry.id == *cause));
+        assert!(kinds.len() < 20, "a circle: {kinds:?}");
+    }
+    kinds
+}
+
+#[test]
+fn what_several_nodes_tell_of_one_thing_is_one_entry_and_once_more_is_another() {
+    let down = |teller, at| entry(teller, at, Kind::MemberDown, 3);
+    let linked = link(vec![down(2, 1_200), down(1, 1_000), down(1, 9_000), down(2, 9_100)]);
+    let told: Vec<_> = linked.iter().map(|link| (link.entry.at_ms(), link.told_by.clone())).collect();
+    assert_eq!(told, [(1_000, vec![NodeId(1), NodeId(2)]), (9_000, vec![NodeId(1), NodeId(2)])]);
+    let apart = link(vec![down(1, 1_000), down(2, 1_001 + TIMELINE_TOGETHER_MS)]);
+    assert_eq!(apart.len(), 2, "long afterwards it is another time");
+    let numbered = |teller, at_ms, epoch| Entry { epoch, ..entry(teller, at_ms, Kind::LayoutCommitted, 0) };
+    let linked = link(vec![numbered(1, 0, 7), numbered(2, 999_999, 7), numbered(1, 5, 8)]);
+    assert_eq!(linked.len(), 2, "a version is the same whenever it is told of");
+    assert_eq!(link(vec![down(1, 5), down(1, 5)]).len(), 1, "an entry that came twice is one");
+}
+
+#[test]
+fn a_lost_machine_is_the_cause_of_all_that_follows_whoever_told_it() {
+    let linked = link(vec![
+        entry(1, 1_000, Kind::MemberDown, 3),
+        alarm(1, 1_010, Kind::AlarmRaised, Code::MemberDown, 3),
+        alarm(2, 2_500, Kind::AlarmRaised, Code::QuorumAtRisk, 0),
+    ]);
+    assert_eq!(chain(&linked), ["quorum_at_risk", "member_down"]);
+    let linked = link(vec![
+        entry(1, 1_000, Kind::MemberDown, 3),
+        entry(2, 900, Kind::MemberDown, 2),
+        alarm(1, 1_010, Kind::AlarmRaised, Code::VoterLost, 2),
+    ]);
+    assert_eq!(linked.last().unwrap().cause.as_deref(), Some("2.1.900-member_down-2"), "its own end, not another's");
+}
+
+#[test]
+fn a_crash_that_its_node_finds_out_afterwards_is_the_cause_of_what_was_seen_before() {
+    let mut told = vec![
+        entry(1, 1_000, Kind::MemberDown, 3),
+        entry(3, 30_000, Kind::Crash, 3),
+        entry(3, 30_001, Kind::NodeStarted, 3),
+        entry(1, 31_000, Kind::MemberUp, 3),
+    ];
+    let linked = link(told.clone());
+    assert_eq!(linked[0].cause.as_deref(), Some("3.1.30000-crash-3"));
+    assert_eq!(chain(&linked), ["member_up", "node_started", "crash"]);
+    // What ended it later is not why it was down before.
+    told.insert(1, entry(1, 20_000, Kind::MemberUp, 3));
+    assert_eq!(link(told)[0].cause, None);
+}
+
+#[test]
+fn an_order_is_the_cause_of_what_it_brings_about_for_the_node_that_it_names() {
+    let drained = |node| entry(1, 50, Kind::MemberDrained, node);
+    let order = ordered(10, "sends devices away from node 1: a new disk");
+    assert_eq!(chain(&link(vec![order.clone(), drained(1)])), ["member_drained", "ordered"]);
+    assert_eq!(chain(&link(vec![order, drained(11)])), ["member_drained"], "node 11 is not node 1");
+    let late = Entry { stamp: Stamp::of_ms(11 + TIMELINE_CAUSE_MS), ..drained(1) };
+    assert_eq!(chain(&link(vec![ordered(10, "sends devices away from node 1: x"), late])), ["member_drained"]);
+    let moved = vec![
+        ordered(10, "lets node 4 leave"),
+        entry(1, 20, Kind::MemberLeaving, 4),
+        entry(1, 30, Kind::PlanStaged, 0),
+        entry(1, 40, Kind::LayoutCommitted, 0),
+        entry(1, 50, Kind::LayoutAtRest, 0),
+    ];
+    assert_eq!(chain(&link(moved)), ["layout_at_rest", "layout_committed", "member_leaving", "ordered"]);
+}
+
+#[test]
+fn what_is_over_names_what_ended_it_or_else_its_beginning() {
+    let full = |at, kind| alarm(1, at, kind, Code::DiskFull, 1);
+    let linked = link(vec![full(5, Kind::AlarmRaised), full(9, Kind::AlarmCleared)]);
+    assert_eq!(linked[1].cause.as_ref(), Some(&linked[0].entry.id));
+    let linked = link(vec![
+        alarm(1, 5, Kind::AlarmRaised, Code::MemberDown, 3),
+        entry(1, 8, Kind::MemberUp, 3),
+        alarm(1, 9, Kind::AlarmCleared, Code::MemberDown, 3),
+    ]);
+    assert_eq!(linked[2].cause.as_ref(), Some(&linked[1].entry.id));
+}
+
+#[test]
+fn an_entry_of_a_later_release_stands_without_a_cause() {
+    let unknown = Entry { kind: "something_new".to_owned(), ..entry(2, 7, Kind::MemberUp, 1) };
+    let linked = link(vec![unknown, entry(1, 5, Kind::NodeStarted, 1)]);
+    assert_eq!((linked.len(), linked[1].cause.clone()), (2, None));
+}
+
+#[test]
+fn orders_about_who_may_do_what_are_not_told() {
+    assert!(is_told("sends devices away from node 3: a new fan") && is_told("lets node 3 leave"));
+    assert!(!is_told("makes token `t` for admin") && !is_told("gives user `sam` another password"));
+}
+
+#[test]
+fn stamps_rise_also_where_the_wall_clock_goes_back() {
+    assert_eq!([stamp_after(0, 1_000), stamp_after(1_000, 10), stamp_after(1_000, 2_000)], [1_000, 1_001, 2_000]);
+}
+
+#[test]
+fn an_entry_is_a_line_and_comes_back_as_it_was() {
+    let whole = Entry {
+        id: "2.7.41".to_owned(),
+        by: Some("sam".to_owned()),
+        epoch: 9,
+        text: "node 3 is down".to_owned(),
+        ..alarm(2, 1_000, Kind::AlarmRaised, Code::MemberDown, 3)
+    };
+    let bare = Entry { id: "1.1.1".to_owned(), ..entry(1, 5, Kind::LayoutAtRest, 0) };
+    for (entry, life, n) in [(whole, 7, 41), (bare, 1, 1)] {
+        let line = entry.to_record(life, n).encode();
+        assert_eq!(Record::parse(&line).and_then(Entry::of_record), Some(entry));
+    }
+    let other = Record { target: "node".to_owned(), ..entry(1, 5, Kind::MemberUp, 1).to_record(1, 1) };
+    assert_eq!(Entry::of_record(other), None, "a line of the log is none");
+}
+
+#[test]
+fn a_failure_that_a_node_survives_is_not_why_it_went_down_later() {
+    let linked = link(vec![entry(1, 500, Kind::Failure, 3), entry(1, 1_000, Kind::MemberDown, 3)]);
+    assert_eq!(linked[1].cause, None);
+}
