@@ -42,6 +42,7 @@ use crate::proto::control::members::Member;
 use crate::proto::control::members::MemberState;
 use crate::proto::diagnosis::Found;
 use crate::proto::diagnosis::Wish;
+use crate::proto::member::view::Link;
 use crate::proto::member::view::Reason;
 use crate::proto::member::view::Seen;
 use crate::proto::member::view::Status;
@@ -363,6 +364,11 @@ impl AllAlarms {
 /// `told`: how it ended, where somebody said so.
 fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -> Vec<Finding> {
     let (subject, name, mut found) = (Subject::Node(node), &member.name, Vec::new());
+    if seen.status == Status::Up && seen.link == Link::Broken {
+        let cause = format!("Node {node} ({name}) is there, as others say, and is not reached from here.");
+        let to_do = "Look at the network between the two, in both directions.";
+        found.push(Finding::new(Code::LinkBroken, subject, cause, to_do));
+    }
     if !matches!(seen.status, Status::Down | Status::Gone) {
         return found;
     }

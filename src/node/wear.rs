@@ -107,7 +107,8 @@ pub(super) fn open_store(
     let why = match opened {
         Ok((store, report)) if store.unreadable().is_empty() => return Ok((store, report)),
         Ok((store, _)) => {
-            store.close();
+            // It waits for its journal, which a thread of the runtime must not.
+            std::thread::scope(|scope| drop(scope.spawn(|| store.close())));
             "a part of the index cannot be read".to_owned()
         }
         Err(OpenError::Journal(error @ JournalError::Corrupt { .. })) => error.to_string(),

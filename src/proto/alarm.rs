@@ -57,6 +57,8 @@ pub enum Code {
     HandoffPaused,
     /// A node's clock is wrong.
     ClockSkew,
+    /// A node is there and is not reached.
+    LinkBroken,
     /// A certificate is near its end.
     CertificateEnds,
     /// Lines of the log were dropped.
@@ -64,7 +66,7 @@ pub enum Code {
 }
 
 /// All of them, in their order.
-pub const CODES: [Code; 21] = [
+pub const CODES: [Code; 22] = [
     Code::Removed,
     Code::Twin,
     Code::Recovering,
@@ -84,6 +86,7 @@ pub const CODES: [Code; 21] = [
     Code::TransferStuck,
     Code::HandoffPaused,
     Code::ClockSkew,
+    Code::LinkBroken,
     Code::CertificateEnds,
     Code::LogDropped,
 ];
@@ -131,6 +134,7 @@ impl Code {
             Self::TransferStuck => "transfer_stuck",
             Self::HandoffPaused => "handoff_paused",
             Self::ClockSkew => "clock_skew",
+            Self::LinkBroken => "link_broken",
             Self::CertificateEnds => "certificate_ends",
             Self::LogDropped => "log_dropped",
         }
@@ -165,6 +169,7 @@ impl Code {
             | Self::TransferStuck
             | Self::HandoffPaused
             | Self::ClockSkew
+            | Self::LinkBroken
             | Self::CertificateEnds
             | Self::LogDropped => Severity::Warning,
         }
@@ -194,6 +199,8 @@ impl Code {
             Self::TransferStuck => (0, 10_000),
             // A clock that is being set is wrong for a moment.
             Self::ClockSkew => (15_000, 15_000),
+            // A connection that broke is made anew within a second or two.
+            Self::LinkBroken => (5_000, 5_000),
             // Counted now and then: a storm is over when there was none for a minute.
             Self::LogDropped => (0, 60_000),
         };
@@ -211,6 +218,7 @@ impl Code {
             | Self::MemberVanished
             | Self::HandoffPaused
             | Self::ClockSkew
+            | Self::LinkBroken
             | Self::CertificateEnds => &[],
             Self::Recovering => &[Self::CorruptRecord],
             Self::CorruptRecord => &[],

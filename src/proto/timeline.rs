@@ -177,15 +177,22 @@ struct Rule {
     same_node: bool,
     /// Told later than what follows from it: found out afterwards, until the node was there again.
     also_later: bool,
+    /// Seen at about the same time, by others also a little earlier; but not before the node was lost.
+    about_then: bool,
 }
 
 impl Rule {
     fn of(kind: Kind) -> Self {
-        Self { kind, code: None, same_node: false, also_later: false }
+        Self { kind, code: None, same_node: false, also_later: false, about_then: false }
     }
 
     fn same(kind: Kind) -> Self {
         Self { same_node: true, ..Self::of(kind) }
+    }
+
+    /// A beginning, which others see when its node tells it, or a moment before.
+    fn start() -> Self {
+        Self { about_then: true, ..Self::same(Kind::NodeStarted) }
     }
 
     /// An end that is only known when it was looked into.
@@ -205,19 +212,30 @@ impl Rule {
     }
 }
 
-/// The nearest entry that the first rule that finds one finds.
+/// The nearest entry that the first rule finds that finds one.
 fn cause(linked: &[Linked], at: usize) -> Option<EntryId> {
     let effect = &linked.get(at)?.entry;
-    rules(effect).iter().find_map(|rule| {
-        let near = |link: &&Linked| effect.at_ms().abs_diff(link.entry.at_ms()) <= TIMELINE_CAUSE_MS;
-        let before = linked.get(..at)?.iter().rev().take_while(near).find(|link| rule.fits(effect, &link.entry));
-        let later = || {
-            let back = |link: &&Linked| link.entry.kind() == Some(Kind::MemberUp) && link.entry.node == effect.node;
-            let behind = linked.get(at + 1..)?.iter().take_while(|link| !back(link));
-            behind.filter(|_| rule.also_later).find(|link| rule.fits(effect, &link.entry))
+    rules(effect).iter().find_map(|rule| rule.find(linked, at, effect)).map(|link| link.entry.id.clone())
+}
+
+impl Rule {
+    fn find<'l>(&self, linked: &'l [Linked], at: usize, effect: &Entry) -> Option<&'l Linked> {
+        let is = |link: &Linked, kind| link.entry.kind() == Some(kind) && link.entry.node == effect.node;
+        let apart_ms = |link: &Linked| effect.at_ms().abs_diff(link.entry.at_ms());
+        let near = |link: &&Linked| apart_ms(link) <= TIMELINE_CAUSE_MS;
+        let lost = |link: &&Linked| self.about_then && is(link, Kind::MemberDown);
+        let earlier = linked.get(..at)?.iter().rev().take_while(|link| near(link) && !lost(link));
+        let before = earlier.into_iter().find(|link| self.fits(effect, &link.entry));
+        if before.is_some() || !(self.also_later || self.about_then) {
+            return before;
+        }
+        let over = |link: &&Linked| match self.also_later {
+            true => is(link, Kind::MemberUp),
+            false => apart_ms(link) > TIMELINE_TOGETHER_MS,
         };
-        before.or_else(later).map(|link| link.entry.id.clone())
-    })
+        let behind = linked.get(at + 1..)?.iter().take_while(|link| !over(link));
+        behind.into_iter().find(|link| self.fits(effect, &link.entry))
+    }
 }
 
 fn rules(effect: &Entry) -> Vec<Rule> {
@@ -229,7 +247,7 @@ fn rules(effect: &Entry) -> Vec<Rule> {
         Kind::MemberGone | Kind::MemberStopping => {
             vec![Rule::same(Kind::NodeStopped), Rule::same(Kind::MemberStopping)]
         }
-        Kind::MemberUp => vec![Rule::same(Kind::NodeStarted), Rule::same(Kind::MemberJoined)],
+        Kind::MemberUp => vec![Rule::start(), Rule::same(Kind::MemberJoined)],
         Kind::NodeStarted => vec![Rule::same(Kind::Crash), Rule::same(Kind::NodeStopped)],
         Kind::MemberJoined
         | Kind::MemberLeaving
@@ -288,6 +306,7 @@ fn raised(code: Code) -> Vec<Rule> {
         | Code::IndexSlow
         | Code::IndexBehind
         | Code::LogDropped
+        | Code::LinkBroken
         | Code::ClockSkew => Vec::new(),
     };
     let same = |parent: Code| {
@@ -324,6 +343,7 @@ fn cleared(code: Code) -> Vec<Rule> {
         | Code::IndexBehind
         | Code::TransferStuck
         | Code::LogDropped
+        | Code::LinkBroken
         | Code::ClockSkew => Vec::new(),
     };
     rules.push(Rule::raised(code, true));

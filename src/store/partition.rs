@@ -283,10 +283,14 @@ impl<D: Disk, I: Index> Store<D, I> {
         if let Some(found) = newest(&self.shared.lock(place.partition()), place, durable) {
             return Ok(found);
         }
-        self.read_index(place).inspect_err(|error| self.shared.damage.note(place.partition(), error))
+        self.read_index(place)
     }
 
     fn read_index(&self, place: &IndexKey) -> Result<Option<Arc<Object>>, StoreError> {
+        self.look_up(place).inspect_err(|error| self.shared.damage.note(place.partition(), error))
+    }
+
+    fn look_up(&self, place: &IndexKey) -> Result<Option<Arc<Object>>, StoreError> {
         let Some(bytes) = self.shared.index.get(place.as_bytes())? else {
             // Where the index has lost a range, absence is not known.
             if self.shared.unreadable.contains(place.as_bytes()) {
@@ -372,7 +376,7 @@ impl<D: Disk, I: Index> Store<D, I> {
         if let Some(found) = newest(&self.shared.lock(place.partition()), place, Sequence::MAX) {
             return Ok(found);
         }
-        self.read_index(place).inspect_err(|error| self.shared.damage.note(place.partition(), error))
+        self.read_index(place)
     }
 
     /// Whether a place holds this, as its fingerprint: durable, and nothing newer on its way.
@@ -463,7 +467,8 @@ impl<D: Disk, I: Index> Store<D, I> {
         };
         let to = end_of_bucket(partition, bucket);
         self.refuse_lost(partition, &from, &to)?;
-        whole(visit, |visit| self.shared.index.scan(&from, &to, visit))
+        let scanned = whole(visit, |visit| self.shared.index.scan(&from, &to, visit));
+        scanned.inspect_err(|error| self.shared.damage.note(partition, error))
     }
 
     /// Visits the objects of one partition's bucket against the order of their keys: those before one key, down to
@@ -484,7 +489,8 @@ impl<D: Disk, I: Index> Store<D, I> {
             return Ok(());
         }
         self.refuse_lost(partition, &from, &to)?;
-        whole(visit, |visit| self.shared.index.scan_back(&from, &to, visit))
+        let scanned = whole(visit, |visit| self.shared.index.scan_back(&from, &to, visit));
+        scanned.inspect_err(|error| self.shared.damage.note(partition, error))
     }
 
     /// Visits the objects of one partition, of whatever bucket, in order, behind one place: all that were durable and in

@@ -37,6 +37,7 @@ mod crashes;
 mod damage;
 mod device_nodes;
 mod events;
+mod failures;
 mod full_disk;
 mod handoff;
 mod inside;

@@ -171,3 +171,14 @@ fn a_failure_that_a_node_survives_is_not_why_it_went_down_later() {
     let linked = link(vec![entry(1, 500, Kind::Failure, 3), entry(1, 1_000, Kind::MemberDown, 3)]);
     assert_eq!(linked[1].cause, None);
 }
+
+#[test]
+fn who_is_up_again_is_so_because_it_began_anew_also_where_that_is_told_a_moment_later() {
+    let (began, down, up) = (Kind::NodeStarted, Kind::MemberDown, Kind::MemberUp);
+    let again = link(vec![entry(3, 5, began, 3), entry(1, 50, down, 3), entry(1, 90, up, 3), entry(3, 95, began, 3)]);
+    assert_eq!(again[2].cause.as_deref(), Some("3.1.95-node_started-3"), "not its beginning before it was lost");
+    let healed = link(vec![entry(3, 5, began, 3), entry(1, 50, down, 3), entry(1, 90, up, 3)]);
+    assert_eq!(healed[2].cause, None, "it did not begin anew");
+    let late = entry(3, 91 + TIMELINE_TOGETHER_MS, began, 3);
+    assert_eq!(link(vec![entry(1, 50, down, 3), entry(1, 90, up, 3), late])[1].cause, None);
+}

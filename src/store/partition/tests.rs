@@ -313,6 +313,8 @@ fn a_damaged_object_is_neither_served_nor_replaced() {
     assert!(matches!(replaced, Err(StoreError::Corrupt { .. })));
     let scanned = store.scan(key.partition(), BucketId(1), Bound::Unbounded, &mut |_, _| ControlFlow::Continue(()));
     assert!(matches!(scanned, Err(StoreError::Corrupt { .. })), "never silently a part");
+    let met = store.damage().met();
+    assert!(met.times >= 2 && met.last.is_some_and(|(partition, _)| partition == key.partition()), "somebody is told");
     store.close();
 }
 
