@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::cluster::Cluster;
 use crate::cluster_faces::cluster;
 use crate::cluster_faces::owned_by;
+use crate::console::Browser;
 use crate::support::Node;
 use crate::support::call;
 use crate::support::command;
@@ -128,6 +129,12 @@ async fn machines_that_come_in_raise_nothing_and_an_order_is_the_cause_of_what_i
     let some = entries(&owner, "kind=member_drained&node=3&limit=1").await.unwrap();
     assert_eq!(some.len(), 1, "{some:#?}");
     assert_eq!(some[0]["cause_text"], order["text"], "a cause that does not fit the filter is told all the same");
+    let ann = Browser::signed_in(&nodes[2], "ann", &["support"]).await;
+    let page = ann.page("/timeline?since=1h&node=3&kind=member_drained").await;
+    assert!(page.contains("sends devices away: a new fan") && page.contains("because <a href=\"#e"), "{page}");
+    assert!(page.contains("sse-connect=\"/live?view=timeline&") && !page.contains("member joined"), "{page}");
+    assert!(page.contains("<option value=\"member_drained\" selected>"), "{page}");
+    assert_eq!(ann.get("/timeline?kind=x").await.status, 400);
     for bad in ["kind=x", "limit=0", "limit=501", "since=yesterday", "nod=1"] {
         assert_eq!(call(&owner, "GET", &format!("/v1/timeline?{bad}"), &[], "").await.status, 400, "{bad}");
     }

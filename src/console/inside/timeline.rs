@@ -1,4 +1,4 @@
-//! `/timeline`: what changed, newest first, each with what it follows from; and what is wrong now. From any machine for all of
+//! `/timeline`: what is wrong now and what changed, newest first, each with what it follows from. From any machine for all of
 //! them; filters are in the address.
 
 use std::collections::BTreeMap;
@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use askama::Template;
 use axum::extract::State;
 use axum::http::Uri;
+use serde_json::Value;
 
 use crate::base::id::NodeId;
 use crate::base::limits::TIMELINE_PAGE;
@@ -20,6 +21,7 @@ use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::timeline::EntryView;
 use crate::node::timeline::Filter;
+use crate::proto::alarm::Severity;
 use crate::proto::event::Kind;
 
 /// The page.
@@ -30,7 +32,7 @@ pub const BACK: [(&str, &str); 5] =
     [("1h", "Last hour"), ("6h", "Last 6 hours"), ("1d", "Last day"), ("7d", "Last 7 days"), ("", "All that is kept")];
 
 /// Kinds that can be chosen alone, and how people call them.
-pub const KINDS: [(&str, &str); 9] = [
+pub const KINDS: [(&str, &str); 10] = [
     ("", "Everything"),
     ("alarm_raised", "Alarms raised"),
     ("member_down", "Machines down"),
@@ -38,6 +40,7 @@ pub const KINDS: [(&str, &str); 9] = [
     ("crash", "Crashes"),
     ("layout_committed", "Changes of owners"),
     ("ordered", "Orders"),
+    ("member_drained", "Drains"),
     ("config_reloaded", "Configuration"),
     ("repaired", "Repairs"),
 ];
@@ -114,6 +117,8 @@ pub struct Live {
 }
 
 struct View {
+    /// What is wrong, as all machines see it.
+    wrong: Vec<Wrong>,
     choice: Choice,
     /// Newest first.
     entries: Vec<EntryView>,
@@ -122,6 +127,17 @@ struct View {
     unanswered: Vec<(String, &'static str)>,
     /// Machines by number.
     names: BTreeMap<NodeId, String>,
+}
+
+/// An alarm, and who tells it.
+struct Wrong {
+    kind: &'static str,
+    severity: String,
+    text: String,
+    since: String,
+    /// It follows from the one before it that does not.
+    follows: bool,
+    tellers: Vec<String>,
 }
 
 impl View {
@@ -201,5 +217,13 @@ async fn view(node: &Node, choice: Choice) -> View {
     told.entries.reverse();
     let name = |id: &NodeId| names.get(id).cloned().unwrap_or_else(|| format!("node {id}"));
     let unanswered = told.unanswered.iter().map(|(id, why)| (name(id), *why)).collect();
-    View { choice, entries: told.entries, more: told.more, unanswered, names }
+    let wrong = node.alarms_of_all().await.alarms;
+    let wrong = wrong.into_iter().map(|told| {
+        let part = |name: &str| told.alarm.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (severity, follows) = (part("severity"), !part("follows_from").is_empty());
+        let kind = if severity == Severity::Critical.name() { "bad" } else { "warn" };
+        let tellers = told.told_by.iter().map(name).collect();
+        Wrong { kind, severity, text: part("text"), since: part("since"), follows, tellers }
+    });
+    View { wrong: wrong.collect(), choice, entries: told.entries, more: told.more, unanswered, names }
 }
