@@ -17,4 +17,5 @@ pub mod recorder;
 pub mod redact;
 pub mod rng;
 pub mod shared;
+pub mod tasks;
 pub mod time;

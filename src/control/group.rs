@@ -25,6 +25,8 @@ use openraft::TokioInstant;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
+use crate::base::exit;
+use crate::base::exit::Exit;
 use crate::base::id::NodeId;
 use crate::base::limits::CONTROL_COMMIT_WAIT;
 use crate::base::limits::CONTROL_HEARTBEAT;
@@ -38,6 +40,7 @@ use crate::base::limits::CONTROL_SNAPSHOT_BYTES;
 use crate::base::limits::CONTROL_VOTE_WAIT;
 use crate::base::recorder;
 use crate::base::rng;
+use crate::base::tasks;
 use crate::base::time;
 use crate::control::lane::LaneError;
 use crate::control::lane::Link;
@@ -136,8 +139,24 @@ type Metrics = RaftMetrics<u64, EmptyNode>;
 type State = RaftState<u64, EmptyNode, TokioInstant>;
 
 /// Runs a task of the group. Every one of them ends with its group or by a deadline.
-fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
-    #[expect(clippy::disallowed_methods, reason = "node::worker, which names and counts tasks, is a floor above")]
+fn spawn<T: Send + 'static>(
+    name: &'static str,
+    task: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    run(tasks::once(name, task))
+}
+
+fn end(name: &'static str, why: &str) {
+    tracing::error!(
+        task = name,
+        why,
+        "task {name} failed, and nobody is elected without it; the process ends and starts anew"
+    );
+    exit::die(Exit::Internal)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place of this floor that spawns")]
+fn run<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
     tokio::spawn(task)
 }
 
@@ -227,7 +246,8 @@ impl Group {
             poison,
             closing: AtomicBool::new(false),
         });
-        spawn(keeper::keep(Arc::downgrade(&inner)));
+        // Without it this node would never stand for election again.
+        run(tasks::vital("campaigns", keeper::keep(Arc::downgrade(&inner)), end));
         inner.settle().await?;
         Ok((Self(inner), report))
     }
@@ -389,7 +409,7 @@ impl Inner {
         if self.log.logged() >= CONTROL_SNAPSHOT_BYTES {
             self.log.begin_anew();
             let group = Arc::clone(self);
-            spawn(async move { group.raft.trigger().snapshot().await });
+            spawn("control snapshot", async move { group.raft.trigger().snapshot().await });
         }
     }
 

@@ -275,7 +275,7 @@ impl Peers {
             address: listener.local_addr()?,
             changes: watch::Sender::new(0),
         });
-        shared.tasks.spawn(arrive::listen(Arc::clone(&shared), listener));
+        shared.tasks.vital("peers", arrive::listen(Arc::clone(&shared), listener));
         Ok(Self(shared))
     }
 
@@ -447,7 +447,7 @@ impl Shared {
         });
         peers.insert(node, Arc::clone(&peer));
         for lane in Lane::ALL {
-            shared.tasks.spawn(dial::keep(Arc::clone(shared), Arc::clone(&peer), lane));
+            shared.tasks.vital("lane to a peer", dial::keep(Arc::clone(shared), Arc::clone(&peer), lane));
         }
         Some(peer)
     }

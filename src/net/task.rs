@@ -1,9 +1,13 @@
-//! Tasks of this floor: the only place in it that spawns. They are told to stop together and waited for together.
+//! Tasks of this floor, under names: the only place in it that spawns. They are told to stop together and waited for together.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::base::exit;
+use crate::base::exit::Exit;
+use crate::base::tasks;
 
 /// Tasks that end together.
 #[derive(Clone)]
@@ -26,13 +30,22 @@ impl Tasks {
     }
 
     /// Runs a task that is waited for at the end. It ends by itself once [`Tasks::stopped`] does.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    pub(super) fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        run(self.counted(tasks::once(name, task)))
+    }
+
+    /// The same for one without which this node is cut off from another: a panic in it ends the process, which starts anew.
+    pub(super) fn vital(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        run(self.counted(tasks::vital(name, task, end)))
+    }
+
+    fn counted(&self, task: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> + Send + 'static {
         self.running.send_modify(|running| *running += 1);
         let counted = Counted(Arc::clone(&self.running));
-        spawn(async move {
+        async move {
             let _counted = counted;
             task.await;
-        })
+        }
     }
 
     /// Returns once all are told to stop.
@@ -55,7 +68,20 @@ impl Tasks {
 }
 
 /// Runs a task that nobody waits for: an answer in the making.
+pub(super) fn spawn(name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    run(tasks::once(name, task))
+}
+
+fn end(name: &'static str, why: &str) {
+    tracing::error!(
+        task = name,
+        why,
+        "task {name} failed, and no other node is reached without it; the process ends and starts anew"
+    );
+    exit::die(Exit::Internal)
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place of this floor that spawns")]
-pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+fn run(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(task)
 }

@@ -266,6 +266,7 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
         know(peers, neighbours, &group.state());
         drill::begin(peers, identity.node);
     }
+    drill::kept::begin();
     tell("control", &report);
     let owner = Owner { cluster: identity.cluster, node: identity.node, newborn: !identity.born };
     let (store, report) = wear::open_store(&dir, &identity, owner, &group.state(), &memory, &on_poison)?;

@@ -15,6 +15,7 @@ use crate::net::wire::Lane;
 use crate::node::worker;
 
 mod fail;
+pub mod kept;
 
 pub use fail::meet_request;
 

@@ -17,6 +17,7 @@ use crate::base::limits::SAMPLES_COARSE;
 use crate::base::limits::SAMPLES_FINE;
 use crate::base::limits::SAMPLES_LAST_MINUTE;
 use crate::base::limits::TASK_SAMPLE_EVERY;
+use crate::base::tasks;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::telemetry::Counts;
@@ -24,7 +25,6 @@ use crate::node::telemetry::LATENCY_BUCKETS;
 use crate::node::telemetry::OPERATION_COUNT;
 use crate::node::telemetry::bucket_floor_us;
 use crate::node::worker;
-use crate::node::worker::tree;
 
 /// A forecast that lies further ahead is none.
 const FORECAST_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -336,7 +336,7 @@ impl Node {
             every.tick().await;
             if sampled.is_none_or(|at| at.elapsed() >= TASK_SAMPLE_EVERY) {
                 sampled = Some(time::mono());
-                tree::sample();
+                tasks::sample();
             }
             let now = self.counters();
             self.0.series.lock().unwrap_or_else(PoisonError::into_inner).add(now);

@@ -1,28 +1,24 @@
-//! Named, counted, measured tasks: the only place that spawns. A panic in one is logged with its name and harms no other.
+//! Named, counted, measured tasks: the only place of this floor and above that spawns. A panic in one is logged with its name and harms no other.
 //! What has to run as long as the node does is kept ([`keep`]): it is begun again after a panic, and where that does not
 //! help, or cannot be done ([`vital`]), the process ends with a word, and its supervisor begins all of it anew.
 //!
-//! [`tree`] has what is known of all of them.
+//! `base::tasks` has what is known of all of them.
 
-use std::any::Any;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 
 use crate::base::exit;
 use crate::base::exit::Exit;
+use crate::base::tasks;
+use crate::base::tasks::Caught;
+use crate::base::tasks::Kind;
+use crate::base::tasks::Metered;
 use crate::base::time;
 use crate::node::error::DoorError;
-use crate::node::worker::tree::Kind;
-use crate::node::worker::tree::Kindred;
 use crate::proto::restarts::Restarts;
 use crate::proto::restarts::Verdict;
-
-mod meter;
-pub mod tree;
 
 tokio::task_local! {
     static NAME: &'static str;
@@ -42,23 +38,21 @@ pub async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> T {
 /// Tasks running now.
 #[must_use]
 pub fn running() -> usize {
-    tree::running()
+    tasks::running()
 }
 
 /// Runs a task that ends by itself. A panic in it is reported by the panic hook of `app`, and counted.
 pub fn spawn<T: Send + 'static>(name: &'static str, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    start(name, tree::kindred(name, Kind::Once), task)
+    start(name, tasks::once(name, task))
 }
 
 fn start<T: Send + 'static>(
     name: &'static str,
-    kindred: Arc<Kindred>,
-    task: impl Future<Output = T> + Send + 'static,
+    task: Metered<impl Future<Output = T> + Send + 'static>,
 ) -> JoinHandle<T> {
-    let counted = tree::enter(kindred);
     tracing::trace!(task = name, "task started");
-    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-    tokio::spawn(NAME.scope(name, meter::Metered::new(counted, task)))
+    #[expect(clippy::disallowed_methods, reason = "the one place of this floor and above that spawns")]
+    tokio::spawn(NAME.scope(name, task))
 }
 
 /// Runs a task for as long as the node does: it is begun again after a panic. One that fails too often ends the process.
@@ -67,12 +61,12 @@ pub fn keep<F>(name: &'static str, begin: impl Fn() -> F + Send + 'static) -> Jo
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let kindred = tree::kindred(name, Kind::Kept);
+    let kindred = tasks::kindred(name, Kind::Kept);
     let noted = Arc::clone(&kindred);
-    start(name, kindred, async move {
+    let kept = async move {
         let mut restarts = Restarts::default();
-        while let Err(panic) = AssertUnwindSafe(begin()).catch_unwind().await {
-            let why = said(panic.as_ref());
+        while let Err(panic) = Caught::new(begin()).await {
+            let why = tasks::said(panic.as_ref());
             noted.failed(&why);
             match restarts.failed(time::steady_ms().1) {
                 Verdict::Again(pause) => {
@@ -83,30 +77,20 @@ where
                 Verdict::GiveUp => end(name, &why, "failed too often"),
             }
         }
-    })
+    };
+    start(name, Metered::new(tasks::enter(kindred), kept))
 }
 
 /// Runs a task without which the node is none and that cannot be begun again: a panic in it ends the process.
 pub fn vital<T: Send + 'static>(name: &'static str, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    let kindred = tree::kindred(name, Kind::Vital);
-    start(name, kindred, async move {
-        match AssertUnwindSafe(task).catch_unwind().await {
-            Ok(ended) => ended,
-            Err(panic) => end(name, &said(panic.as_ref()), "failed, and the node cannot be without it"),
-        }
-    })
+    let gone = |name, why: &str| end(name, why, "failed, and the node cannot be without it");
+    start(name, tasks::vital(name, task, gone))
 }
 
 /// The supervisor begins anew what a part of it cannot mend.
 fn end(name: &'static str, why: &str, what: &'static str) -> ! {
     tracing::error!(task = name, why, "task {name} {what}; the process ends and starts anew");
     exit::die(Exit::Internal)
-}
-
-/// What a panic said, where it said it in words.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 /// Runs something that blocks on a thread of its own.
@@ -117,7 +101,7 @@ pub async fn block<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> Result<T, DoorError> + Send + 'static,
 ) -> Result<T, DoorError> {
-    let counted = tree::enter(tree::kindred(name, Kind::Blocking));
+    let counted = tasks::enter(tasks::kindred(name, Kind::Blocking));
     let done = tokio::task::spawn_blocking(move || {
         let turn = counted.turn();
         let done = NAME.sync_scope(name, work);

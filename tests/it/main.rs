@@ -50,6 +50,7 @@ mod openapi;
 mod routes;
 mod sign_in;
 mod sim;
+mod supervised;
 mod support;
 mod syncs;
 mod tidy;

@@ -76,7 +76,7 @@ impl Due {
                 elect(group, &members);
             }
             if let Some(leader) = leader.filter(|_| is_due(&mut self.asked, CONTROL_CONTACT_EVERY)) {
-                spawn(ask_contact(Arc::clone(group), leader));
+                spawn("control contact", ask_contact(Arc::clone(group), leader));
             }
             return CONTROL_TICK;
         };
@@ -107,7 +107,7 @@ fn elect(group: &Arc<Inner>, members: &Members) {
         Some(Step::Elect) => stand(group),
         Some(Step::Ask { attempt }) => {
             for to in others(group, members) {
-                spawn(ask_whether_it_hears(Arc::clone(group), to, attempt));
+                spawn("election", ask_whether_it_hears(Arc::clone(group), to, attempt));
             }
         }
     }
@@ -115,7 +115,7 @@ fn elect(group: &Arc<Inner>, members: &Members) {
 
 fn stand(group: &Arc<Inner>) {
     let group = Arc::clone(group);
-    spawn(async move {
+    spawn("election", async move {
         tracing::info!("no leader of the control plane is heard; this node stands for election");
         group.raft.trigger().elect().await
     });
@@ -153,5 +153,5 @@ async fn ask_contact(group: Arc<Inner>, leader: u64) {
 
 fn tell(group: &Arc<Inner>, to: u64, ask: Ask) {
     let link = Arc::clone(&group.link);
-    spawn(async move { link.ask(NodeId(to), ask, CONTROL_HEARTBEAT).await });
+    spawn("heartbeat", async move { link.ask(NodeId(to), ask, CONTROL_HEARTBEAT).await });
 }

@@ -35,7 +35,7 @@ impl Consensus for Group {
     fn propose(&self, command: Command) -> Proposal<'_> {
         let inner = Arc::clone(&self.0);
         // On a task of its own: whoever gave it may go away, the command goes on.
-        let under_way = spawn(async move { inner.propose(command).await });
+        let under_way = spawn("control command", async move { inner.propose(command).await });
         Box::pin(async move { under_way.await.unwrap_or(Err(ProposeError::Unknown)) })
     }
 
@@ -146,7 +146,7 @@ impl Inner {
     pub(super) async fn lead_detached(self: &Arc<Self>, command: Command) -> Proposed {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return unavailable(TOO_MANY) };
         let inner = Arc::clone(self);
-        let led = spawn(async move {
+        let led = spawn("control command", async move {
             let _place = place;
             inner.lead(command, time::mono() + CONTROL_PATIENCE).await
         });

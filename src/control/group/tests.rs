@@ -77,7 +77,7 @@ impl RaftLane for Lane {
             let Some(group) = self.net.node(to.0) else { return Err(LaneError::NotSent) };
             let from = NodeId(self.me);
             // In the other process: it goes on also where nobody waits for it.
-            let answer = super::spawn(async move { group.handle(from, body).await }).await.unwrap();
+            let answer = super::spawn("control command", async move { group.handle(from, body).await }).await.unwrap();
             if !self.net.passes(to.0, self.me) {
                 std::future::pending::<()>().await;
             }

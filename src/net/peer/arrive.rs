@@ -127,7 +127,7 @@ pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
         match accepted {
             Ok((tcp, from)) => Place::give(&shared, from.ip(), |place| {
                 let arriving = arrive(Arc::clone(&shared), tcp, from, place);
-                shared.tasks.spawn(arriving)
+                shared.tasks.spawn("lane from a peer", arriving)
             }),
             Err(error) => {
                 tracing::warn!(%error, "a connection of a peer could not be accepted");

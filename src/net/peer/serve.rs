@@ -256,7 +256,7 @@ fn take(
             }
         }
         Kind::Question => match Answering::begin(shared, peer, lane, connection, id, body.len()) {
-            Some(answering) => drop(task::spawn(answering.run(peer.node, body))),
+            Some(answering) => drop(task::spawn("answer to a peer", answering.run(peer.node, body))),
             None => {
                 shared.counters.add(Count::QuestionBusy);
                 // Where this does not fit either, the asking node hears nothing and gives up in its own time.

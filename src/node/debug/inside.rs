@@ -20,13 +20,13 @@ use crate::base::limits::INSIDE_BYTES_MAX;
 use crate::base::limits::INSIDE_FILES_MAX;
 use crate::base::limits::INSIDE_FRESH;
 use crate::base::open_files;
+use crate::base::tasks;
+use crate::base::tasks::Looked;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::debug::machine;
 use crate::node::error::DoorError;
 use crate::node::worker;
-use crate::node::worker::tree;
-use crate::node::worker::tree::Looked;
 use crate::proto::diagnosis::Found;
 use crate::proto::diagnosis::Wish;
 
@@ -312,7 +312,7 @@ fn size_of(dir: &Path) -> u64 {
 }
 
 fn tasks() -> (Vec<TaskView>, Duration) {
-    let (looked, before, now) = (tree::look(), tree::window(), time::mono());
+    let (looked, before, now) = (tasks::look(), tasks::window(), time::mono());
     let window = before.as_ref().map_or(Duration::ZERO, |before| now.saturating_duration_since(before.at));
     let busy_since = |looked: &Looked| {
         let before = before.as_ref().and_then(|before| before.busy.get(looked.name)).copied().unwrap_or_default();

@@ -10,14 +10,14 @@ use super::block;
 use super::keep;
 use super::name;
 use super::spawn;
-use super::tree;
-use super::tree::Kind;
-use super::tree::Looked;
+use crate::base::tasks;
+use crate::base::tasks::Kind;
+use crate::base::tasks::Looked;
 use crate::base::time;
 use crate::node::error::DoorError;
 
 fn looked(name: &str) -> Looked {
-    tree::look().into_iter().find(|looked| looked.name == name).unwrap()
+    tasks::look().into_iter().find(|looked| looked.name == name).unwrap()
 }
 
 #[tokio::test]
@@ -69,8 +69,8 @@ async fn a_sample_tells_how_busy_a_task_was_since() {
         while begun.elapsed().as_millis() < 5 {}
     };
     spawn("test-sampled", async move { spun() }).await.unwrap();
-    tree::sample();
-    let before = tree::window().unwrap();
+    tasks::sample();
+    let before = tasks::window().unwrap();
     spawn("test-sampled", async move { spun() }).await.unwrap();
     let after = looked("test-sampled");
     let sampled = before.busy.get("test-sampled").copied().unwrap_or_default();

@@ -59,8 +59,9 @@ async fn goes_on(cluster: &Cluster, from: &[u64]) {
 async fn there_is_one_history_through_splits_kills_frozen_leaders_and_one_way_lanes() {
     let mut cluster = Cluster::of(3).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> =
-        (0..3).map(|writer| spawn(write(Arc::clone(&cluster.net), writer, Arc::clone(&stop)))).collect();
+    let writers: Vec<_> = (0..3)
+        .map(|writer| spawn("control command", write(Arc::clone(&cluster.net), writer, Arc::clone(&stop))))
+        .collect();
     goes_on(&cluster, &[1, 2, 3]).await;
     let mut hit = 0;
     for fault in 0..4 {

@@ -1,6 +1,8 @@
 //! What is known of the tasks of this process: how many of each name run, how busy they were, how often they failed. One
-//! list for the process, as there is one runtime.
+//! list for the process, as there is one runtime; here at the bottom, because lanes and the control plane have tasks too.
+//! Each floor that spawns does so in one place, through here.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,6 +18,11 @@ use std::time::Instant;
 
 use crate::base::limits::TASK_SAMPLES;
 use crate::base::time;
+
+mod meter;
+
+pub use meter::Caught;
+pub use meter::Metered;
 
 /// What becomes of a task that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +58,9 @@ pub struct Kindred {
     begun: AtomicU64,
     failed: AtomicU64,
     begun_again: AtomicU64,
-    busy_us: AtomicU64,
+    busy_ns: AtomicU64,
     turns: AtomicU64,
-    longest_us: AtomicU64,
+    longest_ns: AtomicU64,
     last: Mutex<Last>,
 }
 
@@ -116,7 +123,8 @@ fn all() -> &'static RwLock<BTreeMap<&'static str, Arc<Kindred>>> {
 }
 
 /// Those of a name; the first that asks says of which kind they are.
-pub(super) fn kindred(name: &'static str, kind: Kind) -> Arc<Kindred> {
+#[must_use]
+pub fn kindred(name: &'static str, kind: Kind) -> Arc<Kindred> {
     if let Some(known) = all().read().unwrap_or_else(PoisonError::into_inner).get(name) {
         return Arc::clone(known);
     }
@@ -127,9 +135,9 @@ pub(super) fn kindred(name: &'static str, kind: Kind) -> Arc<Kindred> {
             begun: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             begun_again: AtomicU64::new(0),
-            busy_us: AtomicU64::new(0),
+            busy_ns: AtomicU64::new(0),
             turns: AtomicU64::new(0),
-            longest_us: AtomicU64::new(0),
+            longest_ns: AtomicU64::new(0),
             last: Mutex::default(),
         })
     };
@@ -142,14 +150,14 @@ impl Kindred {
     }
 
     /// One failed.
-    pub(super) fn failed(&self, why: &str) {
+    pub fn failed(&self, why: &str) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let failure = Failure { at_ms: time::wall_ms(), why: why.to_owned() };
         self.last(|last| last.failure = Some(failure));
     }
 
     /// It runs again.
-    pub(super) fn begun_again(&self) {
+    pub fn begun_again(&self) {
         self.begun_again.fetch_add(1, Ordering::Relaxed);
         self.note_begin();
     }
@@ -163,10 +171,11 @@ impl Kindred {
 }
 
 /// One that runs.
-pub(super) struct Counted(Arc<Kindred>);
+pub struct Counted(Arc<Kindred>);
 
 /// Counts one in.
-pub(super) fn enter(kindred: Arc<Kindred>) -> Counted {
+#[must_use]
+pub fn enter(kindred: Arc<Kindred>) -> Counted {
     kindred.running.fetch_add(1, Ordering::Relaxed);
     kindred.begun.fetch_add(1, Ordering::Relaxed);
     kindred.note_begin();
@@ -180,33 +189,36 @@ impl Drop for Counted {
 }
 
 /// A turn of a task: what it does between two waits.
-pub(super) struct Turn<'c> {
+pub struct Turn<'c> {
     kindred: &'c Kindred,
     begun: Instant,
     is_over: bool,
 }
 
 impl Counted {
-    pub(super) fn turn(&self) -> Turn<'_> {
+    /// It does something, until what is returned is dropped.
+    #[must_use]
+    pub fn turn(&self) -> Turn<'_> {
         Turn { kindred: &self.0, begun: time::mono(), is_over: false }
     }
 }
 
 impl Turn<'_> {
     /// It ended in order.
-    pub(super) fn over(mut self) {
+    pub fn over(mut self) {
         self.is_over = true;
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.kindred.busy_us.fetch_add(us, Ordering::Relaxed);
+        // Many turns are shorter than a microsecond, and there are many of them.
+        let ns = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.kindred.busy_ns.fetch_add(ns, Ordering::Relaxed);
         self.kindred.turns.fetch_add(1, Ordering::Relaxed);
         // Mostly it is not, and a load is cheaper than a change.
-        if us > self.kindred.longest_us.load(Ordering::Relaxed) {
-            self.kindred.longest_us.fetch_max(us, Ordering::Relaxed);
+        if ns > self.kindred.longest_ns.load(Ordering::Relaxed) {
+            self.kindred.longest_ns.fetch_max(ns, Ordering::Relaxed);
         }
         // Those that are kept or vital note their own failures, with what was said.
         if !self.is_over && matches!(self.kindred.kind, Kind::Once | Kind::Blocking) {
@@ -216,7 +228,8 @@ impl Drop for Turn<'_> {
 }
 
 /// Tasks running now.
-pub(super) fn running() -> usize {
+#[must_use]
+pub fn running() -> usize {
     let all = all().read().unwrap_or_else(PoisonError::into_inner);
     all.values().map(|kindred| kindred.running.load(Ordering::Relaxed)).sum()
 }
@@ -237,9 +250,9 @@ pub fn look() -> Vec<Looked> {
             begun_again: read(&kindred.begun_again),
             since_ms: last.begun_ms,
             failure: last.failure.clone(),
-            busy: Duration::from_micros(read(&kindred.busy_us)),
+            busy: Duration::from_nanos(read(&kindred.busy_ns)),
             turns: read(&kindred.turns),
-            longest: Duration::from_micros(read(&kindred.longest_us)),
+            longest: Duration::from_nanos(read(&kindred.longest_ns)),
         }
     };
     all.iter().map(looked).collect()
@@ -260,3 +273,31 @@ pub fn sample() {
 pub fn window() -> Option<Sample> {
     SAMPLES.lock().unwrap_or_else(PoisonError::into_inner).front().cloned()
 }
+
+/// A task that ends by itself, counted and measured under this name.
+pub fn once<F: Future>(name: &'static str, task: F) -> Metered<F> {
+    Metered::new(enter(kindred(name, Kind::Once)), task)
+}
+
+/// A task without which the node is none and that cannot be begun again. What is done after a panic is to end the process:
+/// it is told the name, and what the panic said.
+pub fn vital<F: Future>(
+    name: &'static str,
+    task: F,
+    end: fn(&'static str, &str) -> F::Output,
+) -> Metered<impl Future<Output = F::Output>> {
+    let caught = Caught::new(task);
+    Metered::new(enter(kindred(name, Kind::Vital)), async move {
+        caught.await.unwrap_or_else(|panic| end(name, &said(panic.as_ref())))
+    })
+}
+
+/// What a panic said, where it said it in words.
+#[must_use]
+pub fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+#[cfg(test)]
+mod tests;
