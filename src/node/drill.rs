@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::base::id::NodeId;
 use crate::base::limits::CUT_FILE_BYTES_MAX;
 use crate::base::limits::CUT_FILE_EVERY;
+use crate::base::time;
 use crate::net::peer::Peers;
 use crate::net::wire::Lane;
 use crate::node::worker;
@@ -21,6 +23,9 @@ pub use fail::meet_request;
 
 /// Names the file.
 pub const CUT_FILE: &str = "RINGFORT_TEST_CUT_FILE";
+
+/// Lines of a storm between two looks at the clock: a hundred looks a second at the most that tests ask for.
+const STORM_AT_ONCE: u32 = 1000;
 
 /// Begins to look at the file, where one is named: what it lists (`control`, `gossip`, `requests`, `bulk`, between blanks)
 /// is cut for all other nodes, with `loss=50` half of all messages that come is lost, and with `storm=1000` so many lines a second are
@@ -79,9 +84,15 @@ fn listed(text: &str) -> BTreeSet<&'static str> {
     Lane::ALL.into_iter().filter(named).map(Lane::name).collect()
 }
 
-/// Logs a tenth of so many lines at once, from several places: what one that has gone wrong does.
+/// Logs for a tenth of a second, so many lines a second, from several places: what one that has gone wrong does.
 fn storm(lines_per_s: u32) {
+    let begun = time::mono();
     for line in 0..lines_per_s / 10 {
+        // As evenly as whoever fails at each request would.
+        if line % STORM_AT_ONCE == 0 {
+            let due = Duration::from_secs(1) * line / lines_per_s;
+            std::thread::park_timeout(due.saturating_sub(begun.elapsed()));
+        }
         match line % 4 {
             0 => tracing::info!(line, "a storm of lines"),
             1 => tracing::warn!(line, "a storm of lines, in another place"),

@@ -426,11 +426,12 @@ async fn a_storm_of_lines_leaves_requests_alone_and_what_is_dropped_is_told() {
     );
     let _warm = p99(&node, 1).await;
     let (mut quiet, mut stormy) = (Vec::new(), Vec::new());
-    for _round in 0..5 {
+    // Many short rounds in turn: whatever else the machine does meets both alike.
+    for _round in 0..9 {
         std::fs::write(&file, "storm=100000").unwrap();
-        stormy.push(p99(&node, 2).await);
+        stormy.push(p99(&node, 1).await);
         std::fs::write(&file, "").unwrap();
-        quiet.push(p99(&node, 2).await);
+        quiet.push(p99(&node, 1).await);
     }
     quiet.sort();
     stormy.sort();
@@ -447,7 +448,7 @@ async fn a_storm_of_lines_leaves_requests_alone_and_what_is_dropped_is_told() {
         std::fs::read_dir(data.join("blackbox/log")).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
     eprintln!("dropped and told: {told}; bytes of the book: {bytes}");
     assert!(bytes < 8 * 1024 * 1024, "{bytes}");
-    assert!(stormy[2] * 2 <= quiet[2] * 3, "p99 quiet {quiet:?}, in a storm {stormy:?}");
+    assert!(stormy[4] * 2 <= quiet[4] * 3, "p99 quiet {quiet:?}, in a storm {stormy:?}");
 }
 
 struct Fits(Filter);

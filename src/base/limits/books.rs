@@ -35,8 +35,8 @@ pub const LOG_AHEAD_MS_MAX: u64 = 60_000;
 pub const LOG_SITE_BURST: u32 = 500;
 /// Lines a second that it may log on and on: more is a storm, of which the number says enough.
 pub const LOG_SITE_PER_SECOND: u32 = 50;
-/// How long such a place must be quiet before its dropped lines are told without it.
-pub const LOG_SITE_QUIET_MS: u64 = 1000;
+/// How often such a place's dropped lines are told at most; and how long it must be quiet before they are told without it.
+pub const LOG_SITE_TELL_MS: u64 = 1000;
 /// Lines that wait for the disk: a second of several storms.
 pub const LOG_QUEUE_LINES_MAX: usize = 8192;
 /// Bytes that wait for the disk.
