@@ -19,7 +19,7 @@ use crate::base::limits::RECORDER_SLOTS;
 use crate::base::limits::RECORDER_TAPE_BYTES_MAX;
 
 /// Kinds of cores that are told apart, each with a ring of its own: many reads do not push an election out.
-pub const KINDS: usize = 4;
+pub const KINDS: usize = 7;
 
 /// Words before a slot's tape.
 const SLOT_HEAD: usize = 3;

@@ -59,7 +59,7 @@ fn write_rules(view: &View, place: &IndexKey, w: Option<u8>) -> Option<Vec<Quoru
 }
 
 /// What a core was told is kept by the flight recorder, if it fits.
-fn record(tape: Tape) {
+pub(in crate::node) fn record(tape: Tape) {
     let kind = tape.kind();
     if let Some(tape) = tape.encode() {
         recorder::keep(kind, now_ms(), &tape);

@@ -380,6 +380,11 @@ impl<P: Clone + Ord> Compare<P> {
         }
     }
 
+    /// Places that differ as far as was seen, in their order.
+    pub fn suspects(&self) -> impl Iterator<Item = (&P, &Pair)> {
+        self.suspects.iter()
+    }
+
     /// Whether nothing is left to do.
     #[must_use]
     pub fn has_ended(&self) -> bool {

@@ -9,6 +9,9 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::base::id::NodeId;
 
 /// How long a source is left alone after it refused or said nothing.
@@ -66,7 +69,7 @@ pub enum Effect<P> {
 }
 
 /// What a page was about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Step {
     /// Its objects.
     Objects,
@@ -76,7 +79,7 @@ enum Step {
     These,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Copying<P> {
     from: NodeId,
     step: Step,
@@ -90,7 +93,7 @@ struct Copying<P> {
 }
 
 /// One slot on its way to this node, in one epoch.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pull<P> {
     sources: Vec<NodeId>,
     merged: BTreeSet<NodeId>,
@@ -105,6 +108,7 @@ pub struct Pull<P> {
     rest_until_ms: u64,
     /// Questions so far: the last one is the only one whose answer counts.
     question: u64,
+    #[serde(skip)]
     todo: Option<Effect<P>>,
 }
 
@@ -259,6 +263,31 @@ impl<P: Clone> Pull<P> {
     #[must_use]
     pub fn rests(&self) -> bool {
         self.copying.is_none() && self.todo.is_none()
+    }
+
+    /// The same without the places, for the flight recorder: which ones they are decides nothing here. None while something
+    /// is to be done.
+    #[must_use]
+    pub fn without_places(&self) -> Option<Pull<()>> {
+        let copying = self.copying.as_ref().map(|copying| Copying {
+            from: copying.from,
+            step: copying.step,
+            after: copying.after.as_ref().map(|_| ()),
+            at_end: copying.at_end,
+            until_ms: copying.until_ms,
+            storing: copying.storing,
+        });
+        self.todo.is_none().then(|| Pull {
+            sources: self.sources.clone(),
+            merged: self.merged.clone(),
+            some: self.some,
+            cursors: self.cursors.keys().map(|source| (*source, ())).collect(),
+            turn: self.turn,
+            copying,
+            rest_until_ms: self.rest_until_ms,
+            question: self.question,
+            todo: None,
+        })
     }
 
     /// What to do now.

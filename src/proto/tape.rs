@@ -1,6 +1,7 @@
 //! What a core was told, step by step: enough to run it again, anywhere, and see the same decision. A core that serves one
 //! request has a tape of its own from its first moment ([`Taped`]); one that lives as long as its node is written down step
-//! by step, each with what it knew before ([`campaign`](self::campaign)). Values are left out, and keys never come in.
+//! by step, each with what it knew before ([`campaign`](self::campaign)), or some steps at a time ([`pull`](self::pull)). Values are
+//! left out, and keys never come in: cores that move or compare places are run again on numbers in their stead.
 //!
 //! Who keeps tapes is `base::flight`; who runs them again is [`Tape::replay`].
 
@@ -14,10 +15,17 @@ use crate::base::codec;
 use crate::base::codec::DecodeError;
 use crate::base::limits::RECORDER_TAPE_BYTES_MAX;
 use crate::base::limits::TAPE_STEPS_MAX;
+use crate::proto::exchange::Compare;
+use crate::proto::handoff::Pull;
+use crate::proto::purge::Purge;
 
 pub mod campaign;
+pub mod compare;
 pub mod forward;
+pub mod pull;
+pub mod purge;
 pub mod read;
+mod runs;
 pub mod write;
 
 #[cfg(test)]
@@ -60,6 +68,27 @@ pub struct Reel<B, S> {
     pub end: Option<(u32, String)>,
 }
 
+impl<B, S> Reel<B, S> {
+    fn new(begin: B) -> Self {
+        Self { begin, steps: Vec::new(), left_out: 0, end: None }
+    }
+
+    /// It is told something.
+    fn note(&mut self, step: S) {
+        if self.steps.len() < TAPE_STEPS_MAX {
+            self.steps.push(step);
+        } else {
+            self.left_out = self.left_out.saturating_add(1);
+        }
+    }
+
+    /// It says something that may be its last word.
+    fn says(&mut self, word: Option<String>) {
+        let told = u32::try_from(self.steps.len()).unwrap_or(u32::MAX).saturating_add(self.left_out);
+        self.end = word.map(|word| (told, word)).or(self.end.take());
+    }
+}
+
 /// A core with its tape running.
 #[derive(Debug)]
 pub struct Taped<C: Core> {
@@ -72,7 +101,7 @@ impl<C: Core> Taped<C> {
     #[must_use]
     pub fn new(begin: C::Begin) -> Self {
         let core = C::begin(&begin);
-        Self { core, reel: Reel { begin, steps: Vec::new(), left_out: 0, end: None } }
+        Self { core, reel: Reel::new(begin) }
     }
 
     /// The core, to ask; what changes it goes through [`Taped::tell`].
@@ -83,24 +112,14 @@ impl<C: Core> Taped<C> {
     /// Tells it something.
     pub fn tell(&mut self, step: C::Step) {
         self.core.tell(&step);
-        if self.reel.steps.len() < TAPE_STEPS_MAX {
-            self.reel.steps.push(step);
-        } else {
-            self.reel.left_out = self.reel.left_out.saturating_add(1);
-        }
+        self.reel.note(step);
     }
 
     /// What to do next.
     pub fn poll_effect(&mut self) -> Option<C::Effect> {
         let effect = self.core.poll_effect()?;
-        if let Some(word) = C::last_word(&effect) {
-            self.reel.end = Some((self.told(), word));
-        }
+        self.reel.says(C::last_word(&effect));
         Some(effect)
-    }
-
-    fn told(&self) -> u32 {
-        u32::try_from(self.reel.steps.len()).unwrap_or(u32::MAX).saturating_add(self.reel.left_out)
     }
 
     /// The tape so far.
@@ -127,6 +146,12 @@ pub enum Tape {
     Forward(Reel<forward::Begin, forward::Step>),
     /// One step towards an election.
     Campaign(Box<campaign::Moment>),
+    /// Some steps of a partition on its way to this node.
+    Pull(Reel<Pull<()>, pull::Step>),
+    /// A comparison with another owner.
+    Compare(Reel<compare::Begin, compare::Step>),
+    /// Tombstones on their way out.
+    Purge(Reel<purge::Begin, purge::Step>),
 }
 
 /// What came of running a tape again.
@@ -158,6 +183,9 @@ impl Tape {
             Self::Read(_) => 1,
             Self::Forward(_) => 2,
             Self::Campaign(_) => 3,
+            Self::Pull(_) => 4,
+            Self::Compare(_) => 5,
+            Self::Purge(_) => 6,
         }
     }
 
@@ -175,6 +203,9 @@ impl Tape {
                 Self::Read(reel) => reel.shorten(),
                 Self::Forward(reel) => reel.shorten(),
                 Self::Campaign(_) => false,
+                Self::Pull(reel) => reel.shorten(),
+                Self::Compare(reel) => reel.shorten(),
+                Self::Purge(reel) => reel.shorten(),
             };
             if !shorter {
                 return None;
@@ -198,6 +229,9 @@ impl Tape {
             Self::Read(_) => "read",
             Self::Forward(_) => "forward",
             Self::Campaign(_) => "campaign",
+            Self::Pull(_) => "pull",
+            Self::Compare(_) => "compare",
+            Self::Purge(_) => "purge",
         }
     }
 
@@ -209,6 +243,9 @@ impl Tape {
             Self::Read(reel) => replay::<crate::proto::quorum::read::Read>(reel),
             Self::Forward(reel) => replay::<crate::proto::forward::Forward>(reel),
             Self::Campaign(moment) => moment.replay(),
+            Self::Pull(reel) => replay::<Pull<()>>(reel),
+            Self::Compare(reel) => replay::<Compare<u32>>(reel),
+            Self::Purge(reel) => replay::<Purge<()>>(reel),
         }
     }
 }

@@ -18,8 +18,10 @@ pub const CRASH_EVENTS: usize = 50;
 pub const CRASH_ROWS: usize = 64;
 /// Bytes of one line in a report: a long line of the log.
 pub const CRASH_LINE_BYTES: usize = 2048;
-/// Tapes of the flight recorder in a report: the last requests, 45 KiB at the most.
-pub const CRASH_TAPES: usize = 64;
+/// Tapes of each kind of core in a report: the last of them, 150 KiB in all at the most.
+pub const CRASH_TAPES_EACH: usize = 32;
+/// Tapes in a report.
+pub const CRASH_TAPES: usize = CRASH_TAPES_EACH * crate::base::recorder::KINDS;
 /// Bytes of a backtrace: the deepest of ours has a hundred frames.
 pub const CRASH_BACKTRACE_BYTES: usize = 64 * 1024;
 /// Reports of a living process' panics that wait to be written: more than that in one instant say the same.

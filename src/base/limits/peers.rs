@@ -145,7 +145,11 @@ pub const INSIDE_FRESH: Duration = Duration::from_millis(900);
 /// Steps of a core that its tape keeps. A write with nine owners has nine; what has more is in trouble, and its beginning tells
 /// what trouble.
 pub const TAPE_STEPS_MAX: usize = 64;
+/// Steps of a pull that one of its tapes has: three or four pages, so that most of what came before an end is kept already.
+pub const TAPE_PULL_STEPS: usize = 12;
+/// Places that a tape which is run again may speak of: more than a page of fingerprints or the places that may differ at once.
+pub const TAPE_PLACES_MAX: usize = 65_536;
 /// Bytes of a tape that the recorder keeps: a write with nine owners has some 200. What is longer loses its last steps.
 pub const RECORDER_TAPE_BYTES_MAX: usize = 488;
-/// Tapes of each kind of core: the last requests before an end, and the elections of some minutes. 512 KiB in all.
+/// Tapes of each kind of core: the last requests before an end, and the elections of some minutes. 900 KiB in all.
 pub const RECORDER_SLOTS: usize = 256;

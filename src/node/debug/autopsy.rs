@@ -8,6 +8,7 @@ use crate::base::exit::Exit;
 use crate::base::flight::PanicSaid;
 use crate::base::flight::Story;
 use crate::base::id::NodeId;
+use crate::base::limits::CRASH_TAPES_EACH;
 use crate::base::limits::RUNTIME_SILENCE_MAX;
 use crate::base::recorder::Kept;
 use crate::base::rng;
@@ -131,9 +132,10 @@ pub fn report(node: NodeId, kind: Kind, reason: String, story: &Story) -> Option
     Some(report)
 }
 
-/// Of all kinds together, in the order in which they were kept. What is no tape is of a writer that was interrupted.
+/// The last ones of each kind, all in the order in which they were kept. What is no tape is of a writer that was interrupted.
 fn tapes(story: &Story) -> Vec<Taped> {
-    let mut kept: Vec<_> = story.tapes.iter().collect();
+    let kinds = story.tapes.chunk_by(|one, next| one.kind == next.kind);
+    let mut kept: Vec<_> = kinds.flat_map(|kind| kind.iter().rev().take(CRASH_TAPES_EACH)).collect();
     kept.sort_by_key(|kept| kept.at_ms);
     let taped = |kept: &Kept| {
         let core = Tape::decode(&kept.tape).ok()?.name().to_owned();

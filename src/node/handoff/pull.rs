@@ -18,6 +18,7 @@ use crate::node::Node;
 use crate::node::cluster::Lane;
 use crate::node::cluster::View;
 use crate::node::cluster::now_ms;
+use crate::node::coordinator::record;
 use crate::node::handoff::anew;
 use crate::node::worker;
 use crate::proto::handoff::Effect;
@@ -31,6 +32,7 @@ use crate::proto::message::Place;
 use crate::proto::message::Sealed;
 use crate::proto::message::Tell;
 use crate::proto::ring::sources::Sources;
+use crate::proto::tape::pull::TapedPull;
 use crate::store::partition::Pending;
 use crate::store::partition::StoreError;
 
@@ -122,36 +124,37 @@ impl Slot {
     ) -> Here {
         let (me, from) = (self.node.who().node, self.node.nearest(sources.from()));
         let is_source = self.view.slot(self.partition).now.is_synced(me);
-        let mut pull = Pull::new(me, from, if is_source { Here::All } else { here });
+        let mut pull = TapedPull::new(Pull::new(me, from, if is_source { Here::All } else { here }));
         let (mut turn, mut paused) = (None, turns.paused.subscribe());
-        while !sources.enough(pull.merged()) {
+        while !sources.enough(pull.core().merged()) {
             if until.has_changed().is_err() {
-                return pull.here();
+                return pull.core().here();
             }
             if *paused.borrow() {
                 turn = None;
                 tokio::select! {
                     _goes_on = paused.wait_for(|paused| !*paused) => {}
-                    _ended = until.changed() => return pull.here(),
+                    _ended = until.changed() => return pull.core().here(),
                 }
             }
             if turn.is_none() {
                 turn = tokio::select! {
                     // Never closed.
                     turn = turns.free.acquire() => turn.ok(),
-                    _ended = until.changed() => return pull.here(),
+                    _ended = until.changed() => return pull.core().here(),
                 };
                 // Not before: what is asked for is given its time from here on.
                 pull.handle_timeout(now_ms());
             }
+            pull.take_full().into_iter().for_each(record);
             match pull.poll_effect() {
                 Some(effect) => self.perform(&mut pull, effect, &until).await,
                 None => {
-                    if pull.rests() {
+                    if pull.core().rests() {
                         // Too few of its sources are there: nobody waits for them but this slot.
                         turn = None;
                     }
-                    let rest = pull.poll_timeout().saturating_sub(now_ms()).min(PAGE_MS);
+                    let rest = pull.core().poll_timeout().saturating_sub(now_ms()).min(PAGE_MS);
                     // Whichever comes first.
                     let _over = tokio::time::timeout(Duration::from_millis(rest), until.changed()).await;
                     if turn.is_some() {
@@ -160,6 +163,7 @@ impl Slot {
                 }
             }
         }
+        pull.into_tape().into_iter().for_each(record);
         let (partition, since) = (self.partition, sources.since);
         let purged = self.node.0.store.purged(partition);
         let noted = self.node.change_marks(move |marks| {
@@ -172,7 +176,7 @@ impl Slot {
         Here::Some
     }
 
-    async fn perform(&mut self, pull: &mut Pull<IndexKey>, effect: Effect<IndexKey>, until: &watch::Receiver<()>) {
+    async fn perform(&mut self, pull: &mut TapedPull<IndexKey>, effect: Effect<IndexKey>, until: &watch::Receiver<()>) {
         let partition = self.partition;
         let behind = |after: Option<IndexKey>| after.as_ref().map(Place::from);
         match effect {
@@ -185,7 +189,7 @@ impl Slot {
                         match self.store(&objects, read, until).await {
                             Some(bytes) => {
                                 self.count(bytes);
-                                objects.iter().for_each(|_| pull.stored(question, now_ms()));
+                                pull.stored(question, objects.len(), now_ms());
                             }
                             None => pull.refused(question, now_ms()),
                         }

@@ -18,13 +18,13 @@ use crate::node::cluster::Lane;
 use crate::node::cluster::NotAnswered;
 use crate::node::cluster::View;
 use crate::node::cluster::now_ms;
+use crate::node::coordinator::record;
 use crate::node::handoff::pull::Slot;
 use crate::node::handoff::tell::Told;
 use crate::node::handoff::tell::tell_key;
 use crate::node::repair::count;
 use crate::node::repair::note;
 use crate::proto::exchange::ANSWER_MS;
-use crate::proto::exchange::Compare;
 use crate::proto::exchange::Effect;
 use crate::proto::exchange::Pair;
 use crate::proto::key::IndexKey;
@@ -33,6 +33,7 @@ use crate::proto::merkle::Tree;
 use crate::proto::message::Ask;
 use crate::proto::message::Place;
 use crate::proto::message::Tell;
+use crate::proto::tape::compare::TapedCompare;
 
 /// How often something is asked: a lost message should not begin a comparison anew.
 const TRIES: usize = 3;
@@ -59,22 +60,24 @@ impl Comparing {
     }
 
     pub(super) async fn run(self) {
-        let mut core = Compare::begin(now_ms());
-        while !core.has_ended() && !self.node.is_draining() {
+        let mut core = TapedCompare::begin(now_ms());
+        while !core.core().has_ended() && !self.node.is_draining() {
             if let Some(effect) = core.poll_effect() {
                 // Few at work at a time; those that rest between two looks hold nobody up. Never closed.
                 let _turn = self.turns.acquire().await;
                 self.perform(&mut core, effect).await;
             } else {
-                let rest = core.poll_timeout().saturating_sub(now_ms());
+                let rest = core.core().poll_timeout().saturating_sub(now_ms());
                 tokio::time::sleep(Duration::from_millis(rest)).await;
                 core.handle_timeout(now_ms());
             }
         }
-        note(&self.node, self.other, self.partition, core.outcome());
+        let (tape, outcome) = core.into_tape();
+        record(tape);
+        note(&self.node, self.other, self.partition, outcome);
     }
 
-    async fn perform(&self, core: &mut Compare<IndexKey>, effect: Effect<IndexKey>) {
+    async fn perform(&self, core: &mut TapedCompare<IndexKey>, effect: Effect<IndexKey>) {
         match effect {
             Effect::AskLeaves { question } => match self.differing_leaves().await {
                 Some(leaves) => core.leaves(question, leaves, now_ms()),

@@ -21,6 +21,7 @@ use crate::node::cluster::Lane;
 use crate::node::cluster::View;
 use crate::node::cluster::Waiting;
 use crate::node::cluster::now_ms;
+use crate::node::coordinator::record;
 use crate::node::error::DoorError;
 use crate::node::handoff::give::Walk;
 use crate::node::repair::count;
@@ -35,7 +36,7 @@ use crate::proto::message::Why;
 use crate::proto::object::Stamp;
 use crate::proto::purge;
 use crate::proto::purge::Effect;
-use crate::proto::purge::Purge;
+use crate::proto::tape::purge::TapedPurge;
 use crate::store::partition::Decision;
 use crate::store::partition::StoreError;
 
@@ -100,9 +101,9 @@ impl Node {
         }
         let others = members.into_iter().filter(|node| *node != me).collect();
         let floor = self.0.store.floor(partition).saturating_add(1);
-        let mut core = Purge::begin(others, floor, graves, now_ms());
+        let mut core = TapedPurge::begin(others, floor, graves, now_ms());
         let mut waits: FuturesUnordered<Waiting<Heard>> = FuturesUnordered::new();
-        while !core.has_ended() {
+        while !core.core().has_ended() {
             if let Some(effect) = core.poll_effect() {
                 if let Effect::Raise { floor } = effect {
                     match self.agree(partition, floor, highest).await {
@@ -114,7 +115,7 @@ impl Node {
                 }
                 continue;
             }
-            let rest = Duration::from_millis(core.poll_timeout().saturating_sub(now_ms()));
+            let rest = Duration::from_millis(core.core().poll_timeout().saturating_sub(now_ms()));
             tokio::select! {
                 Some(heard) = waits.next(), if !waits.is_empty() => match heard {
                     Heard::Agreed(from, agreed) => core.agreed(from, &agreed, now_ms()),
@@ -125,6 +126,7 @@ impl Node {
                 () = tokio::time::sleep(rest) => core.handle_timeout(now_ms()),
             }
         }
+        record(core.into_tape());
     }
 
     async fn perform(

@@ -12,12 +12,18 @@ use crate::proto::campaign::Campaign;
 use crate::proto::causal::Actor;
 use crate::proto::causal::Context;
 use crate::proto::causal::Dot;
+use crate::proto::exchange;
 use crate::proto::forward;
 use crate::proto::forward::Forward;
+use crate::proto::handoff::Effect;
+use crate::proto::handoff::Here;
+use crate::proto::handoff::Pull;
+use crate::proto::merkle::Tree;
 use crate::proto::object::Content;
 use crate::proto::object::Object;
 use crate::proto::object::Sibling;
 use crate::proto::object::Stamp;
+use crate::proto::purge;
 use crate::proto::quorum::Quorum;
 use crate::proto::quorum::read::Read;
 use crate::proto::quorum::write;
@@ -28,6 +34,9 @@ use crate::proto::tape::Tape;
 use crate::proto::tape::Taped;
 use crate::proto::tape::campaign::Moment;
 use crate::proto::tape::campaign::Told;
+use crate::proto::tape::compare::TapedCompare;
+use crate::proto::tape::pull::TapedPull;
+use crate::proto::tape::purge::TapedPurge;
 use crate::proto::tape::read::Heard;
 
 fn two_of_three() -> Quorum {
@@ -136,6 +145,153 @@ fn a_forward_is_run_again_with_its_silences() {
     let tape = Tape::Forward(taped.reel().clone());
     assert_eq!(taped.reel().end, Some((2, "given up, perhaps done".to_owned())));
     assert_eq!(travelled(&tape).replay().differs, None);
+}
+
+/// Places whose bytes must not be on a tape.
+fn place(number: u32) -> String {
+    format!("secret key {number:05}")
+}
+
+fn has_no_place(tape: &Tape) {
+    let bytes = tape.clone().encode().unwrap();
+    assert!(!bytes.windows(6).any(|window| window == b"secret"), "{tape:?}");
+}
+
+#[test]
+fn a_pull_is_run_again_a_few_pages_at_a_time_and_without_its_places() {
+    let sources = vec![NodeId(1), NodeId(2), NodeId(3)];
+    let mut pull = TapedPull::new(Pull::<String>::new(NodeId(9), sources, Here::Nothing));
+    let (mut tapes, mut now_ms, mut pages, mut merged) = (Vec::new(), 0, 0, 0);
+    pull.go_on(now_ms);
+    while merged < 2 {
+        now_ms += 7;
+        tapes.extend(pull.take_full());
+        let last = Some(place(pages));
+        match pull.poll_effect() {
+            Some(Effect::AskObjects { question, .. }) => {
+                pages += 1;
+                pull.objects(question, 3, last, pages < 20, now_ms);
+                pull.stored(question, 3, now_ms + 1);
+            }
+            Some(Effect::AskDigests { question, .. }) if pages < 23 => {
+                pages += 1;
+                pull.digests(question, vec![place(1), place(2)], last, true, now_ms);
+            }
+            // The first of the others fails in the middle.
+            Some(Effect::AskDigests { question, .. }) if pages == 23 => {
+                pages += 1;
+                pull.refused(question, now_ms);
+            }
+            Some(Effect::AskDigests { question, .. }) => pull.digests(question, Vec::new(), last, false, now_ms),
+            Some(Effect::AskThese { question, .. }) => pull.objects(question, 0, None, false, now_ms),
+            Some(Effect::Merged { .. }) => {
+                merged += 1;
+                pull.go_on(now_ms);
+            }
+            None => pull.handle_timeout(now_ms + 5_000),
+        }
+    }
+    tapes.extend(pull.into_tape());
+    assert!(tapes.len() >= 4, "{}", tapes.len());
+    for tape in &tapes {
+        let replay = travelled(tape).replay();
+        assert_eq!(replay.differs, None, "{replay:#?}");
+        assert!(!replay.lines.last().unwrap().contains("not kept"), "whole: {replay:#?}");
+        has_no_place(tape);
+    }
+    let Tape::Pull(mut reel) = tapes.swap_remove(1) else { panic!() };
+    reel.steps.truncate(reel.steps.len() - 1);
+    assert!(Tape::Pull(reel).replay().differs.is_some(), "a step less comes to another end");
+}
+
+#[test]
+fn a_comparison_is_run_again_with_what_differed_and_how() {
+    let mut core = TapedCompare::<String>::begin(0);
+    let held = |numbers: &[u32], print: u64| numbers.iter().map(|at| (place(*at), print)).collect::<Vec<_>>();
+    let mut told = Vec::new();
+    loop {
+        match core.poll_effect() {
+            Some(exchange::Effect::AskLeaves { question }) => {
+                let mut leaves = Tree::default();
+                leaves.add(b"x", 1);
+                core.leaves(question, leaves.differing(&Tree::default()), 1);
+            }
+            Some(exchange::Effect::AskDigests { question, after: None, .. }) => {
+                // 1 here only, 2 on both, 3 the same, 4 and 5 there only.
+                core.digests(
+                    question,
+                    held(&[1, 2, 3], 1),
+                    [held(&[2], 2), held(&[3], 1), held(&[4, 5], 2)].concat(),
+                    Some(place(5)),
+                    2,
+                );
+            }
+            Some(exchange::Effect::AskDigests { question, .. }) => {
+                core.digests(question, held(&[7], 1), held(&[8], 2), None, 3)
+            }
+            Some(exchange::Effect::LookAgain { question, places }) => {
+                assert_eq!(places.len(), 6);
+                let pairs: std::collections::BTreeMap<_, _> = core
+                    .core()
+                    .suspects()
+                    .map(|(place, pair)| (place.clone(), *pair))
+                    .filter(|(at, _)| *at != place(4))
+                    .collect();
+                core.looked_again(question, &pairs, 2_010);
+            }
+            Some(exchange::Effect::Bring { question, places }) => {
+                told.push(places.len());
+                core.brought(question, 2, 2_020);
+            }
+            Some(exchange::Effect::Send { question, places }) => {
+                told.push(places.len());
+                core.sent(question, places.len(), 2_030);
+            }
+            None if core.core().has_ended() => break,
+            None => core.handle_timeout(2_005),
+        }
+    }
+    assert_eq!(told, [3, 3], "2, 5 and 8 there, 1, 2 and 7 here");
+    let (tape, outcome) = core.into_tape();
+    assert_eq!(outcome.map(|ended| (ended.differing, ended.brought, ended.sent)), Some((5, 2, 3)));
+    has_no_place(&tape);
+    let replay = travelled(&tape).replay();
+    assert_eq!(replay.differs, None, "{replay:#?}");
+    let Tape::Compare(mut reel) = tape else { panic!() };
+    reel.steps.retain(|step| !matches!(step, tape::compare::Step::LookedAgain(..)));
+    assert!(Tape::Compare(reel).replay().differs.is_some());
+}
+
+#[test]
+fn a_purge_is_run_again_with_who_agreed_about_which_graves() {
+    let others = [1, 2].map(NodeId).into_iter().collect::<BTreeSet<_>>();
+    let graves: Vec<_> = (0..300).map(|at| (place(at), u64::from(at))).collect();
+    let mut core = TapedPurge::begin(others, 7, graves, 0);
+    let mut removed = None;
+    let mut asked = Vec::new();
+    while !core.core().has_ended() {
+        match core.poll_effect() {
+            Some(purge::Effect::Ask { to, graves, .. }) => asked.push((to, graves.len())),
+            Some(purge::Effect::Raise { .. }) => core.raised(6),
+            Some(purge::Effect::Remove { graves }) => removed = Some(graves.len()),
+            Some(purge::Effect::Tell { to, .. }) => asked.push((to, 0)),
+            None => match asked.pop() {
+                Some((to, 0)) => core.removed(to),
+                Some((to, graves)) => {
+                    let agreed: Vec<bool> = (0..graves).map(|at| at % 100 != 7).collect();
+                    core.agreed(to, &agreed, 5);
+                }
+                None => panic!("nobody is asked"),
+            },
+        }
+    }
+    assert_eq!(removed, Some(297));
+    let tape = core.into_tape();
+    has_no_place(&tape);
+    assert_eq!(travelled(&tape).replay().differs, None);
+    let Tape::Purge(mut reel) = tape else { panic!() };
+    reel.steps.retain(|step| !matches!(step, tape::purge::Step::Raised(_)));
+    assert!(Tape::Purge(reel).replay().differs.is_some());
 }
 
 #[test]
