@@ -123,6 +123,7 @@ struct Inner {
     ends: debug::gasp::Ends,
     logs: OnceLock<debug::logs::Logs>,
     boxes: debug::blackbox::Boxes,
+    lasts: debug::last::Watched,
 }
 
 impl Node {

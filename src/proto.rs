@@ -13,6 +13,7 @@ pub mod diagnosis;
 pub mod elsewhere;
 pub mod event;
 pub mod exchange;
+pub mod figures;
 pub mod flood;
 pub mod forward;
 pub mod handoff;

@@ -15,6 +15,7 @@ use crate::node::shared::SharedView;
 
 pub mod convergence;
 pub mod lab;
+pub mod last;
 pub mod runtime;
 pub mod timeline;
 

@@ -25,7 +25,7 @@ use crate::front::query;
 use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::access::Caller;
-use crate::node::debug::inside::Inside;
+use crate::node::debug::last::InsideView;
 use crate::node::plan::PartView;
 use crate::node::plan::PlansView;
 use crate::node::repair::view::Convergence;
@@ -159,10 +159,9 @@ pub async fn ring(State(node): State<Node>) -> Json<RingView> {
     std::future::ready(Json(node.ring())).await
 }
 
-/// `GET /v1/members/{id}/inside`: of any node, from any node.
-pub async fn inside(State(node): State<Node>, uri: Uri) -> Result<Json<Inside>, Problem> {
-    let inside = node.inside(&path::segment(uri.path(), 2)?).await?;
-    Ok(Json(Inside::clone(&inside)))
+/// `GET /v1/members/{id}/inside`: of any node, from any node; of one that is gone, its last minutes.
+pub async fn inside(State(node): State<Node>, uri: Uri) -> Result<Json<InsideView>, Problem> {
+    Ok(Json(node.inside(&path::segment(uri.path(), 2)?).await?))
 }
 
 /// `GET /v1/convergence`.

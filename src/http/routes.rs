@@ -162,7 +162,7 @@ pub const ROUTES: &[Route] = &[
         "/v1/members/{id}/inside",
         Need::Observe,
         Operation::Other,
-        "How a node is inside: process, tasks, threads, disk, configuration in force",
+        "How a node is inside: process, tasks, threads, disk, configuration in force; of one that is gone, its last minutes",
     ),
     Route::api(
         "GET",

@@ -368,6 +368,13 @@ impl Peers {
         peers.values().map(|peer| peer.view()).collect()
     }
 
+    /// Bytes that wait to be written to all of them.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.values().flat_map(|peer| Lane::ALL.map(|lane| peer.out.of(lane).waiting_bytes())).sum()
+    }
+
     /// Tells whenever a link comes or goes.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {

@@ -326,6 +326,7 @@ fn assemble(
         ends: Ends::default(),
         logs: OnceLock::new(),
         boxes: crate::node::debug::blackbox::Boxes::default(),
+        lasts: crate::node::debug::last::Watched::default(),
     })))
 }
 

@@ -89,6 +89,9 @@ pub trait Wire: Send + Sync + 'static {
 
     /// Calls a member at these addresses from now on.
     fn look_for(&self, node: NodeId, addresses: Vec<String>);
+
+    /// Bytes that wait to be written to all members.
+    fn waiting_bytes(&self) -> usize;
 }
 
 /// A bucket, for those who know only its number.
@@ -392,6 +395,11 @@ impl Node {
         if let Some(wire) = self.0.cluster.wire.get() {
             wire.say(to, word.encode());
         }
+    }
+
+    /// Bytes that wait to be written to all others.
+    pub(super) fn waiting_for_others(&self) -> usize {
+        self.0.cluster.wire.get().map_or(0, |wire| wire.waiting_bytes())
     }
 
     /// Looks for a member there too, besides where the cluster says that it is. Nobody is let in by this.

@@ -89,6 +89,8 @@ impl Node {
     /// Watches for ever: what was counted, space, and the index's thread, which ends the process when it is stuck or broken.
     pub fn watch(&self) {
         self.keep_history();
+        let figures = self.clone();
+        worker::keep("figures", move || figures.clone().keep_figures());
         let node = self.clone();
         worker::keep("health", move || node.clone().keep_healthy());
     }

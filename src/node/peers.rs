@@ -202,6 +202,10 @@ impl Wire for Lanes {
             peers.know(node, addresses);
         }
     }
+
+    fn waiting_bytes(&self) -> usize {
+        self.peers.as_ref().map_or(0, Peers::waiting_bytes)
+    }
 }
 
 impl RaftLane for Lanes {

@@ -103,6 +103,11 @@ impl Node {
         if caller.via == Via::Local { &self.0.places.owner_streams } else { others }
     }
 
+    /// Requests inside the door.
+    pub(super) fn inside_now(&self) -> usize {
+        REQUESTS_MAX.saturating_sub(self.0.places.requests.available_permits())
+    }
+
     /// A place inside the door for one request.
     ///
     /// # Errors

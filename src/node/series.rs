@@ -130,7 +130,7 @@ impl OperationSample {
 }
 
 /// The latency within which so many of 100 lie, read between the ends of its bucket.
-fn quantile_us(latency: &[u64; LATENCY_BUCKETS], percent: u64) -> Option<u64> {
+pub(super) fn quantile_us(latency: &[u64; LATENCY_BUCKETS], percent: u64) -> Option<u64> {
     let all: u64 = latency.iter().sum();
     let rank = (all * percent).div_ceil(100);
     let mut below = 0;

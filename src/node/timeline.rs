@@ -191,8 +191,7 @@ impl Node {
             });
             book = match written.await {
                 Ok(book) => {
-                    // The black box looks when something was logged.
-                    tracing::debug!("what changed is on disk");
+                    self.fill_box();
                     Some(book)
                 }
                 Err(error) => {

@@ -59,6 +59,17 @@ pub enum Wish {
         /// Wall milliseconds up to which.
         until_ms: u64,
     },
+    /// The last lines of a book.
+    BookTail {
+        /// Of this node, from the black box; of the asked one itself where none is named.
+        of: Option<NodeId>,
+        /// Its name.
+        book: String,
+        /// At most so many.
+        lines_max: u32,
+    },
+    /// Whose books do you keep?
+    Boxes,
 }
 
 /// Lines that are looked for.
@@ -116,4 +127,8 @@ pub enum Found {
     Alarms(Vec<Blob>),
     /// What changed, newest first, a line each.
     Timeline(Vec<Blob>),
+    /// Lines as they are written, oldest first.
+    BookTail(Vec<Blob>),
+    /// Whose books are kept, a JSON object each.
+    Boxes(Vec<Blob>),
 }

@@ -83,6 +83,13 @@ impl Crashes {
         Ok(())
     }
 
+    /// Bytes of the reports of a node.
+    #[must_use]
+    pub fn bytes_of(&self, node: NodeId) -> u64 {
+        let theirs = self.names(REPORT).unwrap_or_default().into_iter().filter(|id| id.node() == node);
+        theirs.filter_map(|id| fs::metadata(self.path(&id, REPORT)).ok()).map(|metadata| metadata.len()).sum()
+    }
+
     /// Notes that others are still to be given it.
     ///
     /// # Errors

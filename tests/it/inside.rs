@@ -1,9 +1,11 @@
 //! How a node is inside, as any node tells it: through the interface for programs and on the pages.
 
+use ringfort::node::debug::logs;
 use serde_json::Value;
 
 use crate::cluster_faces::cluster;
 use crate::cluster_faces::get;
+use crate::cluster_faces::owned_by;
 use crate::console::Browser;
 use crate::support::call;
 use crate::support::eventually;
@@ -48,16 +50,83 @@ async fn any_node_tells_how_any_other_is_inside() {
     })
     .await;
 
-    // Of one that is none, and of one that is gone.
+    // Of one that is none, and of one that is gone and of which nobody has anything.
     assert_eq!(call(&nodes[0].owner(), "GET", "/v1/members/9/inside", &[], "").await.status, 404);
     nodes[1].kill();
     let gone = eventually("it does not answer", async || {
+        for other in [0, 2] {
+            let _not_there = std::fs::remove_dir_all(nodes[other].data.join("blackbox/peers/2"));
+        }
         let reply = call(&nodes[0].owner(), "GET", "/v1/members/2/inside", &[], "").await;
         (reply.status == 503).then_some(reply)
     })
     .await;
     let problem: Value = serde_json::from_slice(&gone.body).unwrap();
     assert_eq!(problem["code"], "not_told", "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_is_gone_with_its_disk_shows_its_last_minutes_on_any_other() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut nodes = cluster(dir.path(), 3).await;
+    owned_by(&nodes[0], &[1, 2, 3]).await;
+    // While it is there: who keeps its box, and whose boxes it keeps, with two looks at its figures in each.
+    let number = |kept: &Value, name: &str| kept[name].as_u64().unwrap_or_default();
+    let boxes = eventually("its box is filled", async || {
+        let looks = [0, 2].map(|other| {
+            let book = nodes[other].data.join("blackbox/peers/2/figures");
+            logs::reader(book).tail(10).map_or(0, |lines| lines.len())
+        });
+        let boxes = get(&nodes[0], "/v1/members/2/inside").await["boxes"].clone();
+        (looks.iter().all(|looks| *looks >= 2) && boxes["keeps"].as_array()?.len() == 2).then_some(boxes)
+    })
+    .await;
+    let about =
+        |list: &str| -> Vec<u64> { boxes[list].as_array().unwrap().iter().map(|kept| number(kept, "node")).collect() };
+    assert_eq!((about("kept_by"), about("keeps")), (vec![1, 3], vec![1, 3]), "{boxes:#}");
+    for kept in ["kept_by", "keeps"].iter().flat_map(|list| boxes[*list].as_array().unwrap()) {
+        assert_eq!(number(kept, "bytes_max"), 64 * 1024 * 1024, "{kept}");
+        assert!(number(kept, "bytes") > 1000 && kept["newest"].is_string(), "{kept}");
+    }
+    let sam = Browser::signed_in(&nodes[2], "sam", &["support"]).await;
+    let page = sam.page("/members/2/inside").await;
+    assert!(page.contains("Who keeps its black box") && page.contains("Whose black boxes it keeps"), "{page}");
+    assert!(page.contains("64.0 MiB") && !page.contains("Its last minutes"), "{page}");
+
+    nodes[1].kill();
+    std::fs::remove_dir_all(&nodes[1].data).unwrap();
+    for other in [0, 2] {
+        let last = eventually("it is told from its box", async || {
+            let reply = call(&nodes[other].owner(), "GET", "/v1/members/2/inside", &[], "").await;
+            (reply.status == 200 && reply.json()["kept_by"].as_array()?.len() == 2).then(|| reply.json())
+        })
+        .await;
+        assert_eq!((&last["node"], &last["name"]), (&2.into(), &"n2".into()), "{last:#}");
+        let looks = last["figures"].as_array().unwrap();
+        assert!(looks.len() >= 2 && looks.is_sorted_by_key(|look| look["at"].as_str().unwrap()), "{last:#}");
+        for name in ["memory_bytes", "machine_free_bytes", "open_files", "disk_free_bytes", "tasks", "lag_ms"] {
+            assert!(looks.iter().all(|look| look[name].as_f64().unwrap() > 0.0), "{name}: {looks:#?}");
+        }
+        let says = |line: &Value| line["message"] == "serving" && line["node"] == 2;
+        assert!(last["log"].as_array().unwrap().iter().any(says), "{last:#}");
+        let starts = |entry: &Value| entry["kind"] == "node_started" && entry["node"] == 2;
+        assert!(last["timeline"].as_array().unwrap().iter().any(starts), "{last:#}");
+        assert!(last["why"].is_string() && last["crashes"].is_array(), "{last:#}");
+        let newest =
+            [looks.last().unwrap()["at"].as_str(), last["log"].as_array().unwrap().last().unwrap()["at"].as_str()];
+        assert!(newest.iter().all(|at| *at <= last["heard"].as_str()), "{newest:?} {last:#}");
+    }
+    let page = eventually("the page shows it", async || {
+        let page = sam.page("/members/2/inside").await;
+        page.contains("Its last minutes").then_some(page)
+    })
+    .await;
+    for words in ["last heard at", "Kept by ", "Memory", "At its end", "Last lines of its log", "What changed last"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(page.contains("id=\"last-memory-name\"") && page.len() < 150 * 1024, "{} bytes", page.len());
+    // What was shown before it went is still there, below.
+    assert!(page.contains("n2 does not answer now: ") && page.contains("Configuration in force"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -61,8 +61,13 @@ pub const LOG_FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Nodes whose books one node keeps: two are its own part, others were when the layout was another.
 pub const BOXES_MAX: usize = 8;
-/// Bytes of the log in the box of one watched node; with its other books within 64 MiB.
-pub const BOX_LOG_BYTES_MAX: u64 = 48 * 1024 * 1024;
+/// Bytes that one node keeps of another: what a small machine can spare. Its log, timeline and figures are in it, their
+/// indexes, and its crash reports.
+pub const BOX_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of the log in the box of one watched node: hundreds of thousands of lines.
+pub const BOX_LOG_BYTES_MAX: u64 = 31 * 1024 * 1024;
+/// Bytes of the indexes in the box of one watched node, far above what those books need.
+pub const BOX_INDEX_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of each other book in the box of one watched node.
 pub const BOX_OTHER_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Nodes that keep the books of one.
@@ -73,6 +78,19 @@ pub const BOX_PAGE_BYTES_MAX: usize = 256 * 1024;
 pub const BOX_EVERY: Duration = Duration::from_millis(500);
 /// Bytes of a book that are sent to one who begins to keep it, or fell far behind: the last minutes, not all weeks.
 pub const BOX_TAIL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Between two looks at the figures that explain an end: whatever grows until it ends a process does so over several of
+/// them, and a day of them is 5 MiB.
+pub const FIGURES_EVERY: Duration = Duration::from_secs(10);
+/// Bytes of the figures of one node on its disk: three days.
+pub const FIGURES_BOOK_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of one of its segments: the oldest sixteenth goes at once.
+pub const FIGURES_SEGMENT_BYTES: u64 = 1024 * 1024;
+/// Looks at the figures that are shown of a node that is gone: its last fifteen minutes.
+pub const LAST_FIGURES: usize = 90;
+/// Lines of the log that are shown of it.
+pub const LAST_LINES: usize = 20;
+/// Entries of the timeline, and crash reports.
+pub const LAST_ENTRIES: usize = 10;
 /// How long one who did not take lines is left alone.
 pub const BOX_AGAIN: Duration = Duration::from_secs(5);
 /// Lines that are taken from another node at a time.

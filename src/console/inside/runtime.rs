@@ -1,5 +1,6 @@
 //! `/runtime`: what runs inside a machine: its process, its threads, its tasks, how busy each was, how often it failed and was
-//! begun again. And `/members/{id}/inside`: what that process uses, and the configuration in force. Of any machine, from any.
+//! begun again. And `/members/{id}/inside`: what that process uses, the configuration in force, where its black box is, and its last
+//! minutes when it is gone. Of any machine, from any.
 
 use std::sync::Arc;
 
@@ -8,6 +9,8 @@ use axum::extract::State;
 use axum::http::Uri;
 
 use crate::base::id::NodeId;
+use crate::console::inside::last;
+use crate::console::inside::last::Last;
 use crate::console::page;
 use crate::console::page::Answer;
 use crate::console::page::Page;
@@ -20,6 +23,7 @@ use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::debug::inside::Inside;
 use crate::node::debug::inside::TaskView;
+use crate::node::debug::last::Around;
 use crate::node::error::DoorError;
 use crate::proto::control::members::MemberState;
 
@@ -34,6 +38,7 @@ pub struct View {
     name: String,
     inside: Option<Arc<Inside>>,
     why: Option<&'static str>,
+    around: Arc<Around>,
 }
 
 #[derive(Template)]
@@ -86,6 +91,11 @@ impl View {
         }
     }
 
+    /// Its last minutes, where it does not answer.
+    fn last(&self) -> Option<Last> {
+        self.around.last.as_ref().filter(|_| self.why.is_some()).map(last::draw)
+    }
+
     fn running(&self) -> u64 {
         self.inside.iter().flat_map(|inside| &inside.tasks).map(|task| task.running).sum()
     }
@@ -98,7 +108,7 @@ impl View {
 
 fn view(node: &Node, id: NodeId) -> View {
     let (inside, why) = node.inside_lately(id);
-    View { id: id.0, name: name_of(node, id), inside, why }
+    View { id: id.0, name: name_of(node, id), inside, why, around: Arc::default() }
 }
 
 fn name_of(node: &Node, id: NodeId) -> String {
@@ -114,7 +124,7 @@ pub fn live_runtime(node: &Node, id: Option<u64>) -> LiveRuntime {
 /// What a live view of one machine shows.
 #[must_use]
 pub fn live_within(node: &Node, id: u64) -> LiveWithin {
-    LiveWithin { view: view(node, NodeId(id)) }
+    LiveWithin { view: View { around: node.around_lately(NodeId(id)), ..view(node, NodeId(id)) } }
 }
 
 /// Asked for by a page: waits for the answer, so that it shows one without script.
@@ -145,7 +155,9 @@ pub async fn within(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer 
     let which = path::segment(uri.path(), 1)?;
     let gone = || Problem::from(DoorError::NotFound { what: "node", name: which.clone() });
     let id = which.parse().map(NodeId).map_err(|_no_number| gone())?;
-    let view = look(&node, id).await?;
+    let mut view = look(&node, id).await?;
+    node.look_around(id, view.why).await;
+    view.around = node.around_lately(id);
     let live = format!("/live?view=inside&node={id}");
     let title = format!("Inside {}", view.name);
     let page = Page { live, ..Page::new(&node, &visit, Section::Members, &title) };

@@ -11,6 +11,7 @@ use super::schemas::flag;
 use super::schemas::instant;
 use super::schemas::list_of;
 use super::schemas::object;
+use super::schemas::reference;
 use super::schemas::text;
 use crate::proto::crash::Kind;
 
@@ -37,7 +38,7 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
 
 /// Documents.
 pub fn schemas() -> Vec<(&'static str, Value)> {
-    vec![("Crashes", crashes()), ("Crash", crash())]
+    vec![("CrashInShort", in_short()), ("Crashes", crashes()), ("Crash", crash())]
 }
 
 fn kind() -> Value {
@@ -48,8 +49,8 @@ fn maybe(schema: &Value) -> Value {
     json!({ "oneOf": [schema, { "type": "null" }] })
 }
 
-fn crashes() -> Value {
-    let crash = object(
+fn in_short() -> Value {
+    object(
         [
             ("id", text()),
             ("node", count()),
@@ -65,9 +66,15 @@ fn crashes() -> Value {
             ("kept_on", list_of(count())),
         ],
         [],
-    );
+    )
+}
+
+fn crashes() -> Value {
     let unheard = object([("node", count()), ("reason", text())], []);
-    object([("crashes", list_of(crash)), ("unheard", list_of(unheard)), ("damaged", list_of(text()))], [])
+    object(
+        [("crashes", list_of(reference("CrashInShort"))), ("unheard", list_of(unheard)), ("damaged", list_of(text()))],
+        [],
+    )
 }
 
 fn crash() -> Value {

@@ -10,7 +10,9 @@ use super::schemas::count;
 use super::schemas::instant;
 use super::schemas::list_of;
 use super::schemas::object;
+use super::schemas::reference;
 use super::schemas::text;
+use crate::proto::figures::FIGURES;
 
 /// All that [`describe`] knows.
 #[cfg(test)]
@@ -20,10 +22,14 @@ pub const DESCRIBED: &[(&str, &str)] = &[("GET", "/v1/members/{id}/inside")];
 pub fn describe(method: &str, path: &str) -> Option<Described> {
     (method == "GET" && path == "/v1/members/{id}/inside").then(|| {
         plain(vec![
-            (200, "As it looked within the last second and a half", Content::Json("Inside")),
+            (
+                200,
+                "How it is within; of a node that is gone, its last minutes as others keep them",
+                Content::Json("InsideOrLast"),
+            ),
             (400, "The name is not one", Content::Problem),
             (404, "There is no such node", Content::Problem),
-            (503, "It does not answer", Content::Problem),
+            (503, "It does not answer, and nobody has anything of it", Content::Problem),
         ])
     })
 }
@@ -44,8 +50,35 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("tasks", list_of(task())),
         ("disk", disk()),
         ("config", list_of(config())),
+        ("boxes", object([("kept_by", list_of(reference("BoxKept"))), ("keeps", list_of(reference("BoxKept")))], [])),
     ];
-    vec![("Inside", object(whole, []))]
+    let either = json!({ "oneOf": [reference("Inside"), reference("LastMinutes")] });
+    vec![("Inside", object(whole, [])), ("LastMinutes", last()), ("BoxKept", kept()), ("InsideOrLast", either)]
+}
+
+fn kept() -> Value {
+    object(
+        [("node", count()), ("name", text()), ("bytes", count()), ("bytes_max", count()), ("newest", maybe("string"))],
+        [],
+    )
+}
+
+fn last() -> Value {
+    let look = object([("at", instant())], FIGURES.map(|(_, name)| (name, json!({ "type": "number" }))));
+    object(
+        [
+            ("node", count()),
+            ("name", text()),
+            ("why", text()),
+            ("heard", maybe("string")),
+            ("kept_by", list_of(reference("BoxKept"))),
+            ("figures", list_of(look)),
+            ("log", list_of(reference("LogLine"))),
+            ("timeline", list_of(reference("TimelineEntry"))),
+            ("crashes", list_of(reference("CrashInShort"))),
+        ],
+        [],
+    )
 }
 
 fn maybe(kind: &str) -> Value {

@@ -86,12 +86,10 @@ fn logs() -> Described {
     Described { parameters, body: None, responses }
 }
 
-/// The documents.
-pub fn schemas() -> Vec<(&'static str, Value)> {
+fn line() -> Value {
     let string = || json!({ "type": "string" });
-    let or_null = || json!({ "type": ["string", "null"] });
     let words = json!({ "type": "object", "additionalProperties": { "type": "string" } });
-    let line = object(
+    object(
         [
             ("at", instant()),
             ("name", string()),
@@ -103,7 +101,13 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
             ("message", string()),
         ],
         [("fields", words), ("spans", list_of(string()))],
-    );
+    )
+}
+
+/// The documents.
+pub fn schemas() -> Vec<(&'static str, Value)> {
+    let string = || json!({ "type": "string" });
+    let or_null = || json!({ "type": ["string", "null"] });
     let silent = object(
         [
             ("node", count()),
@@ -117,7 +121,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     );
     let page = object(
         [
-            ("lines", list_of(line)),
+            ("lines", list_of(reference("LogLine"))),
             ("next", or_null()),
             ("newest", or_null()),
             ("silent", list_of(silent)),
@@ -132,5 +136,5 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     let refused = object([("node", count()), ("reason", string())], []);
     let changed =
         object([("target", string()), ("level", string()), ("for_ms", count()), ("refused", list_of(refused))], []);
-    vec![("LogPage", page), ("LevelWish", wish), ("LevelChanged", changed)]
+    vec![("LogLine", line()), ("LogPage", page), ("LevelWish", wish), ("LevelChanged", changed)]
 }

@@ -211,6 +211,11 @@ impl OutLane {
         Seen { link: state.link, since: state.since, address: state.address, why: state.why.clone() }
     }
 
+    /// Bytes that wait to be written.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.state().waiting.len()
+    }
+
     pub(super) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
     }

@@ -76,6 +76,11 @@ impl Waiting {
             && (self.frames >= PEER_QUEUE_FRAMES_MAX || self.bytes.len() - self.start + len > self.bytes_max)
     }
 
+    /// Bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.frames == 0
     }

@@ -1,6 +1,6 @@
 //! The black box (Armstrong: "N streams to N+1"): each node sends the tails of its books to its next two nodes of the committed
 //! layout, those of other zones first, which keep them as books of that node under `blackbox/peers/NODE/BOOK`. Where it goes on
-//! is the stamp of the last line that the other one has. While nothing is logged, nothing is sent.
+//! is the stamp of the last line that the other one has. What there is comes at once; a machine at rest has its figures to send.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -12,22 +12,29 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use crate::base::codec::Blob;
 use crate::base::id::NodeId;
 use crate::base::limits::BOOK_SEGMENT_BYTES;
 use crate::base::limits::BOX_AGAIN;
+use crate::base::limits::BOX_BYTES_MAX;
 use crate::base::limits::BOX_EVERY;
+use crate::base::limits::BOX_INDEX_BYTES_MAX;
 use crate::base::limits::BOX_LINES_MAX;
 use crate::base::limits::BOX_LOG_BYTES_MAX;
 use crate::base::limits::BOX_OTHER_BYTES_MAX;
 use crate::base::limits::BOX_PAGE_BYTES_MAX;
 use crate::base::limits::BOX_TAIL_BYTES_MAX;
 use crate::base::limits::BOXES_MAX;
+use crate::base::limits::CRASH_BYTES_PER_NODE_MAX;
 use crate::base::limits::WATCHERS;
 use crate::base::time;
 use crate::node::Node;
+use crate::node::debug::figures;
 use crate::node::debug::logs;
 use crate::node::error::DoorError;
+use crate::node::timeline::TIMELINE_DIR;
 use crate::node::worker;
 use crate::proto::control::State;
 use crate::proto::control::members::MemberState;
@@ -42,14 +49,22 @@ use crate::store::logbook::read::Reader;
 use crate::store::logbook::read::Want;
 
 /// Where other nodes' books are, under `blackbox`.
-const PEERS_DIR: &str = "peers";
+pub(super) const PEERS_DIR: &str = "peers";
 
 /// Books that are sent; each is a directory under `blackbox`, whose lines begin as those of a log do.
-const BOOKS: [&str; 2] = [logs::LOG_DIR, "timeline"];
+pub(super) const BOOKS: [&str; 3] = [logs::LOG_DIR, TIMELINE_DIR, figures::FIGURES_DIR];
 
-/// Books of other nodes that are open.
+// All that is kept of one node: its books, their indexes, its crash reports.
+const _: () = assert!(
+    BOX_LOG_BYTES_MAX + 2 * BOX_OTHER_BYTES_MAX + BOX_INDEX_BYTES_MAX + CRASH_BYTES_PER_NODE_MAX <= BOX_BYTES_MAX
+);
+
+/// Books of other nodes that are open, and whether there is something new in the own ones.
 #[derive(Default)]
-pub struct Boxes(Arc<Mutex<BTreeMap<(NodeId, &'static str), Open>>>);
+pub struct Boxes {
+    open: Arc<Mutex<BTreeMap<(NodeId, &'static str), Open>>>,
+    filled: watch::Sender<u64>,
+}
 
 struct Open {
     writer: Writer,
@@ -81,11 +96,12 @@ impl Node {
     /// Sends the tails of this node's books to those who keep them, until the node stops.
     pub async fn keep_box(self) {
         let Some(logs) = self.logs().cloned() else { return };
-        let (mut written, mut moved) = (logs.written(), self.moved());
+        let (mut written, mut moved, mut filled) = (logs.written(), self.moved(), self.0.boxes.filled.subscribe());
         let mut far: BTreeMap<(NodeId, &'static str), Progress> = BTreeMap::new();
         loop {
             written.mark_unchanged();
             moved.mark_unchanged();
+            filled.mark_unchanged();
             let watchers = watchers(self.who().node, &self.state());
             far.retain(|(node, _), _| watchers.contains(node));
             let mut all_sent = true;
@@ -100,6 +116,7 @@ impl Node {
                     tokio::select! {
                         _again = written.changed() => {}
                         _again = moved.changed() => {}
+                        _again = filled.changed() => {}
                     }
                 }
                 // What comes at once goes at once.
@@ -153,6 +170,11 @@ impl Node {
         Some(ended)
     }
 
+    /// There is something new in a book beside the log.
+    pub(in crate::node) fn fill_box(&self) {
+        self.0.boxes.filled.send_modify(|times| *times += 1);
+    }
+
     /// Where the books are.
     pub(in crate::node) fn blackbox_dir(&self) -> PathBuf {
         self.0.data_dir.join("blackbox")
@@ -201,7 +223,7 @@ impl Node {
     ) -> Found {
         let Some(book) = BOOKS.into_iter().find(|known| *known == book) else { return Found::Nothing };
         let (boxes, dir, peers) =
-            (Arc::clone(&self.0.boxes.0), self.box_of(of, book), self.blackbox_dir().join(PEERS_DIR));
+            (Arc::clone(&self.0.boxes.open), self.box_of(of, book), self.blackbox_dir().join(PEERS_DIR));
         let done = worker::block("keeping lines of another node", move || {
             let mut boxes = boxes.lock().unwrap_or_else(PoisonError::into_inner);
             if let std::collections::btree_map::Entry::Vacant(vacant) = boxes.entry((of, book)) {

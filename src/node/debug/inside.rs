@@ -25,7 +25,6 @@ use crate::base::tasks::Looked;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::debug::machine;
-use crate::node::error::DoorError;
 use crate::node::worker;
 use crate::proto::diagnosis::Found;
 use crate::proto::diagnosis::Wish;
@@ -382,17 +381,6 @@ fn thread_of(stat: &str) -> Option<(String, &'static str, u64)> {
     };
     // Fields 14 and 15 of the line; the state is the third.
     Some((name, state, (number(11)? + number(12)?).saturating_mul(TICK_MS)))
-}
-
-impl Node {
-    /// How a member is inside, by its number or name.
-    ///
-    /// # Errors
-    /// [`DoorError::NotFound`] where there is none, [`DoorError::NotTold`] where it does not answer.
-    pub async fn inside(&self, which: &str) -> Result<Arc<Inside>, DoorError> {
-        let node = self.node_named(which)?;
-        self.inside_of(node).await.map_err(|why| DoorError::NotTold { node, why })
-    }
 }
 
 #[cfg(test)]

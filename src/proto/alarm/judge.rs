@@ -59,17 +59,20 @@ impl Syncs {
         if all < SLOW_SYNCS_MIN {
             return None;
         }
-        let rank = (all * 99).div_ceil(100);
-        let mut below = 0;
-        for (bucket, count) in counts.iter().enumerate() {
-            below += count;
-            if below >= rank {
-                let ms = 1_u64 << bucket;
-                return (ms > millis(SLOW_SYNC)).then_some(ms);
-            }
-        }
-        None
+        sync_p99_ms(&counts).filter(|ms| *ms > millis(SLOW_SYNC))
     }
+}
+
+/// Milliseconds within which 99 of 100 of these syncs ended, read at the upper end of a bucket; none where there were none.
+#[must_use]
+pub fn sync_p99_ms(counts: &[u64]) -> Option<u64> {
+    let rank = (counts.iter().sum::<u64>() * 99).div_ceil(100);
+    let mut below = 0;
+    let fits = |(_, count): &(usize, &u64)| {
+        below += **count;
+        below >= rank.max(1)
+    };
+    counts.iter().enumerate().find(fits).map(|(bucket, _)| 1_u64 << bucket)
 }
 
 /// How long a figure has stood still.

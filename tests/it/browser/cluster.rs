@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use hyper::Method;
+use ringfort::node::debug::logs;
 use serde_json::Value;
 use serde_json::json;
 
@@ -63,6 +64,7 @@ async fn look_at_all(inspector: &mut Inspector, browser: &Browser, url: &str, ma
         ("convergence".to_owned(), "/convergence".to_owned()),
         ("timeline".to_owned(), "/timeline".to_owned()),
         ("runtime-other".to_owned(), "/runtime?node=2".to_owned()),
+        ("inside-other".to_owned(), "/members/1/inside".to_owned()),
         ("inside-down".to_owned(), format!("/members/{down}/inside")),
         ("lab".to_owned(), "/lab".to_owned()),
     ];
@@ -84,6 +86,12 @@ async fn three(dir: &Path) -> Vec<Node> {
     nodes.push(joined(dir, &nodes[0], "n3").await);
     eventually("what is on its way waits", async || {
         (get(&nodes[0], "/v1/ring").await["transfers"].as_array().unwrap().len() == 2).then_some(())
+    })
+    .await;
+    // Its last minutes are to be seen when it is gone.
+    eventually("its figures are kept", async || {
+        let book = nodes[0].data.join("blackbox/peers/3/figures");
+        (logs::reader(book).tail(10).ok()?.len() >= 3).then_some(())
     })
     .await;
     nodes[2].kill();
