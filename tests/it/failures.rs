@@ -1,6 +1,7 @@
 //! Failures, caused for real, one after the other: whoever asks a machine that is left is told the true cause. What has to be
 //! told is read from the table for operators and from nowhere else.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
@@ -8,6 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use ringfort::base::time;
 use ringfort::cli::client::Client;
 use rustix::process::Pid;
@@ -165,8 +167,8 @@ async fn worker(cluster: &Cluster) -> Pid {
 async fn at_rest(cluster: &Cluster) {
     for node in 0..3 {
         cluster.ready(node).await;
-        let client = cluster.client(node);
-        eventually("all are up and nobody misses one", async || {
+        let (client, mut seen) = (cluster.client(node), Vec::new());
+        let ask = eventually("all are up and nobody misses one", async || {
             let members = client.ask(hyper::Method::GET, "/v1/members").await.ok()?;
             let is_up = |member: &Value| member["state"] == "up" && member["serving"] != "recovering";
             let all = members["members"].as_array()?;
@@ -174,9 +176,13 @@ async fn at_rest(cluster: &Cluster) {
             let alarms = status["alarms"].as_array()?;
             let about =
                 |alarm: &Value| ["member_down", "no_quorum", "no_control"].contains(&alarm["code"].as_str().unwrap());
+            seen =
+                all.iter().map(|member| format!("{member}")).chain(alarms.iter().map(|it| format!("{it}"))).collect();
             (all.len() == 3 && all.iter().all(is_up) && !alarms.iter().any(about)).then_some(())
-        })
-        .await;
+        });
+        if AssertUnwindSafe(ask).catch_unwind().await.is_err() {
+            panic!("node {} still sees:\n{}", node + 1, seen.join("\n"));
+        }
     }
 }
 
