@@ -43,6 +43,7 @@ use crate::cli::place::ConfigCommand;
 use crate::cli::place::RunArguments;
 use crate::cli::plan;
 use crate::cli::recover;
+use crate::cli::rescue as rescue_command;
 use crate::cli::shared;
 use crate::cli::status;
 use crate::cli::timeline;
@@ -62,11 +63,13 @@ use crate::node::debug::gasp;
 use crate::node::debug::logs::Logs;
 use crate::node::debug::panics;
 use crate::node::debug::supervisor;
+use crate::node::rescue as node_rescue;
 use crate::node::worker;
 use crate::proto::invite::JoinToken;
 use crate::store::journal::writer::OnPoison;
 
 mod reload;
+mod rescue;
 
 use reload::Live;
 use reload::SetLog;
@@ -131,6 +134,7 @@ async fn run_client(arguments: &Arguments, command: &Command) -> Done {
         Command::Undrain(options) => cluster::undrain(&client()?, options, as_json).await,
         Command::Plan(command) => plan::plan(&client()?, command, as_json).await,
         Command::Recover(command) => recover::recover(command, as_json).await,
+        Command::Rescue(options) => rescue_command::rescue(options, as_json).await,
         Command::Bucket(command) => bucket::bucket(&client()?, command, as_json).await,
         Command::Kv(command) => kv::kv(&client()?, command, as_json).await,
         Command::Import(options) => transfer::import(&client()?, options, as_json).await,
@@ -182,6 +186,9 @@ fn run_node(place: &RunArguments) -> Result<u8, Failure> {
     }
     if let Ok(id) = std::env::var(courier::COURIER) {
         return courier_process(config.data().as_path(), &id);
+    }
+    if let Ok(told) = std::env::var(node_rescue::RESCUE) {
+        return rescue::process(&config, &logs, &told);
     }
     if worker_of.is_some() {
         return worker_process(place, &config, logs);
@@ -285,15 +292,8 @@ async fn serve(place: &RunArguments, config: &Config, logs: &Logs, panics: mpsc:
     gasp::speaks(&node);
     node.watch();
     let peers = way.peers.clone();
-    kept("ring", &node, Node::keep_ring);
-    kept("views", &node, Node::follow_views);
-    kept("surveys", &node, Node::keep_surveyed);
-    kept("repair", &node, Node::keep_equal);
-    kept("events", &node, Node::keep_events);
+    keep_all(&node);
     let telling = worker::vital("timeline", node.clone().keep_timeline());
-    kept("standing", &node, Node::keep_standing);
-    kept("graves", &node, Node::keep_purged);
-    kept("black box", &node, Node::keep_box);
     worker::vital("crashes", node.clone().keep_crashes(panics));
     let talking = worker::vital("members", node.clone().keep_members(way));
     worker::vital("said", node.clone().keep_said(said));
@@ -318,6 +318,19 @@ async fn serve(place: &RunArguments, config: &Config, logs: &Logs, panics: mpsc:
     tracing::info!("stopped in order");
     drop(dir);
     Ok(())
+}
+
+/// What goes on as long as the node does, and can be begun again by itself.
+fn keep_all(node: &Node) {
+    kept("ring", node, Node::keep_ring);
+    kept("views", node, Node::follow_views);
+    kept("surveys", node, Node::keep_surveyed);
+    kept("repair", node, Node::keep_equal);
+    kept("events", node, Node::keep_events);
+    kept("standing", node, Node::keep_standing);
+    kept("graves", node, Node::keep_purged);
+    kept("black box", node, Node::keep_box);
+    kept("operators", node, Node::keep_operators);
 }
 
 /// Something that goes on as long as the node does, and can be begun again at any time.

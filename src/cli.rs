@@ -28,6 +28,7 @@ pub mod place;
 pub mod plan;
 pub mod prompt;
 pub mod recover;
+pub mod rescue;
 pub mod secret;
 pub mod shared;
 pub mod status;
@@ -142,6 +143,8 @@ pub enum Command {
     /// Go on from a survivor
     #[command(subcommand)]
     Recover(recover::RecoverCommand),
+    /// Why a node does not come up, and how to go on: from its rescue console, or from its files
+    Rescue(rescue::RescueArguments),
     /// Make, show and remove buckets
     #[command(subcommand)]
     Bucket(bucket::BucketCommand),

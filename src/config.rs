@@ -193,13 +193,14 @@ const INSTALLED_SOCKET: &str = "/run/ringfort/ctl.sock";
 /// Before the name of every variable.
 const ENVIRONMENT_PREFIX: &str = "RINGFORT_";
 /// Variables of ours that are not configuration of a node.
-const OTHER_VARIABLES: [&str; 10] = [
+const OTHER_VARIABLES: [&str; 11] = [
     "RINGFORT_URL",
     "RINGFORT_TOKEN",
     "RINGFORT_CA",
     "RINGFORT_WORKER_OF",
     "RINGFORT_DECK",
     "RINGFORT_COURIER",
+    "RINGFORT_RESCUE",
     "RINGFORT_DIE_WITH",
     "RINGFORT_COMMIT",
     "RINGFORT_CONFIG",

@@ -36,6 +36,7 @@ pub mod logs;
 pub mod members;
 pub mod overview;
 pub mod page;
+pub mod rescue;
 pub mod ring;
 pub mod settings;
 pub mod show;

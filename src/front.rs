@@ -19,6 +19,7 @@ pub mod origin;
 pub mod path;
 pub mod problem;
 pub mod query;
+pub mod rescue;
 pub mod route;
 pub mod server;
 pub mod sse;

@@ -13,6 +13,7 @@ pub mod kv;
 pub mod logs;
 pub mod nodes;
 pub mod openapi;
+pub mod rescue;
 pub mod routes;
 pub mod shared;
 pub mod status;

@@ -54,6 +54,7 @@ pub mod recover;
 pub mod refusals;
 pub mod repair;
 mod replica;
+pub mod rescue;
 pub mod ring;
 pub mod said;
 pub mod series;

@@ -30,6 +30,7 @@ pub mod object;
 pub mod password;
 pub mod purge;
 pub mod quorum;
+pub mod rescue;
 pub mod restarts;
 pub mod ring;
 pub mod rows;

@@ -26,7 +26,7 @@ pub const LIST: &str = "/crashes";
 pub const ONE: &str = "/crashes/{id}";
 
 /// Groups on a page, and reports in each: enough to see which, and within the size of a page.
-const GROUPS_MAX: usize = 50;
+pub(super) const GROUPS_MAX: usize = 50;
 /// See [`GROUPS_MAX`].
 const ROWS_MAX: usize = 5;
 /// Letters of a reason on the page of all.
@@ -53,19 +53,19 @@ struct One {
 }
 
 /// What is looked for.
-struct Asked {
-    kind: String,
-    node: String,
-    since: String,
-    until: String,
-    text: String,
+pub(super) struct Asked {
+    pub(super) kind: String,
+    pub(super) node: String,
+    pub(super) since: String,
+    pub(super) until: String,
+    pub(super) text: String,
 }
 
 /// Reports of one cause, the newest first.
-struct Group {
-    cause: String,
-    count: u64,
-    rows: Vec<CrashView>,
+pub(super) struct Group {
+    pub(super) cause: String,
+    pub(super) count: u64,
+    pub(super) rows: Vec<CrashView>,
 }
 
 /// `GET /crashes`.
@@ -89,7 +89,7 @@ pub async fn show(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer {
 }
 
 /// Lines of a report, in the order in which they are read.
-fn parts(report: &Report) -> Vec<(&'static str, Vec<String>)> {
+pub(super) fn parts(report: &Report) -> Vec<(&'static str, Vec<String>)> {
     let parts = [
         ("Backtrace, innermost first", &report.backtrace),
         ("Threads", &report.threads),
@@ -103,7 +103,7 @@ fn parts(report: &Report) -> Vec<(&'static str, Vec<String>)> {
 }
 
 impl Asked {
-    fn of(uri: &Uri) -> Result<Self, Refused> {
+    pub(super) fn of(uri: &Uri) -> Result<Self, Refused> {
         let query = Query::parse(uri, &["kind", "node", "since", "until", "q"])?;
         let text = |name| query.text(name).map(|text| text.unwrap_or_default().trim().to_owned());
         let asked = Self {
@@ -123,7 +123,7 @@ impl Asked {
         Ok(asked)
     }
 
-    fn fits(&self, view: &CrashView) -> bool {
+    pub(super) fn fits(&self, view: &CrashView) -> bool {
         let crash = &view.crash;
         let text = self.text.to_lowercase();
         let day = crash.at.get(..10).unwrap_or_default();
@@ -140,7 +140,7 @@ fn is_day(text: &str) -> bool {
 }
 
 /// By cause; the cause that was seen last comes first.
-fn grouped(views: Vec<CrashView>) -> Vec<Group> {
+pub(super) fn grouped(views: Vec<CrashView>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for view in views {
         let count = 1 + view.crash.repeats;

@@ -29,13 +29,23 @@ impl Form {
     /// # Errors
     /// 413, 415, 400 for a bad escape or text that is not UTF-8, and those of [`body::whole`].
     pub async fn read(node: &Node, headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Self, Problem> {
-        let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(MEDIA_TYPE) {
-            let detail = format!("a form is sent as {MEDIA_TYPE}; nothing was changed");
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_form", detail));
-        }
+        check_media_type(headers)?;
         let whole = body::whole(node, headers, body, bytes_max).await?;
-        let text = std::str::from_utf8(&whole.bytes)
+        Self::of_bytes(&whole.bytes)
+    }
+
+    /// The same of a small form where there is no node that counts what is on its way.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_small(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
+        check_media_type(headers)?;
+        let bytes = body::small(body, SMALL_BYTES_MAX).await?;
+        Self::of_bytes(&bytes)
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Result<Self, Problem> {
+        let text = std::str::from_utf8(bytes)
             .map_err(|_invalid| Problem::bad_request("bad_form", "the form is not UTF-8; nothing was changed"))?;
         Self::parse(text)
     }
@@ -66,6 +76,15 @@ impl Form {
     pub fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
         self.0.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
     }
+}
+
+fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(MEDIA_TYPE) {
+        return Ok(());
+    }
+    let detail = format!("a form is sent as {MEDIA_TYPE}; nothing was changed");
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_form", detail))
 }
 
 fn decode(text: &str) -> Result<String, Problem> {

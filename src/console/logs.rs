@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::http::Uri;
 use axum::http::header;
 use axum::response::IntoResponse;
+use axum::response::Response;
 
 use crate::base::limits::LOG_ROWS_MAX;
 use crate::base::limits::LOG_SHOWN_BYTES_MAX;
@@ -70,7 +71,7 @@ struct View {
 pub struct Given([String; 7]);
 
 impl Given {
-    fn of(query: &Query) -> Result<Self, Problem> {
+    pub(super) fn of(query: &Query) -> Result<Self, Problem> {
         let mut given = Self::default();
         for (name, slot) in FILTERS.into_iter().zip(&mut given.0) {
             *slot = query.text(name)?.unwrap_or_default().to_owned();
@@ -101,14 +102,14 @@ impl Given {
 }
 
 /// A line as the page shows it.
-struct Row {
-    at: String,
-    level: Level,
-    node: u64,
-    name: String,
-    target: String,
-    message: String,
-    more: String,
+pub(super) struct Row {
+    pub(super) at: String,
+    pub(super) level: Level,
+    pub(super) node: u64,
+    pub(super) name: String,
+    pub(super) target: String,
+    pub(super) message: String,
+    pub(super) more: String,
 }
 
 /// How a level is drawn: its colour, and its icon.
@@ -122,7 +123,7 @@ pub fn kind(level: &Level) -> (&'static str, &'static str) {
     }
 }
 
-fn row(line: LineView) -> Row {
+pub(super) fn row(line: LineView) -> Row {
     let LineView { at, name, record } = line;
     let shown = |text: &str| {
         let mut shown = text::one_line(text);
@@ -204,14 +205,23 @@ pub async fn show(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer {
 
 /// `GET /logs/{file}`: one line for each record, as it is on disk.
 pub async fn download(State(node): State<Node>, uri: Uri) -> Answer {
-    if !uri.path().ends_with(".ndjson") {
-        let detail = "lines come as a file whose name ends in .ndjson; nothing was changed";
-        return Err(Refused(Problem::new(StatusCode::NOT_FOUND, "not_found", detail)));
-    }
+    check_name(&uri)?;
     let query = Query::parse(&uri, &[&parameters()[..], &["limit"]].concat())?;
     let asked = logs::read(&node, &query)?;
     let found = node.log_page(&asked).await;
     let found = found.map_err(|error| Refused(Problem::bad_request("bad_parameter", error.to_string())))?;
+    Ok(as_file(&found))
+}
+
+pub(super) fn check_name(uri: &Uri) -> Result<(), Refused> {
+    if uri.path().ends_with(".ndjson") {
+        return Ok(());
+    }
+    let detail = "lines come as a file whose name ends in .ndjson; nothing was changed";
+    Err(Refused(Problem::new(StatusCode::NOT_FOUND, "not_found", detail)))
+}
+
+pub(super) fn as_file(found: &LogPage) -> Response {
     let mut lines = Vec::new();
     for line in &found.lines {
         lines.extend_from_slice(&serde_json::to_vec(line).unwrap_or_default());
@@ -221,5 +231,5 @@ pub async fn download(State(node): State<Node>, uri: Uri) -> Answer {
         (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
         (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"ringfort-log.ndjson\"")),
     ];
-    Ok((headers, Body::from(lines)).into_response())
+    (headers, Body::from(lines)).into_response()
 }

@@ -40,6 +40,7 @@ use crate::front::route::RefusedRequest;
 use crate::node::Node;
 use crate::node::access::Caller;
 use crate::node::error::DoorError;
+use crate::node::rescue::Rescue;
 use crate::node::survival::Survives;
 use crate::proto::alarm::Alarm;
 use crate::proto::audit::Via;
@@ -105,7 +106,7 @@ impl Theme {
         }
     }
 
-    fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
         cookie(headers, THEME_COOKIE).and_then(Self::parse).unwrap_or(Self::Auto)
     }
 
@@ -170,6 +171,14 @@ impl FromRequestParts<Node> for Visit {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _node: &Node) -> Result<Self, Infallible> {
+        std::future::ready(Ok(Self::of(&parts.uri, &parts.headers, &parts.extensions))).await
+    }
+}
+
+impl FromRequestParts<Rescue> for Visit {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _rescue: &Rescue) -> Result<Self, Infallible> {
         std::future::ready(Ok(Self::of(&parts.uri, &parts.headers, &parts.extensions))).await
     }
 }
@@ -385,7 +394,7 @@ pub fn refuse_at_the_gate(node: &Node, problem: Problem, request: &RefusedReques
     lock_down(refuse(node, &visit, &problem))
 }
 
-fn title(problem: &Problem) -> &'static str {
+pub(super) fn title(problem: &Problem) -> &'static str {
     problem.status.canonical_reason().unwrap_or("Refused")
 }
 
@@ -400,7 +409,7 @@ fn draw_refusal(page: Page, problem: &Problem) -> Response {
 }
 
 /// A refusal in a few words, by what the visitor can do.
-fn heading(status: StatusCode) -> &'static str {
+pub(super) fn heading(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => "Please sign in",
         StatusCode::FORBIDDEN => "This is not open to you",

@@ -18,6 +18,14 @@ use crate::node::Node;
 pub async fn choose(State(node): State<Node>, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let form = Form::read(&node, &parts.headers, body, form::SMALL_BYTES_MAX).await?;
+    chosen(&form)
+}
+
+/// Keeps what a form chooses.
+///
+/// # Errors
+/// A 422 for what is no theme.
+pub fn chosen(form: &Form) -> Answer {
     let theme = Theme::parse(form.text("theme")).ok_or_else(|| {
         Problem::unprocessable("out_of_range", "theme: choose auto, light or dark; nothing was changed")
     })?;

@@ -73,6 +73,21 @@ pub async fn whole(node: &Node, headers: &HeaderMap, body: Body, max: usize) -> 
     Ok(Whole { bytes: all.into(), _room: room })
 }
 
+/// The same of a few KiB, where nobody counts what is on its way.
+///
+/// # Errors
+/// 413, 408, 400.
+pub async fn small(body: Body, max: usize) -> Result<Vec<u8>, Problem> {
+    let (mut arriving, mut all) = (Arriving::new(body), Vec::new());
+    while let Some(piece) = arriving.next_piece().await? {
+        if all.len() + piece.len() > max {
+            return Err(too_large(max));
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok(all)
+}
+
 fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok())
 }

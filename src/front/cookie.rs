@@ -15,18 +15,30 @@ const ATTRIBUTES: &str = "Path=/; HttpOnly; SameSite=Strict";
 /// `Set-Cookie` for a session that has just begun; `secure` is whether the connection is TLS.
 #[must_use]
 pub fn set(session: &Session, secure: bool, cluster: ClusterId) -> HeaderValue {
-    header_value(secure, cluster, session.secret.reveal(), SESSION_TTL.as_secs())
+    header_value(&name(secure, cluster), secure, session.secret.reveal(), SESSION_TTL.as_secs())
 }
 
 /// `Set-Cookie` that takes it away.
 #[must_use]
 pub fn clear(secure: bool, cluster: ClusterId) -> HeaderValue {
-    header_value(secure, cluster, "", 0)
+    header_value(&name(secure, cluster), secure, "", 0)
 }
 
-fn header_value(secure: bool, cluster: ClusterId, value: &str, max_age_s: u64) -> HeaderValue {
+/// The same for a session of a rescue console, which leaves that of the console as it was.
+#[must_use]
+pub fn set_rescue(session: &Session, secure: bool, cluster: ClusterId) -> HeaderValue {
+    header_value(&rescue_name(secure, cluster), secure, session.secret.reveal(), SESSION_TTL.as_secs())
+}
+
+/// `Set-Cookie` that takes that away.
+#[must_use]
+pub fn clear_rescue(secure: bool, cluster: ClusterId) -> HeaderValue {
+    header_value(&rescue_name(secure, cluster), secure, "", 0)
+}
+
+fn header_value(name: &str, secure: bool, value: &str, max_age_s: u64) -> HeaderValue {
     let end = if secure { "; Secure" } else { "" };
-    let text = format!("{}={value}; Max-Age={max_age_s}; {ATTRIBUTES}{end}", name(secure, cluster));
+    let text = format!("{name}={value}; Max-Age={max_age_s}; {ATTRIBUTES}{end}");
     // Base64url and our own words are always a header's text.
     let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_never| HeaderValue::from_static(""));
     value.set_sensitive(true);
@@ -37,9 +49,21 @@ fn name(secure: bool, cluster: ClusterId) -> String {
     if secure { "__Host-ringfort".to_owned() } else { format!("ringfort-{cluster}") }
 }
 
+fn rescue_name(secure: bool, cluster: ClusterId) -> String {
+    format!("{}-rescue", name(secure, cluster))
+}
+
 /// The session's secret in a request. None where it is given twice: one of the two is not ours.
 pub(super) fn read(headers: &HeaderMap, secure: bool, cluster: ClusterId) -> Option<&str> {
-    let name = name(secure, cluster);
+    read_named(headers, &name(secure, cluster))
+}
+
+/// The same of a rescue console.
+pub(super) fn read_rescue(headers: &HeaderMap, secure: bool, cluster: ClusterId) -> Option<&str> {
+    read_named(headers, &rescue_name(secure, cluster))
+}
+
+fn read_named<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let mut mine = pairs.filter(|(given, _)| *given == name).map(|(_, value)| value);

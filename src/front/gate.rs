@@ -218,7 +218,7 @@ fn identify(node: &Node, request: &Request, peer: Option<Peer>, need: Need) -> R
     Ok(caller)
 }
 
-fn unauthorized(detail: &str) -> Problem {
+pub(super) fn unauthorized(detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
 }
 
@@ -244,7 +244,7 @@ fn not_enough(node: &Node, caller: &Caller, route: &Route) -> Problem {
 }
 
 /// A change that a browser sends by itself must come from a page of our own, and be a form or document.
-fn check_origin(request: &Request, secure: bool) -> Result<(), Problem> {
+pub(super) fn check_origin(request: &Request, secure: bool) -> Result<(), Problem> {
     let has_body = !request.body().is_end_stream();
     let cross = |detail| Err(Problem::new(StatusCode::FORBIDDEN, "cross_origin", detail));
     if !origin::is_same(request.headers(), request.uri(), secure) {
@@ -265,7 +265,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// What every answer carries unless its handler knows better: no guessing of types, no path in a referrer, and nothing
 /// that was answered to somebody in particular in a cache.
-fn harden(response: &mut Response, cache: Option<&'static str>) {
+pub(super) fn harden(response: &mut Response, cache: Option<&'static str>) {
     let cache = if response.status().is_success() { cache } else { Some("no-store") };
     let mut default = |name: HeaderName, value| {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
@@ -307,7 +307,7 @@ fn nothing_here(gate: &Gate, request: &Request) -> Response {
 }
 
 /// Meant for another host: the document, whoever asks, as a page of ours would be one of that host's.
-fn misdirected(problem: Problem) -> Response {
+pub(super) fn misdirected(problem: Problem) -> Response {
     let mut response = problem.into_response();
     harden(&mut response, None);
     response

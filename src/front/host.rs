@@ -53,18 +53,27 @@ fn named<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Named<'r> {
 /// # Errors
 /// A 421 that says what to do.
 pub(super) fn check(node: &Node, request: &Request) -> Result<(), Problem> {
+    check_by(request, |name| node.is_called(name)).inspect_err(|_problem| {
+        if let Some(dropped) = node.refusals().misdirected.admit(time::mono()) {
+            tracing::info!(dropped, "a request over plain HTTP named another host");
+        }
+    })
+}
+
+/// The same for whoever is called otherwise.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_by(request: &Request, is_called: impl Fn(&str) -> bool) -> Result<(), Problem> {
     if !matches!(request.extensions().get::<Peer>(), Some(Peer::Tcp(_))) {
         return Ok(());
     }
     let said = match named(request.headers(), request.uri()) {
         Named::Nobody => return Ok(()),
-        Named::One(host) if is_ours(host, |name| node.is_called(name)) => return Ok(()),
+        Named::One(host) if is_ours(host, is_called) => return Ok(()),
         Named::One(host) if is_plausible(host) => format!("names `{host}` as its host, which is not this node"),
         Named::One(_) | Named::Unclear => "does not name one host that could be this node".to_owned(),
     };
-    if let Some(dropped) = node.refusals().misdirected.admit(time::mono()) {
-        tracing::info!(dropped, "a request over plain HTTP named another host");
-    }
     let detail = format!(
         "this request {said}; nothing was done; ask by an address or as `localhost`, or add the host's name to `names` \
          in the configuration and reload it"

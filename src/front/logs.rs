@@ -21,6 +21,17 @@ pub const PARAMETERS: [&str; 9] = ["node", "level", "target", "text", "regex", "
 /// # Errors
 /// One that is no such thing, by name.
 pub fn read(node: &Node, query: &Query) -> Result<LogQuery, Problem> {
+    read_by(query, |given| named(node, given))
+}
+
+/// The same for whoever knows nodes otherwise.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_by(
+    query: &Query,
+    named: impl FnOnce(Option<&str>) -> Result<Option<NodeId>, Problem>,
+) -> Result<LogQuery, Problem> {
     let given = |name: &'static str| Ok::<_, Problem>(query.text(name)?.filter(|text| !text.is_empty()));
     let bad = |name: &str, form: &str| Problem::bad_request("bad_parameter", format!("`{name}` is {form}"));
     let level = given("level")?
@@ -50,7 +61,7 @@ pub fn read(node: &Node, query: &Query) -> Result<LogQuery, Problem> {
     if !(1..=BOOK_PAGE_LINES_MAX).contains(&lines_max) {
         return Err(bad("limit", &format!("1 to {BOOK_PAGE_LINES_MAX}")));
     }
-    Ok(LogQuery { node: named(node, given("node")?)?, search, after, before, lines_max })
+    Ok(LogQuery { node: named(given("node")?)?, search, after, before, lines_max })
 }
 
 /// A node by number or name; none for `all`. A removed one too: its last lines may be what is looked for.

@@ -22,6 +22,7 @@ use crate::http::kv;
 use crate::http::logs;
 use crate::http::nodes;
 use crate::http::openapi;
+use crate::http::rescue;
 use crate::http::shared;
 use crate::http::status;
 use crate::http::timeline;
@@ -106,6 +107,7 @@ pub const ROUTES: &[Route] = &[
         "Read configuration and certificate anew; on any error everything stays as it was",
     ),
     Route::api("GET", "/v1/ca", Need::Nothing, Operation::Other, "The certificate of the cluster's authority"),
+    Route::api("GET", "/v1/rescue", Need::Observe, Operation::Other, "Whether this node runs, or had to be rescued"),
     Route::api("GET", "/v1/doctor", Need::Observe, Operation::Other, "Read and check everything stored"),
     Route::api("GET", "/v1/tokens", Need::Admin, Operation::Other, "All tokens, without their secrets"),
     Route::api("POST", "/v1/tokens", Need::Admin, Operation::Other, "Make a token; its secret is shown once"),
@@ -287,6 +289,7 @@ fn router(_node: &Node) -> Router<Node> {
         .route("/v1/plan/commit", post(cluster::commit_plan))
         .route(WHERE_KEY, get(cluster::whereabouts))
         .route(WHERE_EMPTY, get(cluster::whereabouts))
+        .route("/v1/rescue", get(rescue::well))
         .route("/v1/crashes", get(crashes::list))
         .route("/v1/crashes/{id}", get(crashes::one))
         .route("/v1/claim-code", get(admin::claim_code))

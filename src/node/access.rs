@@ -25,6 +25,7 @@ use crate::proto::scope::Need;
 use crate::proto::scope::Scope;
 
 pub mod hasher;
+mod operators;
 pub mod users;
 
 /// Before every token: tells a leaked one from noise, for people and scanners.

@@ -328,6 +328,9 @@ impl Node {
         for (node, member) in state.members.iter().filter(|(_, member)| member.state != MemberState::Removed) {
             if let Some(seen) = sight.get(node).filter(|_| *node != self.who().node) {
                 let told = self.end_told(*node, seen);
+                if self.is_rescued(*node, seen) {
+                    found.push(of_loop(*node, member, told.as_deref().unwrap_or_default()));
+                }
                 found.extend(of_member(*node, member, seen, told));
             }
         }
@@ -359,6 +362,13 @@ impl AllAlarms {
             None => self.alarms.push(ToldBy { alarm, told_by: vec![node] }),
         }
     }
+}
+
+fn of_loop(node: NodeId, member: &Member, told: &str) -> Finding {
+    let name = &member.name;
+    let cause = format!("Node {node} ({name}) fails at every start: it {told}.");
+    let to_do = "Open its rescue console, at the address that devices use, or run `ringfort rescue` on that machine: it says how to go on.";
+    Finding::new(Code::CrashLoop, Subject::Node(node), cause, to_do)
 }
 
 /// `told`: how it ended, where somebody said so.

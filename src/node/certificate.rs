@@ -215,6 +215,18 @@ impl Node {
     }
 }
 
+/// What a node that does not run would show: the customer's, else what was issued last, also where that is not valid any more:
+/// whoever has to look at a node that fails is better asked whether to go on than not let in.
+#[must_use]
+pub fn of_stopped(data: &Path, files: Option<&Files>) -> Option<Shown> {
+    let given =
+        files.and_then(|files| customers(files).inspect_err(|error| tracing::error!(%error, "certificate")).ok());
+    given.or_else(|| {
+        let pem = server::read(&data.join("identity")).ok()??;
+        parse(&pem, &pem, OWN).ok()
+    })
+}
+
 /// One spelling of each name: `Host.Example` and `host.example` are the same, and so are two forms of an address.
 fn canonical(name: &str) -> String {
     name.parse::<IpAddr>().map_or_else(|_| name.to_ascii_lowercase(), |address| address.to_string())

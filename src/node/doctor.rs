@@ -44,15 +44,15 @@ pub struct Check {
 }
 
 impl Check {
-    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(in crate::node) fn ok(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Ok, detail: detail.into() }
     }
 
-    fn warn(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(in crate::node) fn warn(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Warn, detail: detail.into() }
     }
 
-    fn fail(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(in crate::node) fn fail(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Fail, detail: detail.into() }
     }
 }

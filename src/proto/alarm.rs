@@ -33,6 +33,8 @@ pub enum Code {
     NoQuorum,
     /// The control plane has no majority.
     NoControl,
+    /// A node fails at every start.
+    CrashLoop,
     /// A node fell silent without a word.
     MemberVanished,
     /// A node is down.
@@ -66,7 +68,7 @@ pub enum Code {
 }
 
 /// All of them, in their order.
-pub const CODES: [Code; 22] = [
+pub const CODES: [Code; 23] = [
     Code::Removed,
     Code::Twin,
     Code::Recovering,
@@ -74,6 +76,7 @@ pub const CODES: [Code; 22] = [
     Code::IndexFailed,
     Code::NoQuorum,
     Code::NoControl,
+    Code::CrashLoop,
     Code::MemberVanished,
     Code::MemberDown,
     Code::CorruptRecord,
@@ -122,6 +125,7 @@ impl Code {
             Self::IndexFailed => "index_failed",
             Self::NoQuorum => "no_quorum",
             Self::NoControl => "no_control",
+            Self::CrashLoop => "crash_loop",
             Self::MemberVanished => "member_vanished",
             Self::MemberDown => "member_down",
             Self::CorruptRecord => "corrupt_record",
@@ -158,7 +162,8 @@ impl Code {
             | Self::NoQuorum
             | Self::NoControl
             | Self::CorruptRecord => Severity::Critical,
-            Self::MemberVanished
+            Self::CrashLoop
+            | Self::MemberVanished
             | Self::MemberDown
             | Self::QuorumAtRisk
             | Self::VoterLost
@@ -186,7 +191,7 @@ impl Code {
             | Self::HandoffPaused
             | Self::CertificateEnds => (0, 0),
             // Who comes back is heard once or twice before it is sure.
-            Self::Twin | Self::MemberVanished | Self::MemberDown => (0, 2_000),
+            Self::Twin | Self::CrashLoop | Self::MemberVanished | Self::MemberDown => (0, 2_000),
             // A node that starts has not heard the others yet; a change of voters or owners takes a moment.
             Self::NoQuorum | Self::NoControl => (1_000, 2_000),
             Self::QuorumAtRisk | Self::VoterLost => (1_500, 3_000),
@@ -215,6 +220,7 @@ impl Code {
             | Self::Twin
             | Self::IndexFailed
             | Self::SlowDisk
+            | Self::CrashLoop
             | Self::MemberVanished
             | Self::HandoffPaused
             | Self::ClockSkew
@@ -225,7 +231,7 @@ impl Code {
             Self::DiskFull => &[Self::DiskForecast],
             Self::DiskForecast => &[],
             Self::LogDropped => &[Self::DiskFull, Self::SlowDisk],
-            Self::MemberDown => &[Self::MemberVanished],
+            Self::MemberDown => &[Self::CrashLoop, Self::MemberVanished],
             Self::NoQuorum | Self::QuorumAtRisk => &[Self::MemberDown, Self::Recovering, Self::Twin],
             Self::NoControl | Self::VoterLost => &[Self::MemberDown, Self::Recovering],
             Self::IndexSlow | Self::IndexBehind => &[Self::IndexFailed, Self::DiskFull, Self::SlowDisk],

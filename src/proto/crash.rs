@@ -176,6 +176,9 @@ pub struct Report {
     pub fatal: bool,
     /// Groups reports of one cause.
     pub fingerprint: String,
+    /// Whether the node serves its rescue console from then on: it had failed at too many starts in a row.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rescue: bool,
     /// How many more of this cause there were that made no report of their own.
     #[serde(default)]
     pub repeats: u64,
@@ -258,6 +261,9 @@ pub struct Short {
     pub fingerprint: String,
     /// Of its software.
     pub release: String,
+    /// See [`Report::rescue`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rescue: bool,
     /// In which task.
     #[serde(default)]
     pub task: Option<String>,
@@ -297,6 +303,7 @@ impl Report {
             reason,
             fatal: true,
             fingerprint: String::new(),
+            rescue: false,
             repeats: 0,
             thread: None,
             task: None,
@@ -358,6 +365,7 @@ impl Report {
             fatal: self.fatal,
             fingerprint: self.fingerprint.clone(),
             release: self.release.clone(),
+            rescue: self.rescue,
             task: self.task.clone(),
             repeats: self.repeats,
         }

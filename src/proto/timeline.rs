@@ -282,6 +282,7 @@ fn rules(effect: &Entry) -> Vec<Rule> {
 /// An alarm follows from what happened, or from the alarm that it may fold under.
 fn raised(code: Code) -> Vec<Rule> {
     let mut rules = match code {
+        Code::CrashLoop => vec![Rule::same(Kind::Crash)],
         Code::MemberDown | Code::MemberVanished => vec![
             Rule::end(),
             Rule::same(Kind::MemberDown),
@@ -323,7 +324,7 @@ fn raised(code: Code) -> Vec<Rule> {
 /// What ended it, else that it was raised.
 fn cleared(code: Code) -> Vec<Rule> {
     let mut rules = match code {
-        Code::MemberDown | Code::MemberVanished | Code::VoterLost => {
+        Code::CrashLoop | Code::MemberDown | Code::MemberVanished | Code::VoterLost => {
             vec![Rule::same(Kind::MemberUp), Rule::same(Kind::MemberRemoved)]
         }
         Code::NoQuorum | Code::QuorumAtRisk | Code::NoControl => {

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::fs::Access;
 use rustix::fs::FlockOperation;
 
 /// Why a data directory cannot be used. Nothing in it was changed.
@@ -104,6 +105,31 @@ pub fn lock(dir: &Path) -> Result<fs::File, DataDirError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(DataDirError::InUse { path: dir.to_owned() }),
         Err(errno) => Err(failed(errno.into())),
     }
+}
+
+/// What keeps this process from reading and writing a data directory, in words. Only looks.
+#[must_use]
+pub fn troubles(dir: &Path) -> Vec<String> {
+    let me = rustix::process::geteuid().as_raw();
+    let mut troubles = Vec::new();
+    for path in [dir.to_owned()].into_iter().chain(SUBDIRS.iter().map(|name| dir.join(name))) {
+        let shown = path.display();
+        match fs::metadata(&path) {
+            Err(error) => troubles.push(format!("{shown}: {error}")),
+            Ok(metadata) if !metadata.is_dir() => troubles.push(format!("{shown} is no directory")),
+            Ok(metadata) if metadata.uid() != me => {
+                let owner = metadata.uid();
+                troubles.push(format!("{shown} belongs to user {owner}, not to user {me}; run `chown {me} {shown}`"));
+            }
+            Ok(_) => {
+                let asked = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+                if let Err(error) = rustix::fs::access(&path, asked) {
+                    troubles.push(format!("{shown} cannot be written to: {}", io::Error::from(error)));
+                }
+            }
+        }
+    }
+    troubles
 }
 
 /// Makes a directory, closed to others, and those above it that are missing.

@@ -1,8 +1,8 @@
 //! Who this node is: cluster, node id, and the cluster's certificate authority, made at birth (HOUSE decision 1).
 //!
 //! Files in `identity/`: `node.json` (who), `ca.pem` and `ca.key` (the authority), `node.pem` and `node.key` (this
-//! node's certificate among nodes, issued by it, see [`peer`]), `server.pem` (what it shows to everyone else, see [`server`]). All
-//! 0600. `node.json` says whether the birth was finished: until then journals may
+//! node's certificate among nodes, issued by it, see [`peer`]), `server.pem` (what it shows to everyone else, see [`server`]),
+//! `operators` (who may sign in where nothing else runs, see [`operators`]). All 0600. `node.json` says whether the birth was finished: until then journals may
 //! be made, afterwards a missing one is a loss and is refused.
 
 use std::fs;
@@ -31,6 +31,7 @@ use crate::base::redact::Redacted;
 use crate::base::rng;
 use crate::store::data_dir;
 
+pub mod operators;
 pub mod peer;
 pub mod server;
 

@@ -9,4 +9,5 @@ mod house;
 mod inspect;
 mod pages;
 mod people;
+mod rescue;
 mod sight;

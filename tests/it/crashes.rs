@@ -21,6 +21,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::cluster::Cluster;
+use crate::rescue;
 use crate::support::Ended;
 use crate::support::Node;
 use crate::support::call;
@@ -154,6 +155,14 @@ const WAYS: [Way; 10] = [
 ];
 
 async fn ready(cluster: &Cluster, before: Option<Pid>) -> Pid {
+    // So many ends in a row lead to the rescue console.
+    let client = cluster.client(VICTIM);
+    eventually("the victim is tried again", async || {
+        rescue::wake(&cluster.data(VICTIM)).await;
+        let answer = client.send(hyper::Method::GET, "/readyz", &[], ringfort::cli::client::full("")).await.ok()?;
+        (answer.head.status == 200).then_some(())
+    })
+    .await;
     eventually("the victim serves again", async || {
         cluster.ready(VICTIM).await;
         let worker = worker_of(cluster, VICTIM).await;

@@ -24,6 +24,7 @@ use crate::cluster_losses;
 use crate::crashes;
 use crate::full_disk::RESERVE;
 use crate::full_disk::SmallDisk;
+use crate::rescue;
 use crate::support::Node;
 use crate::support::Reply;
 use crate::support::call;
@@ -166,7 +167,14 @@ async fn worker(cluster: &Cluster) -> Pid {
 /// All see all, and nothing is wrong any more with who is there.
 async fn at_rest(cluster: &Cluster) {
     for node in 0..3 {
-        cluster.ready(node).await;
+        // What failed so often serves its rescue console.
+        eventually("it is tried again", async || {
+            rescue::wake(&cluster.data(node)).await;
+            let client = cluster.client(node);
+            let ready = client.send(hyper::Method::GET, "/readyz", &[], ringfort::cli::client::full("")).await;
+            ready.is_ok_and(|answer| answer.head.status == 200).then_some(())
+        })
+        .await;
         let (client, mut seen) = (cluster.client(node), Vec::new());
         let ask = eventually("all are up and nobody misses one", async || {
             let members = client.ask(hyper::Method::GET, "/v1/members").await.ok()?;

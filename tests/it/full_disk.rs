@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use serde_json::Value;
+use serde_json::json;
+
 use crate::support::BINARY;
 use crate::support::Node;
 use crate::support::call;
@@ -172,6 +175,43 @@ async fn a_node_that_finds_no_room_at_its_start_tries_again_until_there_is_some(
     disk.make_room();
     wire::until("the node is ready", async || node.is_ready().await).await;
     assert!(node.log().contains("keys were read from its tables"), "{}", node.log());
+    let all_there = Readings { right: keys.len(), ..Readings::default() };
+    assert_eq!(wire::read_all(&node, &token, "k", &keys).await, all_there);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_is_in_rescue_for_want_of_room_says_so_and_comes_back_when_there_is_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::new(dir.path(), 192);
+    let data = disk.data();
+    let mut node = Node::start_with(&data, &[], &[RESERVE]).await;
+    let token = wire::prepare(&node, "k").await;
+    let mut wire = Wire::open(&node.url().await, &token).await;
+    let keys: Vec<String> = (0..2000).map(|n| format!("{n}")).collect();
+    for key in &keys {
+        assert_eq!(wire.put("k", key).await.unwrap().0, 200);
+    }
+    node.stop();
+    std::fs::write(data.join("index/REBUILD"), "a test asks for it").unwrap();
+    disk.fill(0);
+    node = Node::spawn(&data, &[], &[RESERVE]);
+    let mut told = Value::Null;
+    wire::until("the rescue console", async || {
+        told = node.owner().ask(hyper::Method::GET, "/v1/rescue").await.unwrap_or_default();
+        told["state"] == "rescue"
+    })
+    .await;
+    assert!(told["means"].as_str().unwrap().contains("disk is full"), "{told:#}");
+    assert!(told["steps"][0]["words"].as_str().unwrap().contains("Make room"), "{told:#}");
+    assert_eq!(
+        (&told["checks"][0]["name"], &told["checks"][0]["verdict"]),
+        (&json!("room"), &json!("fail")),
+        "{told:#}"
+    );
+    let began = std::time::Instant::now();
+    disk.make_room();
+    wire::until("the node is ready", async || node.is_ready().await).await;
+    eprintln!("ready {:.1} s after there was room", began.elapsed().as_secs_f64());
     let all_there = Readings { right: keys.len(), ..Readings::default() };
     assert_eq!(wire::read_all(&node, &token, "k", &keys).await, all_there);
 }

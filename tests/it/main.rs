@@ -47,6 +47,7 @@ mod logs;
 mod machines;
 mod million;
 mod openapi;
+mod rescue;
 mod routes;
 mod sign_in;
 mod sim;

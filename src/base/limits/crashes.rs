@@ -65,3 +65,44 @@ pub const PEER_LIST_EVERY: Duration = Duration::from_secs(5);
 pub const LAST_WORDS: Duration = Duration::from_millis(150);
 /// Bytes of such last words.
 pub const LAST_WORDS_BYTES_MAX: usize = 512;
+
+/// Bytes of a password's hash: argon2id's are about a hundred.
+pub const PASSWORD_HASH_BYTES_MAX: usize = 256;
+/// Bytes of the file with all operators: the longest entry of each of them.
+pub const OPERATORS_BYTES_MAX: usize = 1024 * 1024;
+/// How often the file is written again where writing it failed.
+pub const OPERATORS_EVERY: Duration = Duration::from_secs(5);
+
+/// Ends in a row, each soon after its start, after which a rescue console is served in place of a worker: one more of the same
+/// would only say the same, and with the pauses between them a passing cause has had its time.
+pub const RESCUE_AFTER_ENDS: u32 = 5;
+/// A worker that lived this long was well: longer than any start but a very long replay takes.
+pub const WELL_AFTER: Duration = Duration::from_secs(30);
+/// How long a rescue console is served before a worker is tried again: what went away by itself, such as a full disk or a
+/// machine short of memory, is noticed soon, and an operator is not interrupted at every page.
+pub const RESCUE_RETRY: Duration = Duration::from_secs(300);
+/// How long a rescue console may take to end when it is told to: it holds nothing that must be saved.
+pub const RESCUE_STOP: Duration = Duration::from_secs(3);
+/// Bytes of what the supervisor tells a rescue console: some numbers and one reason, in an environment variable.
+pub const RESCUE_WORD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the reason in it.
+pub const RESCUE_REASON_BYTES_MAX: usize = 2048;
+/// What devices are told to wait before they ask a node in rescue again: long enough to go to another one instead.
+pub const RESCUE_RETRY_AFTER_S: u32 = 30;
+/// Browsers signed in to a rescue console at once; the oldest goes.
+pub const RESCUE_SESSIONS_MAX: usize = 64;
+/// How long a question to the disk may take before it is said that the disk does not answer.
+pub const RESCUE_DISK_PATIENCE: Duration = Duration::from_secs(5);
+/// Questions to the disk at once: where it hangs, each holds a thread.
+pub const RESCUE_LOOKS_MAX: usize = 8;
+/// How long everything stored is read through at most, when an operator asks for it.
+pub const RESCUE_EXAMINE_MAX: Duration = Duration::from_secs(900);
+/// Lines of the log on the first page and at a terminal.
+pub const RESCUE_LOG_LINES: usize = 20;
+/// Free bytes below which a disk counts as full for a node that does not come up, where that is less than a twentieth of it: a
+/// start writes a segment of the journal and some tables.
+pub const RESCUE_ROOM_BYTES: u64 = 64 * 1024 * 1024;
+/// So much more room than there was is worth a try: it is what somebody made.
+pub const RESCUE_ROOM_GAIN_BYTES: u64 = 16 * 1024 * 1024;
+/// How often it is looked for, where there was none.
+pub const RESCUE_ROOM_EVERY: Duration = Duration::from_secs(1);

@@ -17,7 +17,7 @@ use crate::proto::crash::Kind;
 
 /// The routes that are described here.
 #[cfg(test)]
-pub const DESCRIBED: &[(&str, &str)] = &[("GET", "/v1/crashes"), ("GET", "/v1/crashes/{id}")];
+pub const DESCRIBED: &[(&str, &str)] = &[("GET", "/v1/crashes"), ("GET", "/v1/crashes/{id}"), ("GET", "/v1/rescue")];
 
 /// The description of one of them.
 pub fn describe(method: &str, path: &str) -> Option<Described> {
@@ -32,13 +32,19 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
             (400, "The id is not one", Content::Problem),
             (404, "Nobody who answers keeps it", Content::Problem),
         ]),
+        ("GET", "/v1/rescue") => plain(vec![(
+            200,
+            "The node runs; where it had to be rescued its rescue console answers with more, through the control socket and for \
+             operators who signed in to it",
+            Content::Json("Rescue"),
+        )]),
         _ => return None,
     })
 }
 
 /// Documents.
 pub fn schemas() -> Vec<(&'static str, Value)> {
-    vec![("CrashInShort", in_short()), ("Crashes", crashes()), ("Crash", crash())]
+    vec![("CrashInShort", in_short()), ("Crashes", crashes()), ("Crash", crash()), ("Rescue", rescue())]
 }
 
 fn kind() -> Value {
@@ -65,7 +71,7 @@ fn in_short() -> Value {
             ("repeats", count()),
             ("kept_on", list_of(count())),
         ],
-        [],
+        [("rescue", flag())],
     )
 }
 
@@ -74,6 +80,35 @@ fn crashes() -> Value {
     object(
         [("crashes", list_of(reference("CrashInShort"))), ("unheard", list_of(unheard)), ("damaged", list_of(text()))],
         [],
+    )
+}
+
+fn rescue() -> Value {
+    let step = object([("words", text()), ("command", text())], []);
+    let check =
+        object([("name", text()), ("verdict", json!({ "enum": ["ok", "warn", "fail"] })), ("detail", text())], []);
+    let last = object([("id", maybe(&text())), ("kind", kind()), ("reason", text()), ("at", instant())], []);
+    let crash = json!({ "type": "object", "required": ["id", "node", "at", "kind", "reason", "fingerprint"] });
+    object(
+        [
+            ("state", json!({ "enum": ["well", "rescue", "stopped"] })),
+            ("node", maybe(&count())),
+            ("name", text()),
+            ("release", text()),
+        ],
+        [
+            ("build", text()),
+            ("ends", count()),
+            ("since", maybe(&instant())),
+            ("next_try", maybe(&instant())),
+            ("last", maybe(&last)),
+            ("means", text()),
+            ("steps", list_of(step)),
+            ("checks", list_of(check)),
+            ("crashes", list_of(crash)),
+            ("log", list_of(text())),
+            ("operators", maybe(&count())),
+        ],
     )
 }
 
@@ -112,6 +147,6 @@ fn crash() -> Value {
             ("recorder", list_of(object([("core", text()), ("at_ms", count()), ("tape", text())], []))),
             ("cut", list_of(text())),
         ],
-        [],
+        [("rescue", flag())],
     )
 }

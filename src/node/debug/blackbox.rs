@@ -48,6 +48,8 @@ use crate::store::logbook::read::Place;
 use crate::store::logbook::read::Reader;
 use crate::store::logbook::read::Want;
 
+/// Where books are, under the data directory.
+pub const DIR: &str = "blackbox";
 /// Where other nodes' books are, under `blackbox`.
 pub(super) const PEERS_DIR: &str = "peers";
 
@@ -177,7 +179,7 @@ impl Node {
 
     /// Where the books are.
     pub(in crate::node) fn blackbox_dir(&self) -> PathBuf {
-        self.0.data_dir.join("blackbox")
+        self.0.data_dir.join(DIR)
     }
 
     /// Where a book of another node is kept here.

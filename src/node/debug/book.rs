@@ -291,7 +291,7 @@ impl Node {
 /// See [`find`].
 const LOOKING: &str = "looking through the log";
 
-fn find(reader: &Reader, wish: &LinesWish) -> std::io::Result<LinesFound> {
+pub(in crate::node) fn find(reader: &Reader, wish: &LinesWish) -> std::io::Result<LinesFound> {
     let filter = Filter::new(wish.search.clone(), wish.after, wish.before);
     let filter = filter.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
     let want = Want {

@@ -195,7 +195,7 @@ impl Node {
     fn tell_crash(&self, report: &Report) {
         let Report { node, name, kind, reason, .. } = report;
         if report.fatal && *node != self.who().node {
-            self.note_end(*node, reason);
+            self.note_end(*node, reason, report.rescue);
         }
         let what = if report.fatal { "failed" } else { "had a failure and goes on" };
         tracing::warn!(%node, id = report.id.as_str(), kind = kind.name(), reason, "a crash report is kept");

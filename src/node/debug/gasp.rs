@@ -62,6 +62,8 @@ struct End {
     /// On this node's steady clock: signs of life from later on are of another life.
     until_ms: u64,
     text: String,
+    /// It serves its rescue console from then on.
+    rescue: bool,
 }
 
 impl Ends {
@@ -69,8 +71,8 @@ impl Ends {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, node: NodeId, slack_ms: u64, text: String) {
-        self.lock().insert(node, End { until_ms: now_ms() + slack_ms, text });
+    fn note(&self, node: NodeId, slack_ms: u64, text: String, rescue: bool) {
+        self.lock().insert(node, End { until_ms: now_ms() + slack_ms, text, rescue });
     }
 }
 
@@ -82,18 +84,27 @@ impl Node {
         }
         let reason = crash::line(reason, LAST_WORDS_BYTES_MAX);
         tracing::warn!(%from, reason, "a node ends itself, and says why");
-        self.0.ends.note(from, ORDER_SLACK_MS, format!("ended itself and said why: {reason}"));
+        self.0.ends.note(from, ORDER_SLACK_MS, format!("ended itself and said why: {reason}"), false);
     }
 
     /// A report came about its end.
-    pub(in crate::node) fn note_end(&self, node: NodeId, reason: &str) {
-        self.0.ends.note(node, 0, format!("failed: {reason}"));
+    pub(in crate::node) fn note_end(&self, node: NodeId, reason: &str, rescue: bool) {
+        self.0.ends.note(node, 0, format!("failed: {reason}"), rescue);
     }
 
     /// How a node that is down ended, where it said so itself or a report did.
     pub(in crate::node) fn end_told(&self, node: NodeId, seen: &Seen) -> Option<String> {
+        self.end_of(node, seen).map(|end| end.text)
+    }
+
+    /// Whether a node that is down serves its rescue console, as its last report says.
+    pub(in crate::node) fn is_rescued(&self, node: NodeId, seen: &Seen) -> bool {
+        self.end_of(node, seen).is_some_and(|end| end.rescue)
+    }
+
+    fn end_of(&self, node: NodeId, seen: &Seen) -> Option<End> {
         let said_ms = seen.said_ms.filter(|_| seen.status == Status::Down)?;
-        self.0.ends.lock().get(&node).filter(|end| end.until_ms >= said_ms).map(|end| end.text.clone())
+        self.0.ends.lock().get(&node).filter(|end| end.until_ms >= said_ms).cloned()
     }
 
     /// Why a node is down, as half a sentence behind its name.

@@ -1,6 +1,7 @@
 //! The supervisor: starts the worker (the same binary), passes signals on, starts it again when it fails. One process
 //! group; the worker dies with its supervisor (HOUSE decision 20). No network, no store, no threads. Any end that is no
-//! stop in order becomes a crash report, which a courier takes to other nodes while the next worker starts (ADR 26).
+//! stop in order becomes a crash report, which a courier takes to other nodes while the next worker starts (ADR 26). Where
+//! each start fails, a rescue console is served in place of a worker (see [`rescue`]).
 
 use std::ffi::OsString;
 use std::io;
@@ -18,15 +19,21 @@ use tokio::signal::unix::SignalKind;
 
 use crate::base::exit::Exit;
 use crate::base::limits::COURIER_BUDGET;
+use crate::base::limits::RESCUE_AFTER_ENDS;
 use crate::base::limits::WATCH_TICK;
 use crate::base::time;
 use crate::node::debug::courier;
 use crate::proto::crash::CrashId;
+use crate::proto::rescue as rescue_rules;
+use crate::proto::rescue::Lives;
+use crate::proto::rescue::Next;
 
 mod marker;
+mod rescue;
 mod watch;
 
 use marker::Marker;
+use watch::Left;
 use watch::Watched;
 
 /// Tells a process that it is the worker, and of which supervisor.
@@ -34,17 +41,6 @@ pub const WORKER_OF: &str = "RINGFORT_WORKER_OF";
 
 /// Tells a supervisor to die with the process that started it (`ringfort dev`).
 pub const DIE_WITH: &str = "RINGFORT_DIE_WITH";
-
-/// The first restart is quick; each further one in a row waits longer, up to five seconds.
-const BACKOFF: [Duration; 5] = [
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(5),
-];
-/// A worker that lived this long was well: the next restart is quick again.
-const WELL_AFTER: Duration = Duration::from_secs(30);
 
 /// Couriers that are on their way at once: each ends by itself after a while.
 const COURIERS: usize = 8;
@@ -54,27 +50,34 @@ const COURIERS: usize = 8;
 /// # Errors
 /// Where the operating system gives no process or no signals.
 pub async fn run(arguments: &[OsString], data: &Path) -> io::Result<u8> {
-    let mut supervisor =
-        Supervisor { arguments, data, signals: Signals::new()?, marker: Marker::of(data), couriers: Vec::new() };
-    let mut ends_in_a_row = 0_usize;
+    let mut supervisor = Supervisor {
+        arguments,
+        data,
+        signals: Signals::new()?,
+        marker: Marker::of(data),
+        couriers: Vec::new(),
+        lives: Lives::default(),
+        left: None,
+    };
     loop {
-        let started = time::mono();
-        let code = supervisor.one_life().await?;
-        if let Some(code) = code {
+        let over = match supervisor.one_life().await? {
+            Life::Over(code) => Some(code),
+            Life::Ended(Next::Again(pause)) => supervisor.rest(pause).await,
+            Life::Ended(Next::Rescue) => supervisor.rescue().await,
+        };
+        if let Some(code) = over {
             supervisor.see_couriers_off().await;
             return Ok(code);
         }
-        if started.elapsed() >= WELL_AFTER {
-            ends_in_a_row = 0;
-        }
-        let pause = BACKOFF.get(ends_in_a_row).or(BACKOFF.last()).copied().unwrap_or_default();
-        ends_in_a_row += 1;
-        tracing::error!(pause_ms = time::millis(pause), ends_in_a_row, "the worker is started again after a pause");
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _stop = supervisor.signals.stop() => return Ok(Exit::Ok.code()),
-        }
     }
+}
+
+/// How a worker's life ended.
+enum Life {
+    /// With this status all is over.
+    Over(u8),
+    /// Another one may do better.
+    Ended(Next),
 }
 
 struct Supervisor<'a> {
@@ -83,28 +86,67 @@ struct Supervisor<'a> {
     signals: Signals,
     marker: Marker,
     couriers: Vec<Child>,
+    lives: Lives,
+    /// What the last end left behind.
+    left: Option<Left>,
 }
 
 impl Supervisor<'_> {
-    /// A worker from its start to its end. The status to end with, or `None` where a new worker may do better.
-    async fn one_life(&mut self) -> io::Result<Option<u8>> {
+    /// A worker from its start to its end.
+    async fn one_life(&mut self) -> io::Result<Life> {
         let mut watched = Watched::new(self.data);
         let mut worker = watched.start(|deck| start(self.arguments, deck))?;
         let (status, asked_to_stop) = self.until_end(&mut worker, &mut watched).await?;
         let code = final_code(status, asked_to_stop);
         let in_order = code.is_some_and(|code| code == Exit::Ok.code()) || asked_to_stop && is_told_to_stop(status);
+        let life = match code {
+            Some(code) => Life::Over(code),
+            None => Life::Ended(self.next(&watched)),
+        };
         if in_order {
             self.marker.remove();
         } else {
             tracing::error!(%status, "the worker ended");
-            if watched.holds() || code.is_none() && watched.may_write() {
-                let id = watched.keep_report(status, asked_to_stop);
-                // Whoever finds it would report the same end once more.
-                self.marker.remove();
-                id.iter().for_each(|id| self.send_courier(id));
-            }
+            self.note_end(&mut watched, status, asked_to_stop, &life);
         }
-        Ok(code)
+        Ok(life)
+    }
+
+    fn next(&mut self, watched: &Watched) -> Next {
+        match self.lives.ended(watched.lived(), time::wall_ms()) {
+            // Another one has the directory, and its addresses.
+            Next::Rescue if !watched.holds() && self.is_in_use() => Next::Again(rescue_rules::pause(self.lives.ends())),
+            next @ (Next::Again(_) | Next::Rescue) => next,
+        }
+    }
+
+    /// Keeps the report about an end, and has it taken to other nodes.
+    fn note_end(&mut self, watched: &mut Watched, status: ExitStatus, asked_to_stop: bool, life: &Life) {
+        let may_write = watched.holds() || matches!(life, Life::Ended(_)) && watched.may_write();
+        let Some(mut report) = watched.report(status, asked_to_stop) else { return };
+        report.rescue = matches!(life, Life::Ended(Next::Rescue));
+        // What was tried from the rescue console and failed as before would push out the reports of how it began.
+        let known = self.left.take().filter(|left| self.lives.ends() > RESCUE_AFTER_ENDS && left.is_of(&report));
+        let left = match known {
+            Some(left) => left.once_more(&report),
+            None => watched.keep(report, may_write),
+        };
+        if may_write {
+            // Whoever finds it would report the same end once more.
+            self.marker.remove();
+            left.new.iter().for_each(|id| self.send_courier(id));
+        }
+        self.left = Some(left);
+    }
+
+    /// The pause between two workers; the status to end with, where a stop is asked for.
+    async fn rest(&mut self, pause: Duration) -> Option<u8> {
+        let ends_in_a_row = self.lives.ends();
+        tracing::error!(pause_ms = time::millis(pause), ends_in_a_row, "the worker is started again after a pause");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => None,
+            _stop = self.signals.stop() => Some(Exit::Ok.code()),
+        }
     }
 
     /// Waits for the worker's end; whether a stop was asked for before.

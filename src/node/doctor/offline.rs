@@ -2,6 +2,7 @@
 //! lost. For a lone node only: in a cluster a damaged node is refilled by its peers instead.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::control::group::Group;
 use crate::control::lane::Nobody;
 use crate::control::refound;
 use crate::node::doctor::Check;
+use crate::node::doctor::DamagedKey;
 use crate::node::doctor::Examination;
 use crate::node::doctor::Tally;
 use crate::proto::audit::By;
@@ -31,6 +33,7 @@ use crate::store::identity;
 use crate::store::identity::Identity;
 use crate::store::index::Change;
 use crate::store::index::Index;
+use crate::store::index::IndexError;
 use crate::store::index::fjall::FjallIndex;
 use crate::store::index::salvage;
 use crate::store::journal::JournalError;
@@ -67,50 +70,120 @@ pub(in crate::node) fn failed(error: impl std::fmt::Display) -> OfflineError {
     OfflineError::Failed(error.to_string())
 }
 
+/// What an examination comes upon.
+#[derive(Debug)]
+pub(in crate::node) enum Seen<'a> {
+    /// It goes on with this part.
+    Begins(&'static str),
+    /// A group or an object was read.
+    Read,
+    /// This is done.
+    Done(&'a Check),
+}
+
+/// Who watches an examination; a break ends it before long.
+pub(in crate::node) type Watch<'a> = dyn FnMut(Seen<'_>) -> ControlFlow<()> + 'a;
+
 /// Checks a data directory. Changes nothing.
 ///
 /// # Errors
 /// [`OfflineError`].
 pub fn examine(data: &Path) -> Result<Examination, OfflineError> {
     let dir = hold(data)?;
-    let mut checks = Vec::new();
-    let identity = match identity::read(&dir.sub("identity")) {
-        Ok(Some(identity)) => {
-            checks.push(Check::ok("identity", format!("node {} of cluster {}", identity.node, identity.cluster)));
-            Some(identity)
-        }
-        Ok(None) => None,
-        Err(error) => {
-            checks.push(Check::fail("identity", error.to_string()));
-            None
-        }
-    };
-    if !identity.as_ref().is_some_and(|identity| identity.born) {
-        checks.push(Check::warn("identity", "no node was fully born here; `ringfort run` does it"));
-        return Ok(Examination { checks, damaged: Vec::new() });
+    Ok(examine_held(dir.path(), &mut |_seen| ControlFlow::Continue(())))
+}
+
+/// The same for whoever holds the lock.
+pub(in crate::node) fn examine_held(data: &Path, watch: &mut Watch<'_>) -> Examination {
+    let mut examining = Examining { watch, checks: Vec::new(), stopped: false };
+    let damaged = examining.run(data);
+    if examining.stopped {
+        let unfinished =
+            "not everything was read: the examination was ended before; what is named was found until then";
+        examining.checks.push(Check::warn("unfinished", unfinished));
     }
-    checks.push(check_space(data));
-    let control = refound::examine(&dir.sub("control"));
-    checks.push(check_journal("control", control.as_ref().map(|(_, report)| report)));
-    let state = control.map_or_else(|_damaged| State::default(), |(state, _)| state);
-    let journal = recovery::examine(&FsDisk::new(dir.sub("journal")), &mut |_, _| Ok(()));
-    checks.push(check_journal("journal", journal.as_ref().map(|(_, report)| report)));
-    checks.push(match MarksFile::open(&dir.sub("journal")) {
-        Ok(_) => Check::ok("marks", "whole".to_owned()),
-        Err(error) => Check::fail("marks", error.to_string()),
-    });
-    let mut tally = Tally::new();
-    let walked = salvage::walk(&dir.sub("index"), &mut |place, object| {
-        tally.object(&state, place, object);
-        Ok(())
-    });
-    match walked {
-        Ok(unreadable) => tally.unreadable.extend(unreadable.in_words()),
-        Err(error) => tally.unreadable.push(format!("all of it ({error})")),
+    Examination { checks: examining.checks, damaged }
+}
+
+struct Examining<'w, 'a> {
+    watch: &'w mut Watch<'a>,
+    checks: Vec<Check>,
+    stopped: bool,
+}
+
+impl Examining<'_, '_> {
+    fn run(&mut self, data: &Path) -> Vec<DamagedKey> {
+        let identity = match identity::read(&data.join("identity")) {
+            Ok(Some(identity)) => {
+                self.done(Check::ok("identity", format!("node {} of cluster {}", identity.node, identity.cluster)));
+                Some(identity)
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.done(Check::fail("identity", error.to_string()));
+                None
+            }
+        };
+        if !identity.as_ref().is_some_and(|identity| identity.born) {
+            self.done(Check::warn("identity", "no node was fully born here; `ringfort run` does it"));
+            return Vec::new();
+        }
+        self.done(check_space(data));
+        self.begins("control");
+        let control = refound::examine(&data.join("control"));
+        self.done(check_journal("control", control.as_ref().map(|(_, report)| report)));
+        let state = control.map_or_else(|_damaged| State::default(), |(state, _)| state);
+        self.journal(&data.join("journal"));
+        if self.stopped {
+            return Vec::new();
+        }
+        self.done(match MarksFile::open(&data.join("journal")) {
+            Ok(_) => Check::ok("marks", "whole".to_owned()),
+            Err(error) => Check::fail("marks", error.to_string()),
+        });
+        self.objects(&data.join("index"), &state)
     }
-    let (objects, damaged) = tally.check();
-    checks.push(objects);
-    Ok(Examination { checks, damaged })
+
+    fn journal(&mut self, dir: &Path) {
+        self.begins("journal");
+        let examined = recovery::examine(&FsDisk::new(dir.to_owned()), &mut |_, _| {
+            self.read().map_err(|source| JournalError::Io { doing: "examining", source })
+        });
+        if !self.stopped {
+            self.done(check_journal("journal", examined.as_ref().map(|(_, report)| report)));
+        }
+    }
+
+    fn objects(&mut self, dir: &Path, state: &State) -> Vec<DamagedKey> {
+        self.begins("index");
+        let mut tally = Tally::new();
+        let walked = salvage::walk(dir, &mut |place, object| {
+            tally.object(state, place, object);
+            self.read().map_err(|error| IndexError::Io { detail: error.to_string() })
+        });
+        match walked {
+            Ok(unreadable) => tally.unreadable.extend(unreadable.in_words()),
+            Err(_ended) if self.stopped => {}
+            Err(error) => tally.unreadable.push(format!("all of it ({error})")),
+        }
+        let (objects, damaged) = tally.check();
+        self.done(objects);
+        damaged
+    }
+
+    fn begins(&mut self, part: &'static str) {
+        self.stopped |= (self.watch)(Seen::Begins(part)).is_break();
+    }
+
+    fn read(&mut self) -> std::io::Result<()> {
+        self.stopped |= (self.watch)(Seen::Read).is_break();
+        if self.stopped { Err(std::io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+
+    fn done(&mut self, check: Check) {
+        self.stopped |= (self.watch)(Seen::Done(&check)).is_break();
+        self.checks.push(check);
+    }
 }
 
 /// Takes the directory's lock; a directory without a node is not made into one.

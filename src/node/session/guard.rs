@@ -53,7 +53,11 @@ impl Guard {
         Self { secret: HmacKey::new(secret), throttle, untold: BTreeMap::new(), others: 0, told_ms: 0 }
     }
 
-    fn begin(&mut self, account: &str, from: Option<IpAddr>, now_ms: u64) -> Result<Attempt, SignInError> {
+    /// Takes an attempt, unless this account from this address, or this address, has to wait.
+    ///
+    /// # Errors
+    /// [`SignInError::TooMany`].
+    pub fn begin(&mut self, account: &str, from: Option<IpAddr>, now_ms: u64) -> Result<Attempt, SignInError> {
         let address = network(from);
         let attempt = Attempt {
             account: self.secret.mac_16(&[b"account", &address, account.as_bytes()]),

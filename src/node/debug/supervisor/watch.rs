@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::time::Duration;
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -24,6 +25,7 @@ use crate::proto::crash::Disk;
 use crate::proto::crash::Kind;
 use crate::proto::crash::Memory;
 use crate::proto::crash::Report;
+use crate::proto::rescue::LastEnd;
 use crate::proto::watchdog::Watchdog;
 use crate::store::crashes::Crashes;
 use crate::store::data_dir;
@@ -32,6 +34,29 @@ use crate::store::space;
 
 /// Of so many looks one goes to what the worker uses: every two seconds.
 const VITALS_EVERY: u32 = 8;
+
+/// What an end left behind.
+pub(super) struct Left {
+    /// The report that others are still to be given.
+    pub(super) new: Option<CrashId>,
+    /// For people.
+    pub(super) end: LastEnd,
+    fingerprint: String,
+}
+
+impl Left {
+    /// Whether a report tells of the same cause, and that is kept already.
+    pub(super) fn is_of(&self, report: &Report) -> bool {
+        self.end.id.is_some() && self.fingerprint == report.fingerprint
+    }
+
+    /// It ended so once more.
+    pub(super) fn once_more(mut self, report: &Report) -> Self {
+        tracing::error!(reason = report.reason, "it ended as before; no further report is kept");
+        (self.new, self.end.at_ms) = (None, report.at_ms);
+        self
+    }
+}
 
 pub(super) struct Watched {
     data: PathBuf,
@@ -124,28 +149,33 @@ impl Watched {
         Some(Signal::ABORT)
     }
 
-    /// Writes the report about its end, synced, and returns its name.
-    pub(super) fn keep_report(&mut self, status: ExitStatus, asked_to_stop: bool) -> Option<CrashId> {
-        let report = self.report(status, asked_to_stop)?;
+    /// How long it has lived.
+    pub(super) fn lived(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Writes a report, synced, where that may be.
+    pub(super) fn keep(&self, report: Report, may_write: bool) -> Left {
         let crashes = Crashes::of(&self.data);
-        match crashes.keep(&report).and_then(|()| crashes.to_deliver(&report.id)) {
-            Ok(()) => {
-                tracing::error!(
-                    id = report.id.as_str(),
-                    kind = report.kind.name(),
-                    reason = report.reason,
-                    "a crash report is kept"
-                );
-                Some(report.id)
+        let new = match may_write.then(|| crashes.keep(&report).and_then(|()| crashes.to_deliver(&report.id))) {
+            Some(Ok(())) => {
+                let (id, kind, reason) = (report.id.as_str(), report.kind.name(), &report.reason);
+                tracing::error!(id, kind, reason, "a crash report is kept");
+                Some(report.id.clone())
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::error!(%error, reason = report.reason, "a crash report could not be kept");
                 None
             }
-        }
+            None => None,
+        };
+        let id = new.as_ref().map(|id| id.as_str().to_owned());
+        let end = LastEnd { id, kind: report.kind, reason: report.reason, at_ms: report.at_ms };
+        Left { new, end, fingerprint: report.fingerprint }
     }
 
-    fn report(&mut self, status: ExitStatus, asked_to_stop: bool) -> Option<Report> {
+    /// The report about its end; `None` without entropy for its name.
+    pub(super) fn report(&mut self, status: ExitStatus, asked_to_stop: bool) -> Option<Report> {
         let story = self.deck.as_ref().map(Deck::story).unwrap_or_default();
         let kernel = machine::kernel_on_memory(self.pid);
         let group = Group::own();
