@@ -132,6 +132,9 @@ impl<P: Clone> TapedPull<P> {
 
     /// So many times [`Pull::stored`].
     pub fn stored(&mut self, question: u64, count: usize, now_ms: u64) {
+        if count == 0 {
+            return;
+        }
         let core = self.note(Step::Stored(question, count_of(count), now_ms));
         (0..count).for_each(|_| core.stored(question, now_ms));
     }

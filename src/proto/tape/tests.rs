@@ -205,6 +205,17 @@ fn a_pull_is_run_again_a_few_pages_at_a_time_and_without_its_places() {
 }
 
 #[test]
+fn a_pull_of_nothing_is_run_again_as_well() {
+    let mut pull = TapedPull::new(Pull::<String>::new(NodeId(9), vec![NodeId(1)], Here::Nothing));
+    pull.handle_timeout(1);
+    let Some(Effect::AskObjects { question, .. }) = pull.poll_effect() else { panic!() };
+    pull.objects(question, 0, None, false, 2);
+    pull.stored(question, 0, 2);
+    assert_eq!(pull.poll_effect(), Some(Effect::Merged { from: NodeId(1) }));
+    assert_eq!(pull.into_tape().unwrap().replay().differs, None);
+}
+
+#[test]
 fn a_comparison_is_run_again_with_what_differed_and_how() {
     let mut core = TapedCompare::<String>::begin(0);
     let held = |numbers: &[u32], print: u64| numbers.iter().map(|at| (place(*at), print)).collect::<Vec<_>>();
