@@ -74,19 +74,28 @@ async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -> Re
     let Some((route, refuse)) = gate.rows.iter().find(is_row).copied() else {
         return elsewhere(&gate, &request);
     };
-    let mut response = match admit(&gate.rescue, &request, route.need) {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
+    let mut response = match admit(&gate.rescue, &mut request, route.need) {
+        Ok(()) => next.run(request).await,
         Err(problem) => refuse(&gate.rescue, problem, &RefusedRequest::of(&request)),
     };
     gate::harden(&mut response, (route.need != Need::Nothing).then_some("no-store"));
     response
 }
 
-/// Who is calling, and whether that is enough.
-fn admit(rescue: &Rescue, request: &Request, need: Need) -> Result<Caller, Problem> {
+/// Lets a caller in who may. Who is known is known to whoever refuses, too.
+fn admit(rescue: &Rescue, request: &mut Request, need: Need) -> Result<(), Problem> {
+    let caller = identify(rescue, request, need)?;
+    let enough = caller.may(need);
+    request.extensions_mut().insert(caller);
+    if enough {
+        return Ok(());
+    }
+    let detail = "this user may not do it; whoever is at this machine's terminal may, with `ringfort rescue --again`";
+    Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
+}
+
+/// Who is calling.
+fn identify(rescue: &Rescue, request: &Request, need: Need) -> Result<Caller, Problem> {
     let peer = request.extensions().get::<Peer>().copied();
     if peer == Some(Peer::Local) {
         return Ok(Caller::local());
@@ -102,12 +111,7 @@ fn admit(rescue: &Rescue, request: &Request, need: Need) -> Result<Caller, Probl
                       this machine";
     let secret = cookie::read_rescue(request.headers(), secure, rescue.cluster());
     let caller = secret.and_then(|secret| rescue.caller_of_session(secret, from));
-    let caller = caller.ok_or_else(|| gate::unauthorized(signed_out))?;
-    if caller.may(need) {
-        return Ok(caller);
-    }
-    let detail = "this user may not do it; whoever is at this machine's terminal may, with `ringfort rescue --again`";
-    Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
+    caller.ok_or_else(|| gate::unauthorized(signed_out))
 }
 
 async fn not_served(State(gate): State<Gate>, request: Request) -> Response {

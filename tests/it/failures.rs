@@ -175,6 +175,8 @@ async fn at_rest(cluster: &Cluster) {
             ready.is_ok_and(|answer| answer.head.status == 200).then_some(())
         })
         .await;
+    }
+    for node in 0..3 {
         let (client, mut seen) = (cluster.client(node), Vec::new());
         let ask = eventually("all are up and nobody misses one", async || {
             let members = client.ask(hyper::Method::GET, "/v1/members").await.ok()?;

@@ -41,6 +41,9 @@ use crate::store::space::Space;
 /// Reports in one view: those of a loop, and some of before.
 const CRASHES_SHOWN: usize = 10;
 
+/// The check who else has the directory.
+pub(super) const LOCK: &str = "lock";
+
 /// Where a node is.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -249,7 +252,7 @@ impl Place {
         if self.data.join("LOCK").exists()
             && let Err(error @ DataDirError::InUse { .. }) = data_dir::lock(&self.data)
         {
-            checks.push(Check::warn("lock", error.to_string()));
+            checks.push(Check::warn(LOCK, error.to_string()));
         }
         checks
     }
