@@ -128,3 +128,69 @@ impl Examining {
         Some(ExaminingView { running, part, read, seconds, checks, damaged })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::Examining;
+    use crate::node::birth;
+    use crate::node::birth::NodeOptions;
+    use crate::node::doctor::Verdict;
+    use crate::node::doctor::offline;
+    use crate::node::doctor::offline::Seen;
+
+    async fn stopped_node(data: &Path) {
+        let options = NodeOptions {
+            data: data.to_owned(),
+            name: "n1".to_owned(),
+            disk_reserve: 0,
+            peer_listen: None,
+            advertise: Vec::new(),
+            zone: None,
+            weight: None,
+            plans_wait: None,
+            join: None,
+        };
+        let opened = birth::open(options, || Box::new(|error| panic!("{error}"))).await.unwrap();
+        let node = opened.node.clone();
+        tokio::task::spawn_blocking(move || node.close()).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_examination_that_is_ended_early_says_so_and_one_that_is_not_names_every_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        stopped_node(&data).await;
+        let all = offline::examine_held(&data, &mut |_seen| ControlFlow::Continue(()));
+        let names = |examination: &crate::node::doctor::Examination| {
+            examination.checks.iter().map(|check| check.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&all), ["identity", "disk", "control", "journal", "marks", "objects"]);
+        assert_eq!(all.verdict(), Verdict::Ok, "{all:?}");
+        let ended = offline::examine_held(&data, &mut |seen| match seen {
+            Seen::Begins("journal") => ControlFlow::Break(()),
+            Seen::Begins(_) | Seen::Read | Seen::Done(_) => ControlFlow::Continue(()),
+        });
+        assert!(names(&ended).ends_with(&["unfinished"]) && !names(&ended).contains(&"objects"), "{ended:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_goes_on_at_a_time_and_the_last_one_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        stopped_node(&data).await;
+        let mut examining = Examining::default();
+        assert!(examining.view().is_none() && !examining.stop());
+        examining.begin(&data);
+        let first = examining.0.clone().unwrap();
+        examining.begin(&data);
+        assert!(Arc::ptr_eq(&first, examining.0.as_ref().unwrap()) || !first.seen().running);
+        while examining.view().unwrap().running {
+            tokio::task::yield_now().await;
+        }
+        assert!(!examining.view().unwrap().checks.is_empty() && !examining.stop());
+    }
+}
