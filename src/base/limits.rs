@@ -495,6 +495,15 @@ pub const UNHEARD_DOUBT: Duration = Duration::from_secs(5);
 /// Clocks that differ by more are told of: what is said of a clock is up to six seconds old, and from sixty on writes to
 /// buckets of the last writer are refused.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(10);
+/// Within this time a node that met the limit of its open files tells of it: whoever waits is accepted again and again.
+pub const FILES_MET_WITHIN: Duration = Duration::from_secs(5);
+/// Over this time it is looked how late what was to run ran.
+pub const STARVED_WINDOW: Duration = Duration::from_secs(10);
+/// Hundredths of it from which on a node gets too little of its processor: with two programs for each core it is late for a
+/// tenth of the time.
+pub const STARVED_PERCENT: u64 = 40;
+/// Hundredths from which on slow syncs are no matter of the disk: who asks for one is late as well.
+pub const LATE_PERCENT: u64 = 20;
 /// One sync of a hundred may take so long: four times what a worn disk of a small machine takes.
 pub const SLOW_SYNC: Duration = Duration::from_millis(500);
 /// Syncs in the window below which nothing is said: one slow one of a few is no habit.

@@ -74,11 +74,15 @@ pub fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
 pub fn parse_rfc3339(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (h, m, s, ms) = (number(11, 13)?, number(14, 16)?, number(17, 19)?, number(20, 23)?);
+    let (h, m, s) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let fraction = text.get(19..)?.strip_suffix('Z').or_else(|| text.get(19..)?.strip_suffix("+00:00"))?;
+    let digits = if fraction.is_empty() { "0" } else { fraction.strip_prefix('.')? };
+    let is_number = (1..=9).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let ms = format!("{digits:0<3}").get(..3).filter(|_| is_number)?.parse::<u64>().ok()?;
     let days = days_since_1970(year, month, day)?;
     let wall_ms = ((days * 24 + h) * 60 + m) * 60_000 + s * 1000 + ms;
-    // What does not come out as it went in was no instant of ours.
-    (rfc3339(wall_ms) == text).then_some(wall_ms)
+    // What does not come out as it went in was no instant.
+    (rfc3339(wall_ms).get(..19) == text.get(..19)).then_some(wall_ms)
 }
 
 /// Parses `500ms`, `30s`, `10m`, `2h`, `7d` into milliseconds. A number without a unit is refused: is it seconds?
@@ -132,6 +136,16 @@ mod tests {
     fn an_instant_is_read_as_it_was_written() {
         for wall_ms in [0, 951_782_400_000, 951_868_799_999, 1_709_251_199_000, 1_795_188_990_123, 4_107_542_399_999] {
             assert_eq!(parse_rfc3339(&rfc3339(wall_ms)), Some(wall_ms));
+        }
+        let whole = parse_rfc3339("2026-11-20T15:36:30.500Z");
+        for same in ["2026-11-20T15:36:30.5Z", "2026-11-20T15:36:30.500999Z", "2026-11-20T15:36:30.50+00:00"] {
+            assert_eq!(parse_rfc3339(same), whole, "{same}");
+        }
+        assert_eq!(parse_rfc3339("2026-11-20T15:36:30Z"), parse_rfc3339("2026-11-20T15:36:30.000Z"));
+        for bad in
+            ["2026-11-20T15:36:30", "2026-11-20T15:36:30.Z", "2026-11-20T15:36:30.5+01:00", "2026-11-20T15:36:60Z"]
+        {
+            assert_eq!(parse_rfc3339(bad), None, "{bad}");
         }
         for bad in
             ["", "2026-11-20", "2026-13-20T15:36:30.123Z", "2026-02-30T00:00:00.000Z", "0000-00-00T00:00:00.000Z"]

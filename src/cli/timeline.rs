@@ -77,8 +77,16 @@ fn line(entry: &Value) {
         Some("alarm_cleared") => "ok ",
         Some(_) | None => "",
     };
-    output::line(format_args!("{}  {:<18}  {}", text("/at"), format!("{raised}{}", text(kind)), text("/text")));
+    let tellers = entry.get("told_by").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let tellers = tellers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let told = format!("[{tellers}]");
+    output::line(format_args!(
+        "{}  {told:<8} {:<18}  {}",
+        text("/at"),
+        format!("{raised}{}", text(kind)),
+        text("/text")
+    ));
     if entry.get("cause_text").is_some_and(Value::is_string) {
-        output::line(format_args!("{:>27}because {}", "", text("/cause_text")));
+        output::line(format_args!("{:>36}because {}", "", text("/cause_text")));
     }
 }

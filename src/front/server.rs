@@ -362,6 +362,7 @@ async fn asked_to_stop(stop: &mut watch::Receiver<bool>) {
 }
 
 async fn pause(error: &io::Error) {
+    open_files::note(error);
     tracing::warn!(%error, "a connection could not be accepted");
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -14,11 +15,16 @@ use crate::base::codec::Blob;
 use crate::base::id::NodeId;
 use crate::base::limits::ALARMS_TOLD_MAX;
 use crate::base::limits::CLOCK_SKEW_MAX;
+use crate::base::limits::FILES_MET_WITHIN;
 use crate::base::limits::FORECAST_ALARM;
+use crate::base::limits::LATE_PERCENT;
+use crate::base::limits::MEMBERS_TICK;
 use crate::base::limits::OVERLAY_BYTES_MAX;
+use crate::base::limits::STARVED_PERCENT;
 use crate::base::limits::SYNC_HANGS;
 use crate::base::limits::TRANSFER_STUCK;
 use crate::base::limits::UNHEARD_DOUBT;
+use crate::base::open_files;
 use crate::base::time;
 use crate::base::time::millis;
 use crate::node::Node;
@@ -35,6 +41,7 @@ use crate::proto::alarm::Finding;
 use crate::proto::alarm::Moment;
 use crate::proto::alarm::Subject;
 use crate::proto::alarm::judge;
+use crate::proto::alarm::judge::Lateness;
 use crate::proto::alarm::judge::Still;
 use crate::proto::alarm::judge::Syncs;
 use crate::proto::control::State;
@@ -59,6 +66,7 @@ pub struct Alarms {
     damage: Mutex<DamageSeen>,
     /// Lines of the log that were dropped when it was last looked.
     dropped: Mutex<u64>,
+    lateness: Mutex<Lateness>,
 }
 
 /// Damage that was told of.
@@ -137,16 +145,57 @@ impl Node {
             .look(std::array::from_fn(|bucket| took.get(bucket).map_or(0, |count| count.load(Ordering::Relaxed))));
     }
 
+    /// A look at the members came so much later than it was due.
+    pub(super) fn note_lateness(&self, late: Duration) {
+        lock(&self.0.cluster.alarms.lateness).look(millis(MEMBERS_TICK), millis(late));
+    }
+
     fn findings(&self) -> Vec<Finding> {
         let mut found = self.findings_of_the_disk();
         found.extend(self.findings_of_the_store());
+        found.extend(self.findings_of_the_process());
         found.extend(self.findings_of_this_node());
+        // Read on another node's screen, "here" is nowhere.
+        let (me, called) = (self.me(), self.called());
+        for finding in found.iter_mut().filter(|finding| finding.key.subject == me) {
+            finding.cause = format!("{called}: {}", finding.cause);
+        }
         found.extend(self.findings_of_the_cluster());
         found
     }
 
     fn me(&self) -> Subject {
         Subject::Node(self.who().node)
+    }
+
+    /// This node, for people.
+    fn called(&self) -> String {
+        let me = self.who().node;
+        let name = self.state().members.get(&me).map(|member| format!(" ({})", member.name)).unwrap_or_default();
+        format!("Node {me}{name}")
+    }
+
+    fn findings_of_the_process(&self) -> Vec<Finding> {
+        let (me, mut found) = (self.me(), Vec::new());
+        if open_files::met_within(FILES_MET_WITHIN) {
+            let limit = open_files::limit();
+            let cause = format!(
+                "It can open no more files or connections ({limit} are allowed): devices get no answer from it. What is stored \
+                 is safe."
+            );
+            let to_do = "See who holds so many connections, or raise LimitNOFILE of the service and start it again.";
+            found.push(Finding::new(Code::FilesUsedUp, me, cause, to_do));
+        }
+        let (percent, longest_ms) = lock(&self.0.cluster.alarms.lateness).late();
+        if percent >= STARVED_PERCENT {
+            let cause = format!(
+                "It gets too little of its processor: for {percent} % of the last seconds what should have run had to wait, \
+                 up to {longest_ms} ms. Requests are slow; what is stored is safe."
+            );
+            let to_do = "Look what else uses the processor, or whether a limit (a container's, a virtual machine's) holds it back.";
+            found.push(Finding::new(Code::Starved, me, cause, to_do));
+        }
+        found
     }
 
     fn findings_of_the_disk(&self) -> Vec<Finding> {
@@ -186,6 +235,10 @@ impl Node {
             return Some(format!("The disk has not finished a sync for {} s.", hangs_ms / 1000));
         }
         let p99_ms = lock(&self.0.cluster.alarms.syncs).too_slow_ms()?;
+        let (late_percent, _) = lock(&self.0.cluster.alarms.lateness).late();
+        if late_percent >= LATE_PERCENT {
+            return None;
+        }
         Some(format!("One sync of a hundred took {} ms or more in the last minute.", p99_ms / 2))
     }
 
@@ -291,7 +344,7 @@ impl Node {
     pub(super) fn findings_of_the_cluster(&self) -> Vec<Finding> {
         let (state, live) = (self.state(), self.live());
         let mut found = self.of_voters(&live);
-        found.extend(of_quorums(&state, &live));
+        found.extend(of_quorums(&state, &self.reached()));
         found.extend(self.of_members(&state));
         if let Some(pause) = self.handoff_pause().filter(|_| !is_synced(&state)) {
             let (reason, until) = (pause.reason, time::rfc3339(pause.until_ms));
@@ -324,13 +377,14 @@ impl Node {
     }
 
     fn of_members(&self, state: &State) -> Vec<Finding> {
-        let (sight, mut found) = (self.sight(), Vec::new());
+        let (sight, called, mut found) = (self.sight(), self.called(), Vec::new());
         for (node, member) in state.members.iter().filter(|(_, member)| member.state != MemberState::Removed) {
             if let Some(seen) = sight.get(node).filter(|_| *node != self.who().node) {
                 let told = self.end_told(*node, seen);
                 if self.is_rescued(*node, seen) {
                     found.push(of_loop(*node, member, told.as_deref().unwrap_or_default()));
                 }
+                found.extend(of_link(*node, member, seen, &called));
                 found.extend(of_member(*node, member, seen, told));
             }
         }
@@ -371,14 +425,23 @@ fn of_loop(node: NodeId, member: &Member, told: &str) -> Finding {
     Finding::new(Code::CrashLoop, Subject::Node(node), cause, to_do)
 }
 
+/// `from`: who does not reach it.
+fn of_link(node: NodeId, member: &Member, seen: &Seen, from: &str) -> Option<Finding> {
+    if seen.status != Status::Up || seen.link != Link::Broken {
+        return None;
+    }
+    let cause = format!(
+        "Node {node} ({}) is there, and {from} does not reach it: requests do not pass between the two. Nothing is lost.",
+        member.name
+    );
+    let to_do = "Look at the network between them, in both directions, also whether large packets pass; until then the loss of one \
+                 more machine may stop requests.";
+    Some(Finding::new(Code::LinkBroken, Subject::Node(node), cause, to_do))
+}
+
 /// `told`: how it ended, where somebody said so.
 fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -> Vec<Finding> {
     let (subject, name, mut found) = (Subject::Node(node), &member.name, Vec::new());
-    if seen.status == Status::Up && seen.link == Link::Broken {
-        let cause = format!("Node {node} ({name}) is there, as others say, and is not reached from here.");
-        let to_do = "Look at the network between the two, in both directions.";
-        found.push(Finding::new(Code::LinkBroken, subject, cause, to_do));
-    }
     if !matches!(seen.status, Status::Down | Status::Gone) {
         return found;
     }

@@ -24,6 +24,7 @@ use crate::proto::audit::Chain;
 use crate::proto::control::State;
 use crate::proto::control::members::Member;
 use crate::proto::event;
+use crate::proto::event::AlarmSeen;
 use crate::proto::event::Event;
 use crate::proto::event::Kept;
 use crate::proto::event::Kind;
@@ -230,7 +231,11 @@ impl Node {
             leader: leader.map(|leader| (NodeId(leader), term)),
             paused: self.handoff_pause().map(|pause| pause.reason),
             recovering: self.loss().and_then(|loss| loss.why).map(|why| (me, why)),
-            alarms: self.alarms().into_iter().map(|alarm| (alarm.key(), alarm.text)).collect(),
+            alarms: self
+                .alarms()
+                .into_iter()
+                .map(|alarm| (alarm.key(), AlarmSeen { cause: alarm.cause, to_do: alarm.to_do }))
+                .collect(),
         }
     }
 }

@@ -144,6 +144,14 @@ impl Node {
         self.sight().iter().filter_map(there).chain([self.who().node]).collect()
     }
 
+    /// Those of them that are reached from here: others may see one whose link to this node is broken.
+    #[must_use]
+    pub fn reached(&self) -> BTreeSet<NodeId> {
+        let sight = self.sight();
+        let broken = |node: &NodeId| sight.get(node).is_some_and(|seen| seen.link == Link::Broken);
+        self.live().into_iter().filter(|node| !broken(node)).collect()
+    }
+
     /// What a node says of how it does; none where it never did.
     #[must_use]
     pub fn figures_of(&self, node: NodeId) -> Option<Told> {
@@ -382,6 +390,7 @@ impl Keeper {
         let lag = now.saturating_duration_since(self.beat).saturating_sub(MEMBERS_TICK);
         self.beat = now;
         self.membership.health(time::millis(lag), now_ms());
+        self.node.note_lateness(lag);
         let (view, figures) = (self.node.view(), self.node.figures());
         let news = News {
             serving: self.node.serving(),

@@ -37,7 +37,7 @@ impl Node {
     /// The loss of how many machines this cluster survives.
     #[must_use]
     pub fn survives(&self) -> Survives {
-        let (state, live) = (self.state(), self.live());
+        let (state, live) = (self.state(), self.reached());
         let margins = survives::survives(&state.layout, &live, &state.numbers());
         let data = margins.strict.or(margins.weak).map(|margins| margins.machines);
         let voters = self.0.consensus.voters();

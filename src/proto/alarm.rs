@@ -39,6 +39,10 @@ pub enum Code {
     MemberVanished,
     /// A node is down.
     MemberDown,
+    /// A node can open no more files or connections.
+    FilesUsedUp,
+    /// A node gets too little of its processor.
+    Starved,
     /// What was stored cannot be read.
     CorruptRecord,
     /// One more loss, and requests are refused.
@@ -68,7 +72,7 @@ pub enum Code {
 }
 
 /// All of them, in their order.
-pub const CODES: [Code; 23] = [
+pub const CODES: [Code; 25] = [
     Code::Removed,
     Code::Twin,
     Code::Recovering,
@@ -79,6 +83,8 @@ pub const CODES: [Code; 23] = [
     Code::CrashLoop,
     Code::MemberVanished,
     Code::MemberDown,
+    Code::FilesUsedUp,
+    Code::Starved,
     Code::CorruptRecord,
     Code::QuorumAtRisk,
     Code::VoterLost,
@@ -128,6 +134,8 @@ impl Code {
             Self::CrashLoop => "crash_loop",
             Self::MemberVanished => "member_vanished",
             Self::MemberDown => "member_down",
+            Self::FilesUsedUp => "files_used_up",
+            Self::Starved => "starved",
             Self::CorruptRecord => "corrupt_record",
             Self::QuorumAtRisk => "quorum_at_risk",
             Self::VoterLost => "voter_lost",
@@ -161,10 +169,12 @@ impl Code {
             | Self::IndexFailed
             | Self::NoQuorum
             | Self::NoControl
+            | Self::FilesUsedUp
             | Self::CorruptRecord => Severity::Critical,
             Self::CrashLoop
             | Self::MemberVanished
             | Self::MemberDown
+            | Self::Starved
             | Self::QuorumAtRisk
             | Self::VoterLost
             | Self::DiskForecast
@@ -195,6 +205,10 @@ impl Code {
             // A node that starts has not heard the others yet; a change of voters or owners takes a moment.
             Self::NoQuorum | Self::NoControl => (1_000, 2_000),
             Self::QuorumAtRisk | Self::VoterLost => (1_500, 3_000),
+            // One burst of connections is none; it is met again and again where it is one.
+            Self::FilesUsedUp => (2_000, 30_000),
+            // A moment's load is none.
+            Self::Starved => (5_000, 30_000),
             // Found by a request now and then: it stands until nobody has met it for long.
             Self::CorruptRecord => (0, 600_000),
             Self::DiskForecast => (120_000, 600_000),
@@ -219,13 +233,15 @@ impl Code {
             Self::Removed
             | Self::Twin
             | Self::IndexFailed
-            | Self::SlowDisk
+            | Self::FilesUsedUp
+            | Self::Starved
             | Self::CrashLoop
             | Self::MemberVanished
             | Self::HandoffPaused
             | Self::ClockSkew
             | Self::LinkBroken
             | Self::CertificateEnds => &[],
+            Self::SlowDisk => &[Self::Starved],
             Self::Recovering => &[Self::CorruptRecord],
             Self::CorruptRecord => &[],
             Self::DiskFull => &[Self::DiskForecast],

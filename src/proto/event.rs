@@ -25,7 +25,7 @@ pub struct Scene {
     /// The number of the plan that waits.
     pub staged: Option<u64>,
     /// What is wrong.
-    pub alarms: BTreeMap<Key, String>,
+    pub alarms: BTreeMap<Key, AlarmSeen>,
     /// Who orders changes of the control state, in which term; the last one known where there is none.
     pub leader: Option<(NodeId, u64)>,
     /// Why handoff rests.
@@ -387,14 +387,24 @@ fn layout(was: LayoutSeen, now: LayoutSeen, events: &mut Vec<Event>) {
 }
 
 fn alarms(before: &Scene, after: &Scene, events: &mut Vec<Event>) {
-    let of = |kind, key: &Key, text: &str| {
+    let of = |kind, key: &Key, text: String| {
         let (node, code) = (key.subject.node(), Some(key.code.name()));
-        Event { node, code, ..Event::of_all(kind, text.to_owned()) }
+        Event { node, code, ..Event::of_all(kind, text) }
     };
     let new = after.alarms.iter().filter(|(key, _)| !before.alarms.contains_key(key));
-    events.extend(new.map(|(key, text)| of(Kind::AlarmRaised, key, text)));
+    events.extend(new.map(|(key, AlarmSeen { cause, to_do })| of(Kind::AlarmRaised, key, format!("{cause} {to_do}"))));
     let over = before.alarms.iter().filter(|(key, _)| !after.alarms.contains_key(key));
-    events.extend(over.map(|(key, text)| of(Kind::AlarmCleared, key, text)));
+    // Without what to do: there is nothing to do any more.
+    events.extend(over.map(|(key, seen)| of(Kind::AlarmCleared, key, format!("Over: {}", seen.cause))));
+}
+
+/// An alarm as it stood at a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlarmSeen {
+    /// What is wrong.
+    pub cause: String,
+    /// What to do.
+    pub to_do: String,
 }
 
 /// An event with its number and its time.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::base::id::NodeId;
 use crate::base::limits::TIMELINE_CAUSE_MS;
+use crate::base::limits::TIMELINE_OVER_MS;
 use crate::base::limits::TIMELINE_TOGETHER_MS;
 use crate::proto::alarm::Code;
 use crate::proto::event::Kind;
@@ -209,6 +210,47 @@ impl Rule {
             && self.code.is_none_or(|code| cause.code() == Some(code))
             && (!self.same_node || cause.node == effect.node)
             && (self.kind != Kind::Ordered || is_ordered(effect, &cause.text))
+            && (effect.kind() != Some(Kind::LeaderChanged)
+                || cause.node.is_some_and(|node| is_led_no_more_by(effect, node)))
+            && (effect.kind() != Some(Kind::Crash) || is_why_it_failed(effect, cause))
+    }
+}
+
+/// Whether what was, is no more when something else happens: a machine that is there again, an alarm that was cleared, or
+/// one that a machine raised about itself and forgot when it started anew.
+fn is_over(linked: &[Linked], cause_at: usize, effect_at: usize) -> bool {
+    let Some(cause) = linked.get(cause_at).map(|link| &link.entry) else { return true };
+    let between = linked.get(cause_at + 1..effect_at).unwrap_or_default();
+    let effect_ms = linked.get(effect_at).map_or(0, |link| link.entry.at_ms());
+    // What was seen a moment after the end of its cause may have begun before it.
+    let long_ago = |link: &&Linked| effect_ms.saturating_sub(link.entry.at_ms()) > TIMELINE_OVER_MS;
+    let mut ends = between.iter().take_while(|link| long_ago(link)).map(|link| &link.entry);
+    match cause.kind() {
+        Some(Kind::Crash | Kind::MemberDown | Kind::MemberGone | Kind::MemberStopping | Kind::NodeStopped) => {
+            ends.any(|end| end.kind() == Some(Kind::MemberUp) && end.node == cause.node)
+        }
+        Some(Kind::AlarmRaised) => ends.any(|end| {
+            let cleared = end.kind() == Some(Kind::AlarmCleared) && end.code == cause.code && end.node == cause.node;
+            let anew = end.kind() == Some(Kind::NodeStarted) && end.node == Some(cause.teller);
+            cleared || anew
+        }),
+        Some(_) | None => false,
+    }
+}
+
+/// Whether a node is the one that the control plane was led by before, in the words of that entry.
+fn is_led_no_more_by(effect: &Entry, node: NodeId) -> bool {
+    let before = effect.text.split_once("instead of node ").map(|(_, rest)| rest);
+    before.is_some_and(|rest| rest.split(|c: char| !c.is_ascii_digit()).next() == Some(node.to_string().as_str()))
+}
+
+/// Whether an alarm explains such an end: a full or slow disk ends no process that says another reason.
+fn is_why_it_failed(crash: &Entry, alarm: &Entry) -> bool {
+    let says = |words: &[&str]| words.iter().any(|words| crash.text.contains(words));
+    match alarm.code() {
+        Some(Code::SlowDisk) => says(&["did not turn", "sync"]),
+        Some(Code::DiskFull) => says(&["room", "No space left", "exit status 74", "exit status 75"]),
+        Some(_) | None => true,
     }
 }
 
@@ -224,8 +266,9 @@ impl Rule {
         let apart_ms = |link: &Linked| effect.at_ms().abs_diff(link.entry.at_ms());
         let near = |link: &&Linked| apart_ms(link) <= TIMELINE_CAUSE_MS;
         let lost = |link: &&Linked| self.about_then && is(link, Kind::MemberDown);
-        let earlier = linked.get(..at)?.iter().rev().take_while(|link| near(link) && !lost(link));
-        let before = earlier.into_iter().find(|link| self.fits(effect, &link.entry));
+        let earlier = linked.get(..at)?.iter().enumerate().rev().take_while(|(_, link)| near(link) && !lost(link));
+        let fits = |(was_at, link): &(usize, &Linked)| self.fits(effect, &link.entry) && !is_over(linked, *was_at, at);
+        let before = earlier.into_iter().find(fits).map(|(_, link)| link);
         if before.is_some() || !(self.also_later || self.about_then) {
             return before;
         }
@@ -264,7 +307,12 @@ fn rules(effect: &Entry) -> Vec<Rule> {
             Rule::of(Kind::MemberJoined),
         ],
         Kind::LayoutPhase | Kind::LayoutAtRest => vec![Rule::of(Kind::LayoutCommitted)],
-        Kind::Repaired => vec![Rule::of(Kind::RecoveryEnded), Rule::of(Kind::MemberUp), Rule::of(Kind::NodeStarted)],
+        Kind::Repaired => vec![
+            Rule::raised(Code::LinkBroken, false),
+            Rule::of(Kind::RecoveryEnded),
+            Rule::of(Kind::MemberUp),
+            Rule::of(Kind::NodeStarted),
+        ],
         Kind::RecoveryBegun => vec![Rule::same(Kind::NodeStarted)],
         Kind::RecoveryEnded => vec![Rule::same(Kind::RecoveryBegun)],
         Kind::Crash => vec![Rule::raised(Code::DiskFull, true), Rule::raised(Code::SlowDisk, true)],
@@ -299,6 +347,8 @@ fn raised(code: Code) -> Vec<Rule> {
         Code::Removed => vec![Rule::same(Kind::MemberRemoved)],
         Code::CertificateEnds => vec![Rule::of(Kind::ConfigReloaded)],
         Code::Twin
+        | Code::FilesUsedUp
+        | Code::Starved
         | Code::DiskFull
         | Code::IndexFailed
         | Code::CorruptRecord
@@ -334,6 +384,8 @@ fn cleared(code: Code) -> Vec<Rule> {
         Code::HandoffPaused => vec![Rule::of(Kind::HandoffResumed), Rule::of(Kind::LayoutAtRest)],
         Code::CertificateEnds => vec![Rule::of(Kind::ConfigReloaded)],
         Code::Removed
+        | Code::FilesUsedUp
+        | Code::Starved
         | Code::Twin
         | Code::DiskFull
         | Code::IndexFailed

@@ -112,6 +112,8 @@ pub const TIMELINE_PAGE_MAX: usize = 500;
 pub const TIMELINE_PAGE: usize = 200;
 /// What several nodes tell of one thing within this time is one thing: whoever sees it last does so a few seconds later.
 pub const TIMELINE_TOGETHER_MS: u64 = 10_000;
+/// What is over for longer than this is not why something happens: an alarm is raised some seconds after what it is about.
+pub const TIMELINE_OVER_MS: u64 = 5_000;
 /// What follows from something does so within this time: replacing a voter, or the first repair, takes the longest.
 pub const TIMELINE_CAUSE_MS: u64 = 5 * 60 * 1000;
 /// Looks without a further repair after which it is told how many there were.

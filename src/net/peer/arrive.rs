@@ -21,6 +21,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::base::id::NodeId;
 use crate::base::limits::ARRIVALS_MAX;
+use crate::base::open_files;
 use crate::net::peer::Shared;
 use crate::net::peer::count::Count;
 use crate::net::peer::courier::Courier;
@@ -130,6 +131,7 @@ pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
                 shared.tasks.spawn("lane from a peer", arriving)
             }),
             Err(error) => {
+                open_files::note(&error);
                 tracing::warn!(%error, "a connection of a peer could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

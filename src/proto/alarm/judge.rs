@@ -6,6 +6,7 @@ use crate::base::id::NodeId;
 use crate::base::limits::CLOCK_SKEW_MAX;
 use crate::base::limits::SLOW_SYNC;
 use crate::base::limits::SLOW_SYNCS_MIN;
+use crate::base::limits::STARVED_WINDOW;
 use crate::base::limits::SYNC_WINDOW_LOOKS;
 use crate::base::time::millis;
 
@@ -73,6 +74,37 @@ pub fn sync_p99_ms(counts: &[u64]) -> Option<u64> {
         below >= rank.max(1)
     };
     counts.iter().enumerate().find(fits).map(|(bucket, _)| 1_u64 << bucket)
+}
+
+/// How late what was to run ran, of the last while.
+#[derive(Debug, Clone, Default)]
+pub struct Lateness {
+    /// Milliseconds from one look to the next, and by how many of them it was late.
+    looks: VecDeque<(u64, u64)>,
+}
+
+impl Lateness {
+    /// A look that was due after `due_ms` came `late_ms` later.
+    pub fn look(&mut self, due_ms: u64, late_ms: u64) {
+        self.looks.push_back((due_ms.saturating_add(late_ms), late_ms));
+        let mut all_ms: u64 = self.looks.iter().map(|(took_ms, _)| took_ms).sum();
+        while self.looks.len() > 1
+            && let Some((took_ms, _)) =
+                self.looks.front().filter(|(took_ms, _)| all_ms - took_ms >= millis(STARVED_WINDOW))
+        {
+            all_ms -= took_ms;
+            self.looks.pop_front();
+        }
+    }
+
+    /// The hundredths of that time for which it was late, and the longest single time in milliseconds.
+    #[must_use]
+    pub fn late(&self) -> (u64, u64) {
+        let sum = |part: fn(&(u64, u64)) -> u64| self.looks.iter().map(part).sum::<u64>();
+        let (all_ms, late_ms) = (sum(|look| look.0), sum(|look| look.1));
+        let longest = self.looks.iter().map(|(_, late_ms)| *late_ms).max().unwrap_or(0);
+        if all_ms < millis(STARVED_WINDOW) / 2 { (0, longest) } else { (late_ms * 100 / all_ms, longest) }
+    }
 }
 
 /// How long a figure has stood still.

@@ -13,6 +13,7 @@ use crate::proto::alarm::Code;
 use crate::proto::alarm::Key;
 use crate::proto::alarm::Subject;
 use crate::proto::control::members::MemberState;
+use crate::proto::event::AlarmSeen;
 use crate::proto::member::view::Status;
 
 fn member(status: Status) -> MemberSeen {
@@ -100,7 +101,8 @@ fn an_alarm_is_raised_once_and_cleared_once_whatever_its_text_says_meanwhile() {
         alarms: alarms
             .iter()
             .map(|(subject, text)| {
-                (Key { code: Code::MemberDown, subject: Subject::Node(NodeId(*subject)) }, (*text).to_owned())
+                let seen = AlarmSeen { cause: (*text).to_owned(), to_do: "Start it again.".to_owned() };
+                (Key { code: Code::MemberDown, subject: Subject::Node(NodeId(*subject)) }, seen)
             })
             .collect(),
         ..Scene::default()
@@ -110,6 +112,8 @@ fn an_alarm_is_raised_once_and_cleared_once_whatever_its_text_says_meanwhile() {
     assert!(between(&one, &with(&[(2, "2 is still down")])).is_empty());
     assert_eq!(kinds(&one, &with(&[(3, "3 is down")])), [Kind::AlarmRaised, Kind::AlarmCleared]);
     assert_eq!(between(&one, &none)[0].code, Some("member_down"));
+    assert_eq!(between(&none, &one)[0].text, "2 is down Start it again.");
+    assert_eq!(between(&one, &none)[0].text, "Over: 2 is down", "nobody is told to do something any more");
 }
 
 #[test]

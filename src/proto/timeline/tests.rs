@@ -100,6 +100,53 @@ fn a_crash_that_its_node_finds_out_afterwards_is_the_cause_of_what_was_seen_befo
 }
 
 #[test]
+fn what_is_over_is_not_why_something_happens_later() {
+    let crash = |at_ms, text: &str| Entry { text: text.to_owned(), ..entry(2, at_ms, Kind::Crash, 2) };
+    let past = vec![
+        crash(1_000, "failed: exit status 1"),
+        entry(2, 1_100, Kind::NodeStarted, 2),
+        entry(1, 1_200, Kind::MemberUp, 2),
+    ];
+    let then = |later: Entry| {
+        let linked = link([past.clone(), vec![later]].concat());
+        linked.last().unwrap().cause.clone()
+    };
+    assert_eq!(then(entry(1, 60_000, Kind::MemberDown, 2)), None, "it went down once more, and nobody knows why");
+    let changed = |at_ms, from: u64| Entry {
+        text: format!("node 3 orders changes of the control state instead of node {from}, in term 7"),
+        ..entry(3, at_ms, Kind::LeaderChanged, 3)
+    };
+    assert_eq!(then(changed(60_000, 2)), None, "it was there again for long");
+    assert_eq!(then(changed(3_000, 2)).as_deref(), Some("2.1.1000-crash-2"));
+    assert_eq!(then(changed(3_000, 1)), None, "another one's failure");
+    assert_eq!(then(changed(3_000, 22)), None, "nor that of one with a longer number");
+}
+
+#[test]
+fn an_alarm_that_was_cleared_or_forgotten_explains_nothing_and_a_disk_only_what_a_disk_does() {
+    let slow = alarm(2, 1_000, Kind::AlarmRaised, Code::SlowDisk, 2);
+    let crash = |text: &str| Entry { text: text.to_owned(), ..entry(2, 60_000, Kind::Crash, 2) };
+    let cause = |entries: Vec<Entry>| link(entries).last().unwrap().cause.clone();
+    let stuck = crash("failed: the process lived, and its runtime did not turn for 3 s");
+    assert!(cause(vec![slow.clone(), stuck.clone()]).is_some());
+    assert_eq!(cause(vec![slow.clone(), crash("failed: exit status 75: Address already in use")]), None);
+    let cleared = alarm(2, 9_000, Kind::AlarmCleared, Code::SlowDisk, 2);
+    assert_eq!(cause(vec![slow.clone(), cleared, stuck.clone()]), None);
+    assert_eq!(cause(vec![slow, entry(2, 9_000, Kind::NodeStarted, 2), stuck]), None, "it knows of it no more");
+}
+
+#[test]
+fn while_a_link_is_cut_repairs_follow_from_that() {
+    let cut = alarm(3, 1_000, Kind::AlarmRaised, Code::LinkBroken, 2);
+    let up = entry(1, 2_000, Kind::MemberUp, 3);
+    let repaired = |at_ms| Entry { epoch: at_ms, ..entry(1, at_ms, Kind::Repaired, 0) };
+    let whole = alarm(3, 90_000, Kind::AlarmCleared, Code::LinkBroken, 2);
+    let linked = link(vec![cut, up, repaired(30_000), whole, repaired(120_000)]);
+    let causes: Vec<_> = [2, 4].map(|at| linked[at].cause.clone().unwrap()).to_vec();
+    assert_eq!(causes, ["3.1.1000-alarm_raised-2-link_broken", "1.1.2000-member_up-3"]);
+}
+
+#[test]
 fn an_order_is_the_cause_of_what_it_brings_about_for_the_node_that_it_names() {
     let drained = |node| entry(1, 50, Kind::MemberDrained, node);
     let order = ordered(10, "sends devices away from node 1: a new disk");
