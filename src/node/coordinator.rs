@@ -8,6 +8,7 @@ use crate::base::time;
 use crate::node::cluster::View;
 use crate::node::cluster::now_ms;
 use crate::node::cluster::rule;
+use crate::node::drill::spare;
 use crate::node::error::DoorError;
 use crate::proto::causal::Context;
 use crate::proto::key::IndexKey;
@@ -16,7 +17,9 @@ use crate::proto::message::Failure;
 use crate::proto::object::Stamp;
 use crate::proto::object::Update;
 use crate::proto::quorum::Quorum;
+use crate::proto::tape::Core;
 use crate::proto::tape::Tape;
+use crate::proto::tape::Taped;
 
 pub(super) mod forward;
 pub(super) mod read;
@@ -58,8 +61,16 @@ fn write_rules(view: &View, place: &IndexKey, w: Option<u8>) -> Option<Vec<Quoru
     Some(view.slot(place.partition()).writes(known.numbers).map(rule).map(raised).collect())
 }
 
+/// A core with its tape running, unless a drill wants to see what that costs.
+fn taped<C: Core>(begin: C::Begin) -> Taped<C> {
+    if spare::the_recorder() { Taped::without(begin) } else { Taped::new(begin) }
+}
+
 /// What a core was told is kept by the flight recorder, if it fits.
 pub(in crate::node) fn record(tape: Tape) {
+    if spare::the_recorder() {
+        return;
+    }
     let kind = tape.kind();
     if let Some(tape) = tape.encode() {
         recorder::keep(kind, now_ms(), &tape);

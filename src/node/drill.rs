@@ -18,6 +18,7 @@ use crate::node::worker;
 
 mod fail;
 pub mod kept;
+pub mod spare;
 
 pub use fail::meet_request;
 
@@ -29,7 +30,7 @@ const STORM_AT_ONCE: u32 = 1000;
 
 /// Begins to look at the file, where one is named: what it lists (`control`, `gossip`, `requests`, `bulk`, between blanks)
 /// is cut for all other nodes, with `loss=50` half of all messages that come is lost, and with `storm=1000` so many lines a second are
-/// logged; without the file nothing is. `abort@2` and other such words make node 2 fail, see `fail`; with `@2` each of the others is for node 2 only as well.
+/// logged, and with `no-box` and `no-recorder` (see `spare`) what they name is off; without the file nothing is. `abort@2` and other such words make node 2 fail, see `fail`; with `@2` each of the others is for node 2 only as well.
 pub fn begin(peers: &Peers, node: NodeId) {
     let Some(path) = std::env::var_os(CUT_FILE).map(PathBuf::from) else { return };
     tracing::error!(
@@ -48,6 +49,7 @@ async fn follow(peers: Peers, node: NodeId, path: PathBuf) {
         let text = read(&path);
         failures.look(&text);
         let text = said_to(node, &text);
+        spare::look(&text);
         let lines = number_of(&text, "storm=");
         let storm = tokio::task::spawn_blocking(move || storm(lines));
         let (wanted, loss) = (listed(&text), loss_of(&text));

@@ -94,6 +94,8 @@ impl<B, S> Reel<B, S> {
 pub struct Taped<C: Core> {
     core: C,
     reel: Reel<C::Begin, C::Step>,
+    /// Whether what it is told is kept.
+    keeps: bool,
 }
 
 impl<C: Core> Taped<C> {
@@ -101,7 +103,13 @@ impl<C: Core> Taped<C> {
     #[must_use]
     pub fn new(begin: C::Begin) -> Self {
         let core = C::begin(&begin);
-        Self { core, reel: Reel::new(begin) }
+        Self { core, reel: Reel::new(begin), keeps: true }
+    }
+
+    /// The same with a tape that keeps no step.
+    #[must_use]
+    pub fn without(begin: C::Begin) -> Self {
+        Self { keeps: false, ..Self::new(begin) }
     }
 
     /// The core, to ask; what changes it goes through [`Taped::tell`].
@@ -112,7 +120,11 @@ impl<C: Core> Taped<C> {
     /// Tells it something.
     pub fn tell(&mut self, step: C::Step) {
         self.core.tell(&step);
-        self.reel.note(step);
+        if self.keeps {
+            self.reel.note(step);
+        } else {
+            self.reel.left_out = self.reel.left_out.saturating_add(1);
+        }
     }
 
     /// What to do next.

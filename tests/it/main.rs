@@ -32,6 +32,7 @@ mod console_cluster;
 mod console_data;
 mod converge;
 mod corpus;
+mod cost;
 mod crash;
 mod crashes;
 mod damage;

@@ -18,6 +18,7 @@ use crate::node::coordinator::Done;
 use crate::node::coordinator::Wanted;
 use crate::node::coordinator::bucket_gone;
 use crate::node::coordinator::record;
+use crate::node::coordinator::taped;
 use crate::node::error::DoorError;
 use crate::proto::forward;
 use crate::proto::forward::Forward;
@@ -62,7 +63,7 @@ impl Node {
         let known = view.bucket(place.bucket()).ok_or_else(|| bucket_gone(place))?;
         let owners = self.nearest(view.slot(place.partition()).write_owners(known.numbers).collect());
         let forwarding = self.begin_forward();
-        let core = Taped::new(Begin { owners, now_ms: now_ms(), deadline_ms: wanted.deadline_ms });
+        let core = taped(Begin { owners, now_ms: now_ms(), deadline_ms: wanted.deadline_ms });
         Run { node: self, view, wanted, forwarding, core, waits: FuturesUnordered::new(), ahead: 0, failure: None }
             .run()
             .await

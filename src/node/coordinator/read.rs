@@ -18,6 +18,7 @@ use crate::node::cluster::now_ms;
 use crate::node::cluster::rule;
 use crate::node::coordinator::bucket_gone;
 use crate::node::coordinator::record;
+use crate::node::coordinator::taped;
 use crate::node::error::DoorError;
 use crate::node::worker;
 use crate::proto::key::IndexKey;
@@ -132,7 +133,7 @@ fn core_of(node: &Node, view: &View, place: &IndexKey, level: Level, deadline_ms
     let more = if level.all { read.owners.len() } else { level.r.map_or(0, usize::from) };
     read.need = read.need.max(more);
     let settle = slot.settles(known.numbers).map(rule).collect();
-    Some((known, Taped::new(Begin { kind: known.kind, read, settle, now_ms: now_ms(), deadline_ms })))
+    Some((known, taped(Begin { kind: known.kind, read, settle, now_ms: now_ms(), deadline_ms })))
 }
 
 impl Run {

@@ -21,6 +21,7 @@ use crate::node::coordinator::Wanted;
 use crate::node::coordinator::bucket_gone;
 use crate::node::coordinator::read::Level;
 use crate::node::coordinator::record;
+use crate::node::coordinator::taped;
 use crate::node::coordinator::write_rules;
 use crate::node::error::DoorError;
 use crate::node::vnode::mint;
@@ -179,7 +180,7 @@ impl Run {
         let rules = write_rules(&view, &wanted.place, wanted.w).ok_or_else(|| bucket_gone(&wanted.place))?;
         let wins = (wanted.update.kind == Kind::Lww).then_some((stamp, dot));
         let (me, deadline_ms) = (node.who().node, wanted.deadline_ms);
-        let core = Taped::new(Begin { me, rules, wins, now_ms: now_ms(), deadline_ms, object });
+        let core = taped(Begin { me, rules, wins, now_ms: now_ms(), deadline_ms, object });
         let (waits, tell) = (FuturesUnordered::new(), Some(tell));
         let run = Self { node, wanted, core, view, context, stamp, dot, floor, ahead: 0, waits, tell, sent: None };
         run.await_own(pending);

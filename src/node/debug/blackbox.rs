@@ -33,6 +33,7 @@ use crate::base::time;
 use crate::node::Node;
 use crate::node::debug::figures;
 use crate::node::debug::logs;
+use crate::node::drill::spare;
 use crate::node::error::DoorError;
 use crate::node::timeline::TIMELINE_DIR;
 use crate::node::worker;
@@ -107,14 +108,14 @@ impl Node {
             let watchers = watchers(self.who().node, &self.state());
             far.retain(|(node, _), _| watchers.contains(node));
             let mut all_sent = true;
-            for watcher in &watchers {
+            for watcher in watchers.iter().filter(|_| !spare::the_box()) {
                 for book in BOOKS {
                     let progress = far.entry((*watcher, book)).or_default();
                     all_sent &= self.send_tail(*watcher, book, progress).await;
                 }
             }
             let rest = async {
-                if all_sent {
+                if all_sent && !spare::the_box() {
                     tokio::select! {
                         _again = written.changed() => {}
                         _again = moved.changed() => {}
@@ -315,7 +316,10 @@ mod tests {
     use super::open;
     use super::tail;
     use crate::base::id::NodeId;
+    use crate::base::limits::BOX_BYTES_MAX;
+    use crate::base::limits::BOX_INDEX_BYTES_MAX;
     use crate::base::limits::BOXES_MAX;
+    use crate::base::limits::CRASH_BYTES_PER_NODE_MAX;
     use crate::node::debug::logs;
     use crate::proto::logline::Level;
     use crate::proto::logline::Record;
@@ -369,6 +373,46 @@ mod tests {
         assert_eq!((known, got as u64), (20_000, 20_001 - begun.unwrap()));
         let again = tail(&reader, 0, 19_998).unwrap();
         assert_eq!((again.lines.len(), again.ended), (2, true));
+    }
+
+    #[test]
+    fn what_is_kept_of_one_node_has_a_bound_however_much_it_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut kept = 0;
+        for (book, said, bound) in
+            [("log", 36 << 20, 31 << 20), ("timeline", 9 << 20, 8 << 20), ("figures", 9 << 20, 8 << 20)]
+        {
+            let mut open = open(&dir.path().join(book), book).unwrap();
+            let (mut n, mut bytes) = (0, 0_u64);
+            let of_book = || -> u64 {
+                let files = std::fs::read_dir(dir.path().join(book)).unwrap();
+                files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+            };
+            let mut most = 0;
+            while bytes < said {
+                n += 1;
+                let record = Record {
+                    stamp: Stamp(n),
+                    node: NodeId(1),
+                    n,
+                    level: Level::Info,
+                    target: "t".to_owned(),
+                    message: "x".repeat(8000),
+                    fields: std::collections::BTreeMap::new(),
+                    spans: Vec::new(),
+                };
+                let line = record.encode();
+                open.writer.append(&logs::read_mark(&line).unwrap(), &line).unwrap();
+                bytes += line.len() as u64;
+                if n % 100 == 0 {
+                    open.writer.flush().unwrap();
+                    most = most.max(of_book());
+                }
+            }
+            assert!(most > bound / 2 && most <= bound + BOX_INDEX_BYTES_MAX / 3, "{book}: {most} bytes");
+            kept += most;
+        }
+        assert!(kept + CRASH_BYTES_PER_NODE_MAX <= BOX_BYTES_MAX, "{kept} bytes");
     }
 
     #[test]

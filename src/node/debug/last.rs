@@ -213,7 +213,7 @@ impl Node {
         if !seen.is_asked && seen.at.is_none_or(|at| at.elapsed() >= INSIDE_FRESH) {
             seen.is_asked = true;
             let here = self.clone();
-            worker::spawn("looking at black boxes", async move {
+            worker::spawn("looking around", async move {
                 let (_inside, why) = here.inside_lately(node);
                 here.look_around(node, why).await;
             });
