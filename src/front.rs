@@ -6,6 +6,7 @@ pub mod answer;
 pub mod arrival;
 pub mod body;
 pub mod cookie;
+pub mod crashes;
 pub mod crowd;
 pub mod etag;
 pub mod frames;

@@ -1,11 +1,13 @@
 //! `ringfort crashes`: what failed in the cluster, and each report.
 
+use clap::Args;
 use clap::Subcommand;
 use hyper::Method;
 use serde_json::Value;
 
 use crate::base::exit::Exit;
 use crate::cli::client::Client;
+use crate::cli::client::escape;
 use crate::cli::cluster::cell;
 use crate::cli::cluster::rows;
 use crate::cli::output;
@@ -15,8 +17,8 @@ use crate::cli::output::Failure;
 /// `ringfort crashes …`.
 #[derive(Subcommand, Debug)]
 pub enum CrashesCommand {
-    /// All crash reports that the cluster keeps, the newest first
-    List,
+    /// Crash reports that the cluster keeps, the newest first
+    List(ListArguments),
     /// One report, to read
     Show {
         /// Of the list
@@ -29,13 +31,37 @@ pub enum CrashesCommand {
     },
 }
 
+/// `ringfort crashes list`.
+#[derive(Args, Debug, Default)]
+pub struct ListArguments {
+    /// Only of this kind: panic, signal, oom, watchdog, exit or power
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only of this node, by number or name
+    #[arg(long)]
+    node: Option<String>,
+    /// From then on: a day such as 2026-11-29, an instant, or how long ago such as 10m
+    #[arg(long)]
+    since: Option<String>,
+    /// Up to then, written as for --since; a day is meant whole
+    #[arg(long)]
+    until: Option<String>,
+    /// Reports of which one line fits this expression: kind, reason, backtrace, log
+    #[arg(long, value_name = "RE")]
+    grep: Option<String>,
+    /// Reports that say this somewhere, whatever the case of its letters
+    #[arg(long)]
+    text: Option<String>,
+}
+
 /// Runs `ringfort crashes`.
 ///
 /// # Errors
 /// Of the node or the way to it.
 pub async fn crashes(client: &Client, command: Option<&CrashesCommand>, as_json: bool) -> Done {
     match command {
-        None | Some(CrashesCommand::List) => list(client, as_json).await,
+        None => list(client, &ListArguments::default(), as_json).await,
+        Some(CrashesCommand::List(arguments)) => list(client, arguments, as_json).await,
         Some(CrashesCommand::Show { id }) => {
             let report = one(client, id).await?;
             if as_json {
@@ -52,8 +78,19 @@ pub async fn crashes(client: &Client, command: Option<&CrashesCommand>, as_json:
     }
 }
 
-async fn list(client: &Client, as_json: bool) -> Done {
-    let crashes = client.ask(Method::GET, "/v1/crashes").await?;
+async fn list(client: &Client, arguments: &ListArguments, as_json: bool) -> Done {
+    let named = [
+        ("kind", &arguments.kind),
+        ("node", &arguments.node),
+        ("since", &arguments.since),
+        ("until", &arguments.until),
+        ("regex", &arguments.grep),
+        ("text", &arguments.text),
+    ];
+    let given = named.iter().filter_map(|(name, value)| Some(format!("{name}={}", escape(value.as_ref()?.as_bytes()))));
+    let query = given.collect::<Vec<_>>().join("&");
+    let path = if query.is_empty() { "/v1/crashes".to_owned() } else { format!("/v1/crashes?{query}") };
+    let crashes = client.ask(Method::GET, &path).await?;
     if as_json {
         output::json(&crashes);
         return Ok(());
@@ -69,7 +106,7 @@ async fn list(client: &Client, as_json: bool) -> Done {
     output::table(&rows(&crashes, "/crashes", &columns));
     for unheard in crashes.get("unheard").and_then(Value::as_array).into_iter().flatten() {
         let (node, reason) = (cell(unheard, "/node"), cell(unheard, "/reason"));
-        output::note(format_args!("node {node} said nothing ({reason}); what only it keeps is missing"));
+        output::note(format_args!("node {node} did not tell all ({reason}); what only it keeps is missing"));
     }
     for damaged in crashes.get("damaged").and_then(Value::as_array).into_iter().flatten() {
         output::note(format_args!("{damaged} on the node that was asked is damaged and not shown"));

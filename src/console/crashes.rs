@@ -1,24 +1,27 @@
-//! `/crashes`: what failed in the cluster, grouped by cause, and each report. Every filter is in the address.
+//! `/crashes`: what failed in the cluster, grouped by cause, and each report. Every filter is in the address; a new report
+//! appears by itself.
 
 use askama::Template;
 use axum::extract::State;
 use axum::http::Uri;
 
-use crate::base::time;
 use crate::console::page;
 use crate::console::page::Answer;
 use crate::console::page::Page;
-use crate::console::page::Refused;
 use crate::console::page::Section;
 use crate::console::page::Visit;
+use crate::console::show;
+use crate::front::crashes;
 use crate::front::path;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::Node;
+use crate::node::debug::crashes::view::CrashQuery;
 use crate::node::debug::crashes::view::CrashView;
+use crate::node::debug::crashes::view::CrashesView;
 use crate::node::debug::crashes::view::Unheard;
-use crate::proto::crash::Kind;
 use crate::proto::crash::Report;
+use crate::proto::logline::text;
 
 /// All of them.
 pub const LIST: &str = "/crashes";
@@ -26,7 +29,7 @@ pub const LIST: &str = "/crashes";
 pub const ONE: &str = "/crashes/{id}";
 
 /// Groups on a page, and reports in each: enough to see which, and within the size of a page.
-pub(super) const GROUPS_MAX: usize = 50;
+const GROUPS_MAX: usize = 50;
 /// See [`GROUPS_MAX`].
 const ROWS_MAX: usize = 5;
 /// Letters of a reason on the page of all.
@@ -36,12 +39,26 @@ const REASON_CHARS: usize = 300;
 #[template(path = "crashes/list.html")]
 struct List {
     page: Page,
-    asked: Asked,
-    groups: Vec<Group>,
-    more: usize,
-    found: usize,
-    unheard: Vec<Unheard>,
-    damaged: Vec<String>,
+    view: View,
+}
+
+/// What changes while somebody watches.
+#[derive(Template)]
+#[template(path = "crashes/list.html", block = "live")]
+pub struct Live {
+    view: View,
+}
+
+/// Reports that fit, and what was looked for.
+#[derive(Default)]
+pub(super) struct View {
+    pub(super) asked: Asked,
+    pub(super) groups: Vec<Group>,
+    pub(super) more: usize,
+    pub(super) unheard: Vec<Unheard>,
+    pub(super) damaged: Vec<String>,
+    /// Why nothing is shown; empty where it is.
+    pub(super) refused: String,
 }
 
 #[derive(Template)]
@@ -52,14 +69,9 @@ struct One {
     parts: Vec<(&'static str, Vec<String>)>,
 }
 
-/// What is looked for.
-pub(super) struct Asked {
-    pub(super) kind: String,
-    pub(super) node: String,
-    pub(super) since: String,
-    pub(super) until: String,
-    pub(super) text: String,
-}
+/// What is looked for, as it was given.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Asked([String; 6]);
 
 /// Reports of one cause, the newest first.
 pub(super) struct Group {
@@ -70,15 +82,45 @@ pub(super) struct Group {
 
 /// `GET /crashes`.
 pub async fn list(State(node): State<Node>, visit: Visit, uri: Uri) -> Answer {
-    let asked = Asked::of(&uri)?;
-    let all = node.crashes().await;
-    let fitting: Vec<CrashView> = all.crashes.into_iter().filter(|view| asked.fits(view)).collect();
-    let found = fitting.len();
-    let mut groups = grouped(fitting);
-    let more = groups.len().saturating_sub(GROUPS_MAX);
-    groups.truncate(GROUPS_MAX);
-    let page = Page::new(&node, &visit, Section::Inside, "Crashes");
-    page::render(&List { page, asked, groups, more, found, unheard: all.unheard, damaged: all.damaged })
+    let query = Query::parse(&uri, &crashes::PARAMETERS)?;
+    let view = view(&node, &query).await?;
+    let mut page = Page::new(&node, &visit, Section::Inside, "Crashes");
+    if view.refused.is_empty() {
+        page.live = format!("/live?view=crashes&{}", view.asked.query()).trim_end_matches('&').to_owned();
+    }
+    page::render(&List { page, view })
+}
+
+/// What a live view of it shows.
+///
+/// # Errors
+/// A 400 for a parameter that is none.
+pub async fn live(node: &Node, query: &Query) -> Result<Live, Problem> {
+    Ok(Live { view: view(node, query).await? })
+}
+
+async fn view(node: &Node, query: &Query) -> Result<View, Problem> {
+    View::of(query, async |meant| Ok(node.crashes_of(&meant).await)).await
+}
+
+impl View {
+    /// What is asked for, found by whoever keeps reports.
+    pub(super) async fn of(
+        query: &Query,
+        find: impl AsyncFnOnce(CrashQuery) -> Result<CrashesView, Problem>,
+    ) -> Result<Self, Problem> {
+        let asked = Asked::of(query)?;
+        let found = match crashes::read(query) {
+            Ok(meant) => find(meant).await?,
+            // What was typed into the form is said on the page.
+            Err(problem) => return Ok(Self { asked, refused: text::one_line(&problem.detail), ..Self::default() }),
+        };
+        let mut groups = grouped(found.crashes);
+        let more = groups.len().saturating_sub(GROUPS_MAX);
+        groups.truncate(GROUPS_MAX);
+        let (unheard, damaged) = (found.unheard, found.damaged);
+        Ok(Self { asked, groups, more, unheard, damaged, refused: String::new() })
+    }
 }
 
 /// `GET /crashes/{id}`.
@@ -103,44 +145,38 @@ pub(super) fn parts(report: &Report) -> Vec<(&'static str, Vec<String>)> {
 }
 
 impl Asked {
-    pub(super) fn of(uri: &Uri) -> Result<Self, Refused> {
-        let query = Query::parse(uri, &["kind", "node", "since", "until", "q"])?;
-        let text = |name| query.text(name).map(|text| text.unwrap_or_default().trim().to_owned());
-        let asked = Self {
-            kind: text("kind")?,
-            node: text("node")?,
-            since: text("since")?,
-            until: text("until")?,
-            text: text("q")?,
-        };
-        let bad = |detail: &str| Err(Refused(Problem::bad_request("bad_parameter", detail)));
-        if !asked.kind.is_empty() && Kind::parse(&asked.kind).is_none() {
-            return bad("`kind` is none of panic, signal, oom, watchdog, exit, power");
-        }
-        if [&asked.since, &asked.until].into_iter().any(|day| !day.is_empty() && !is_day(day)) {
-            return bad("`since` and `until` are days, such as 2026-11-29");
+    fn of(query: &Query) -> Result<Self, Problem> {
+        let mut asked = Self::default();
+        for (name, slot) in crashes::PARAMETERS.into_iter().zip(&mut asked.0) {
+            query.text(name)?.unwrap_or_default().trim().clone_into(slot);
         }
         Ok(asked)
     }
 
-    pub(super) fn fits(&self, view: &CrashView) -> bool {
-        let crash = &view.crash;
-        let text = self.text.to_lowercase();
-        let day = crash.at.get(..10).unwrap_or_default();
-        (self.kind.is_empty() || crash.kind.name() == self.kind)
-            && (self.node.is_empty() || crash.name == self.node || crash.node.to_string() == self.node)
-            && (self.since.is_empty() || day >= self.since.as_str())
-            && (self.until.is_empty() || day <= self.until.as_str())
-            && [&crash.reason, &crash.fingerprint, &crash.name].iter().any(|said| said.to_lowercase().contains(&text))
+    /// One of them by name, as it is shown: an address may have been made by somebody else.
+    #[must_use]
+    pub fn get(&self, name: &str) -> String {
+        let named = crashes::PARAMETERS.into_iter().zip(&self.0).find(|(known, _)| *known == name);
+        named.map(|(_, value)| text::one_line(value)).unwrap_or_default()
+    }
+
+    /// Whether nothing is filtered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(String::is_empty)
+    }
+
+    /// As parameters of an address.
+    #[must_use]
+    pub fn query(&self) -> String {
+        let given = crashes::PARAMETERS.into_iter().zip(&self.0).filter(|(_, value)| !value.is_empty());
+        let pairs = given.map(|(name, value)| format!("{name}={}", show::escaped(value)));
+        pairs.collect::<Vec<_>>().join("&")
     }
 }
 
-fn is_day(text: &str) -> bool {
-    time::parse_rfc3339(&format!("{text}T00:00:00.000Z")).is_some()
-}
-
 /// By cause; the cause that was seen last comes first.
-pub(super) fn grouped(views: Vec<CrashView>) -> Vec<Group> {
+fn grouped(views: Vec<CrashView>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for view in views {
         let count = 1 + view.crash.repeats;

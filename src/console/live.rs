@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::base::limits::LIVE_STREAMS_MAX;
 use crate::base::time;
+use crate::console::crashes;
 use crate::console::inside;
 use crate::console::inside::convergence;
 use crate::console::inside::runtime;
@@ -33,6 +34,7 @@ use crate::console::page::Refused;
 use crate::console::page::Section;
 use crate::console::page::Visit;
 use crate::console::ring;
+use crate::front;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::front::sse;
@@ -69,6 +71,8 @@ enum View {
     Within(u64),
     /// `/logs`: what it asks for.
     Logs(String),
+    /// `/crashes`: what it asks for.
+    Crashes(String),
     /// `/timeline`: what it asks for.
     Timeline(timeline::Choice),
 }
@@ -88,10 +92,11 @@ impl View {
             Some("runtime") => (Self::Runtime(named.number("node")?), &["view", "node"]),
             Some("inside") => (Self::Within(named.number("node")?.unwrap_or_default()), &["view", "node"]),
             Some("logs") => return Self::of_logs(uri),
+            Some("crashes") => return Self::of_crashes(uri),
             Some("timeline") => (Self::Timeline(timeline::Choice::of(&named)?), &["view", "since", "node", "kind"]),
             Some(_) => {
                 let detail = "`view` is not one of: overview, members, member, ring, shared, convergence, runtime, inside, logs, \
-                     timeline";
+                     timeline, crashes";
                 return Err(Refused(Problem::bad_request("bad_parameter", detail)));
             }
         };
@@ -104,11 +109,22 @@ impl View {
         Ok(Self::Logs(uri.to_string()))
     }
 
+    fn of_crashes(uri: &Uri) -> Result<Self, Refused> {
+        Query::parse(uri, &[&["view"][..], &front::crashes::PARAMETERS].concat())?;
+        Ok(Self::Crashes(uri.to_string()))
+    }
+
     /// What takes time to be asked for; none where it is drawn at once.
     async fn ask(&self, node: &Node) -> Option<(&'static str, Arc<str>)> {
         if let Self::Timeline(choice) = self {
             let drawn = timeline::live(node, choice.clone()).await.render().ok()?;
             return Some(("timeline", drawn.into()));
+        }
+        if let Self::Crashes(uri) = self {
+            let known = [&["view"][..], &front::crashes::PARAMETERS].concat();
+            let query = Query::parse(&uri.parse().ok()?, &known).ok()?;
+            let drawn = crashes::live(node, &query).await.ok()?.render().ok()?;
+            return Some(("crashes", drawn.into()));
         }
         let Self::Logs(uri) = self else { return None };
         let query = Query::parse(&uri.parse().ok()?, &[&["view"][..], &logs::parameters()].concat()).ok()?;
@@ -119,7 +135,7 @@ impl View {
     /// The name of its event, and what it shows; none where there is nothing to show.
     fn draw(&self, node: &Node) -> Option<(&'static str, String)> {
         let (name, drawn) = match self {
-            Self::Frame | Self::Logs(_) | Self::Timeline(_) => return None,
+            Self::Frame | Self::Logs(_) | Self::Timeline(_) | Self::Crashes(_) => return None,
             Self::Overview(range) => ("overview", overview::live(node, *range).render()),
             Self::Members(choice) => ("members", members::live(node, choice.clone()).render()),
             Self::Ring(choice, may) => ("ring", ring::live(node, *choice, *may).render()),
@@ -190,7 +206,7 @@ struct Live {
 }
 
 /// `GET /live?view=overview&range=`, `view=members`, `view=member&id=`, `view=ring&p=&node=`, `view=shared`,
-/// `view=convergence`, `view=logs&` and the parameters of its page.
+/// `view=convergence`, `view=logs&` and `view=crashes&` with the parameters of their pages.
 pub async fn stream(
     State(node): State<Node>,
     Extension(drawn): Extension<Arc<Drawn>>,

@@ -83,7 +83,8 @@ pub fn named(node: &Node, named: Option<&str>) -> Result<Option<NodeId>, Problem
 const INSTANT: &str = "an instant such as 2026-11-20T15:36:30Z, or how long ago such as 10m";
 
 /// Milliseconds since 1970.
-fn at_ms(text: &str) -> Option<u64> {
+#[must_use]
+pub fn at_ms(text: &str) -> Option<u64> {
     if let Ok(ago_ms) = time::parse_duration_ms(text) {
         return Some(time::wall_ms().saturating_sub(ago_ms));
     }

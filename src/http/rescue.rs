@@ -11,8 +11,10 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::routing::post;
 
+use crate::front::crashes;
 use crate::front::path;
 use crate::front::problem::Problem;
+use crate::front::query::Query;
 use crate::front::rescue;
 use crate::front::rescue::Face;
 use crate::front::route::Route;
@@ -78,8 +80,9 @@ async fn again(State(rescue): State<Rescue>) -> Result<StatusCode, Problem> {
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn crashes(State(rescue): State<Rescue>) -> Result<Json<CrashesView>, Problem> {
-    Ok(Json(rescue.crashes().await?))
+async fn crashes(State(rescue): State<Rescue>, uri: Uri) -> Result<Json<CrashesView>, Problem> {
+    let meant = crashes::read(&Query::parse(&uri, &crashes::PARAMETERS)?)?;
+    Ok(Json(rescue.crashes(meant).await?))
 }
 
 async fn crash(State(rescue): State<Rescue>, uri: Uri) -> Result<Json<Report>, Problem> {

@@ -19,6 +19,7 @@ use crate::base::limits::RESCUE_LOOKS_MAX;
 use crate::base::limits::RESCUE_ROOM_EVERY;
 use crate::node::debug::book::LogPage;
 use crate::node::debug::book::LogQuery;
+use crate::node::debug::crashes::view::CrashQuery;
 use crate::node::debug::crashes::view::CrashesView;
 use crate::node::debug::logs::Logs;
 use crate::node::error::DoorError;
@@ -162,8 +163,8 @@ impl Rescue {
     ///
     /// # Errors
     /// [`DoorError`] where they cannot be read.
-    pub async fn crashes(&self) -> Result<CrashesView, DoorError> {
-        self.look("listing crash reports", |place| place.crashes()).await
+    pub async fn crashes(&self, query: CrashQuery) -> Result<CrashesView, DoorError> {
+        self.look("listing crash reports", move |place| place.crashes(&query)).await
     }
 
     /// One of them.

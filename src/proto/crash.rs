@@ -18,6 +18,7 @@ use crate::base::limits::CRASH_ROWS;
 use crate::base::limits::CRASH_TAPES;
 use crate::base::limits::RECORDER_TAPE_BYTES_MAX;
 
+pub mod filter;
 #[cfg(test)]
 mod tests;
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::base::codec::Blob;
 use crate::base::id::NodeId;
+use crate::proto::crash::filter;
 use crate::proto::logline::Key;
 use crate::proto::logline::Level;
 use crate::proto::logline::filter::Search;
@@ -70,6 +71,8 @@ pub enum Wish {
     },
     /// Whose books do you keep?
     Boxes,
+    /// Crash reports that you keep and that say something, in short.
+    FindCrashes(filter::Search),
 }
 
 /// Lines that are looked for.
@@ -131,4 +134,11 @@ pub enum Found {
     BookTail(Vec<Blob>),
     /// Whose books are kept, a JSON object each.
     Boxes(Vec<Blob>),
+    /// Reports in short that say it, a JSON object each.
+    CrashesFound {
+        /// The reports.
+        reports: Vec<Blob>,
+        /// Not all could be looked through in time: the oldest ones are missing.
+        cut: bool,
+    },
 }

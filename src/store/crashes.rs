@@ -8,12 +8,14 @@ use std::io;
 use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::base::id::NodeId;
 use crate::base::limits::CRASH_BYTES_MAX;
 use crate::base::limits::CRASH_BYTES_PER_NODE_MAX;
 use crate::base::limits::CRASH_NODES_MAX;
 use crate::base::limits::CRASHES_PER_NODE_MAX;
+use crate::base::time;
 use crate::proto::crash::CrashId;
 use crate::proto::crash::Report;
 use crate::proto::crash::Short;
@@ -35,6 +37,8 @@ pub struct Listing {
     pub reports: Vec<Short>,
     /// Names of files that are no report any more.
     pub damaged: Vec<String>,
+    /// There was no time for all of them: the oldest ones are missing.
+    pub cut: bool,
 }
 
 impl Crashes {
@@ -130,15 +134,29 @@ impl Crashes {
     /// # Errors
     /// Of the operating system.
     pub fn list(&self) -> io::Result<Listing> {
+        self.find(&|_any| true, None)
+    }
+
+    /// Those that are taken, looked through from the newest on until there is no time any more.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub fn find(&self, takes: &dyn Fn(&Report) -> bool, deadline: Option<Instant>) -> io::Result<Listing> {
         let mut listing = Listing::default();
-        for id in self.names(REPORT)? {
+        for id in self.names(REPORT)?.into_iter().rev() {
+            if deadline.is_some_and(|deadline| time::mono() >= deadline) {
+                listing.cut = true;
+                break;
+            }
             match self.read(&id) {
-                Ok(Some(report)) => listing.reports.push(report.short()),
-                // Another one made room meanwhile.
-                Ok(None) => {}
+                Ok(Some(report)) if takes(&report) => listing.reports.push(report.short()),
+                // Not meant, or another one made room meanwhile.
+                Ok(_) => {}
                 Err(_damaged) => listing.damaged.push(format!("{}.{REPORT}", id.as_str())),
             }
         }
+        listing.reports.reverse();
+        listing.damaged.reverse();
         Ok(listing)
     }
 

@@ -30,7 +30,7 @@ const HTML: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8
 /// A browser without script: it keeps its session's cookie and sends what browsers send.
 pub struct Browser {
     client: Client,
-    cookie: String,
+    pub cookie: String,
 }
 
 impl Browser {
@@ -485,7 +485,7 @@ async fn a_theme_is_kept_by_a_form_and_drawn_by_the_server() {
 }
 
 /// Reads a stream until some text came; the rest is kept for the next call.
-async fn until_it_says(stream: &mut Answer, text: &mut String, wanted: &str) {
+pub async fn until_it_says(stream: &mut Answer, text: &mut String, wanted: &str) {
     while !text.contains(wanted) {
         let piece = stream.piece().await.map_err(|f| f.message).unwrap();
         let piece = piece.unwrap_or_else(|| panic!("the stream ended before {wanted}: {text}"));

@@ -14,6 +14,12 @@ use std::time::Duration;
 use std::time::Instant;
 use std::time::UNIX_EPOCH;
 
+use ringfort::base::id::NodeId;
+use ringfort::base::time;
+use ringfort::proto::crash::CrashId;
+use ringfort::proto::crash::Kind;
+use ringfort::proto::crash::Report;
+use ringfort::store::crashes::Crashes;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
@@ -21,6 +27,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::cluster::Cluster;
+use crate::console::Browser;
+use crate::console::until_it_says;
 use crate::rescue;
 use crate::support::Ended;
 use crate::support::Node;
@@ -368,4 +376,126 @@ async fn a_group_that_is_killed_with_its_data_has_vanished_and_its_reports_are_r
 fn ended_with_token(mut command: Command, token: &str) -> Ended {
     command.env("RINGFORT_TOKEN", token);
     ended(command)
+}
+
+/// Two reports of a node that is none of this cluster any more, and one of this one.
+fn plant(data: &Path) -> [String; 3] {
+    let kept = Crashes::of(data);
+    let plant = |at: &str, node: u64, kind: Kind, reason: &str, name: &str, said: &str| {
+        let at_ms = time::parse_rfc3339(at).unwrap();
+        let id = CrashId::new(at_ms, NodeId(node), 7);
+        let mut report = Report::new(id.clone(), at.to_owned(), at_ms, kind, reason.to_owned());
+        report.name = name.to_owned();
+        report.backtrace = vec![format!("ringfort::{said}::work"), "main".to_owned()];
+        report.log = vec![format!("WARN The {said} took 1234 ms")];
+        kept.keep(&report.finish()).unwrap();
+        id.as_str().to_owned()
+    };
+    [
+        plant("2026-11-01T10:00:00.000Z", 8, Kind::Panic, "panic: out of ideas", "old", "store::journal"),
+        plant("2026-11-02T23:59:00.000Z", 8, Kind::Watchdog, "the runtime did not turn", "old", "net::peer"),
+        plant("2026-11-03T10:00:00.000Z", 1, Kind::Panic, "panic: <b>bold</b>", "n1", "node::repair"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_are_found_by_what_they_say_over_http_at_a_terminal_and_on_a_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let [journal, peer, repair] = plant(&data);
+    let node = Node::start(&data).await;
+    let found = async |query: &str| -> Vec<String> {
+        let reply = call(&node.owner(), "GET", &format!("/v1/crashes?{query}"), &[], "").await;
+        assert_eq!(reply.status, 200, "{query}: {reply:?}");
+        let all = reply.json();
+        assert_eq!(all["unheard"], json!([]), "{all:#}");
+        all["crashes"].as_array().unwrap().iter().map(|crash| crash["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = [&repair, &peer, &journal];
+    for (query, wanted) in [
+        ("", &all[..]),
+        ("text=&regex=&kind=&node=", &all[..]),
+        ("kind=panic", &[&repair, &journal]),
+        ("node=8", &[&peer, &journal]),
+        ("node=old&kind=panic", &[&journal]),
+        ("since=2026-11-02", &[&repair, &peer]),
+        ("since=2026-11-02&until=2026-11-02", &[&peer]),
+        ("until=2026-11-02T23:58Z", &[&journal]),
+        // In the reason, the backtrace, the log; its kind.
+        ("text=OUT%20OF", &[&journal]),
+        ("text=net::peer::work", &[&peer]),
+        ("text=the%20node::repair%20took", &[&repair]),
+        ("regex=%5Ewatchdog%24", &[&peer]),
+        ("regex=::work%24", &all[..]),
+        ("regex=(journal%7Crepair)%20took%20%5Cd%7B4%7D&kind=panic&node=8", &[&journal]),
+        ("regex=(a*)*(a*)*b%24", &[]),
+        ("text=nothing%20says%20so", &[]),
+    ] {
+        let wanted: Vec<String> = wanted.iter().map(|id| (*id).clone()).collect();
+        assert_eq!(found(query).await, wanted, "{query}");
+    }
+    for (bad, says) in [
+        ("kind=x", "kind"),
+        ("since=x", "since"),
+        ("regex=(", "regex"),
+        ("regex=a%7B99999%7D%7B99999%7D", "regex"),
+        (&format!("text={}", "x".repeat(300)), "text"),
+        ("q=1", "q"),
+    ] {
+        let reply = call(&node.owner(), "GET", &format!("/v1/crashes?{bad}"), &[], "").await;
+        assert_eq!(reply.status, 400, "{bad}");
+        assert!(reply.json()["detail"].as_str().unwrap().contains(&format!("`{says}`")), "{reply:?}");
+    }
+
+    let url = node.url().await;
+    let token = node.token("sam", &["support"]).await;
+    let run = |words: &[&str]| {
+        ended_with_token(command(dir.path(), &[&["crashes"], words, &["--url", &url][..]].concat()), &token)
+    };
+    let listed = run(&["list", "--grep", "journal took", "--kind", "panic", "--node", "old", "--since", "2026-11-01"]);
+    assert!(listed.code == 0 && listed.out.contains(&journal) && !listed.out.contains(&repair), "{listed:?}");
+    let listed = run(&["list", "--text", "net::PEER", "--until", "2026-11-02", "--json"]);
+    assert_eq!((listed.code, &listed.json()["crashes"][0]["id"]), (0, &json!(peer)), "{listed:?}");
+    assert!(run(&["list", "--grep", "("]).err.contains("`regex` is not an expression"));
+
+    let sam = Browser::signed_in(&node, "ann", &["support"]).await;
+    let page = sam.page("/crashes?regex=(journal%7Crepair)%20took&kind=panic").await;
+    assert!(page.contains(&journal) && page.contains(&repair) && !page.contains(&peer), "{page}");
+    assert!(page.contains("value=\"(journal|repair) took\"") && !page.contains("<b>bold"), "{page}");
+    assert!(page.contains("sse-connect=\"/live?view=crashes&"), "{page}");
+    let page = sam.page("/crashes?regex=(").await;
+    assert!(
+        page.contains("`regex` is not an expression") && !page.contains("sse-connect=\"/live?view=crashes"),
+        "{page}"
+    );
+    assert_eq!(sam.get("/crashes?q=1").await.status, 400);
+    assert_eq!(sam.get("/live?view=crashes&nod=1").await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_appears_on_the_open_page_that_it_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("drill");
+    let environment =
+        [(ringfort::node::drill::CUT_FILE, file.to_str().unwrap()), ("RINGFORT_PEER_LISTEN", "127.0.0.1:0")];
+    let node = Node::start_with(&dir.path().join("data"), &[], &environment).await;
+    let ann = Browser::signed_in(&node, "ann", &["support"]).await;
+    let mut fits = ann.stream("/live?view=crashes&kind=panic&regex=made%20this%20task").await;
+    let mut other = ann.stream("/live?view=crashes&kind=oom").await;
+    let mut text = String::new();
+    until_it_says(&mut fits, &mut text, "event: beat").await;
+    assert!(text.contains("event: crashes") && text.contains("No crash report fits"), "{text}");
+    std::fs::write(&file, "panic-task").unwrap();
+    text.clear();
+    until_it_says(&mut fits, &mut text, "a drill made this task panic").await;
+    assert!(text.contains("event: crashes"), "{text}");
+    let reported = eventually("the report", async || {
+        let all = call(&node.owner(), "GET", "/v1/crashes", &[], "").await.json();
+        all["crashes"][0]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(text.contains(&reported), "{text}");
+    text.clear();
+    until_it_says(&mut other, &mut text, "event: beat").await;
+    assert!(!text.contains(&reported), "{text}");
 }

@@ -30,6 +30,9 @@ pub const PANICS_WAITING: usize = 16;
 pub const PANICS_A_MINUTE: usize = 3;
 /// Kinds of panics that are told apart at a time.
 pub const PANIC_KINDS: usize = 64;
+/// How long one node looks through its reports for what they say: with the way there and back within the time that all are
+/// given to answer.
+pub const CRASH_SEARCH_BUDGET: Duration = Duration::from_secs(1);
 /// How often what could not be delivered is tried again.
 pub const CRASH_DELIVERY_EVERY: Duration = Duration::from_secs(15);
 /// Peers that keep a report: one of them may be gone as well.

@@ -6,9 +6,7 @@ use axum::http::Uri;
 
 use crate::base::limits::LOG_ROWS_MAX;
 use crate::console::crashes;
-use crate::console::crashes::Asked;
-use crate::console::crashes::GROUPS_MAX;
-use crate::console::crashes::Group;
+use crate::console::crashes::View;
 use crate::console::logs;
 use crate::console::logs::Given;
 use crate::console::logs::LOGS;
@@ -24,8 +22,6 @@ use crate::front::path;
 use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::debug::book::LogPage;
-use crate::node::debug::crashes::view::CrashView;
-use crate::node::debug::crashes::view::Unheard;
 use crate::node::rescue::Rescue;
 use crate::node::rescue::examine::ExaminingView;
 use crate::node::rescue::look::Overview;
@@ -65,25 +61,15 @@ pub async fn again(State(rescue): State<Rescue>, visit: Visit) -> Answer {
 #[template(path = "rescue/crashes.html")]
 struct CrashesPage {
     page: Frame,
-    asked: Asked,
-    groups: Vec<Group>,
-    more: usize,
-    found: usize,
-    unheard: Vec<Unheard>,
-    damaged: Vec<String>,
+    view: View,
 }
 
 /// `GET /crashes`.
 pub async fn crashes(State(rescue): State<Rescue>, visit: Visit, uri: Uri) -> Answer {
-    let asked = Asked::of(&uri)?;
-    let all = rescue.crashes().await?;
-    let fitting: Vec<CrashView> = all.crashes.into_iter().filter(|view| asked.fits(view)).collect();
-    let found = fitting.len();
-    let mut groups = crashes::grouped(fitting);
-    let more = groups.len().saturating_sub(GROUPS_MAX);
-    groups.truncate(GROUPS_MAX);
+    let query = Query::parse(&uri, &crate::front::crashes::PARAMETERS)?;
+    let view = View::of(&query, async |meant| Ok(rescue.crashes(meant).await?)).await?;
     let page = Frame::new(&rescue, &visit, crashes::LIST, "Crashes");
-    page::render(&CrashesPage { page, asked, groups, more, found, unheard: all.unheard, damaged: all.damaged })
+    page::render(&CrashesPage { page, view })
 }
 
 #[derive(Template)]

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::operations::Content;
 use super::operations::Described;
 use super::operations::plain;
+use super::operations::query;
 use super::schemas::count;
 use super::schemas::flag;
 use super::schemas::instant;
@@ -22,11 +23,7 @@ pub const DESCRIBED: &[(&str, &str)] = &[("GET", "/v1/crashes"), ("GET", "/v1/cr
 /// The description of one of them.
 pub fn describe(method: &str, path: &str) -> Option<Described> {
     Some(match (method, path) {
-        ("GET", "/v1/crashes") => plain(vec![(
-            200,
-            "Crash reports of all nodes, the newest first; who did not answer is named",
-            Content::Json("Crashes"),
-        )]),
+        ("GET", "/v1/crashes") => list(),
         ("GET", "/v1/crashes/{id}") => plain(vec![
             (200, "The report", Content::Json("Crash")),
             (400, "The id is not one", Content::Problem),
@@ -40,6 +37,22 @@ pub fn describe(method: &str, path: &str) -> Option<Described> {
         )]),
         _ => return None,
     })
+}
+
+fn list() -> Described {
+    let parameters = vec![
+        query("kind", "Only of this kind", kind(), "panic"),
+        query("node", "Only of the node with this number or name", text(), "n2"),
+        query("since", "From then on: a day, an instant, or how long ago", text(), "2026-11-29"),
+        query("until", "Up to then; a day is meant whole", text(), "2026-11-29"),
+        query("text", "Reports that say this somewhere, whatever the case of its letters", text(), "journal"),
+        query("regex", "Reports of which one line fits this expression", text(), "sync(ed)?$"),
+    ];
+    let responses = vec![
+        (200, "Crash reports of all nodes, the newest first; who did not answer is named", Content::Json("Crashes")),
+        (400, "A parameter is unknown or bad", Content::Problem),
+    ];
+    Described { parameters, ..plain(responses) }
 }
 
 /// Documents.

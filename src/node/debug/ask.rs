@@ -68,6 +68,7 @@ impl Node {
             Wish::SetLevel { target, level, for_ms } => self.set_level_here(&target, level, for_ms),
             Wish::Alarms => self.alarms_to_tell(),
             Wish::BookTail { of, book, lines_max } => self.book_tail(of, &book, lines_max).await,
+            Wish::FindCrashes(search) => self.search_crashes(&search).await,
             Wish::Boxes => self.tell_boxes().await,
             Wish::Timeline { of, since_ms, until_ms } => self.changes_to_tell(of, since_ms, until_ms).await,
         }

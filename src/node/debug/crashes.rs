@@ -15,6 +15,7 @@ use crate::base::id::NodeId;
 use crate::base::limits::CRASH_BYTES_MAX;
 use crate::base::limits::CRASH_COPIES;
 use crate::base::limits::CRASH_DELIVERY_EVERY;
+use crate::base::limits::CRASH_SEARCH_BUDGET;
 use crate::base::limits::PANIC_KINDS;
 use crate::base::limits::PANICS_A_MINUTE;
 use crate::base::limits::PEER_LIST_EVERY;
@@ -30,6 +31,8 @@ use crate::proto::crash::CrashId;
 use crate::proto::crash::Disk;
 use crate::proto::crash::Kind;
 use crate::proto::crash::Report;
+use crate::proto::crash::filter::Filter;
+use crate::proto::crash::filter::Search;
 use crate::proto::diagnosis::Found;
 use crate::proto::diagnosis::Wish;
 use crate::proto::event;
@@ -263,6 +266,26 @@ impl Node {
     pub(super) async fn find_crashes(&self) -> Found {
         let reports = self.crashes_here().await.map(|listing| listing.reports).unwrap_or_default();
         Found::Crashes(reports.iter().map(|short| Blob(short.encode().into())).collect())
+    }
+
+    /// The reports that this node keeps and that say something, in short.
+    pub(super) async fn search_crashes(&self, search: &Search) -> Found {
+        let filter = match Filter::new(search) {
+            Ok(filter) => filter,
+            Err(error) => return Found::Refused(error.to_string()),
+        };
+        // Each reads a disk and uses a core for a moment, as looking through a book does.
+        let Ok(turn) = self.enter_log_search() else { return Found::Refused("too many look at once".to_owned()) };
+        let crashes = self.crash_files();
+        let found = worker::block("looking through crash reports", move || {
+            let _turn = turn;
+            let found = crashes.find(&|report| filter.fits(report), Some(time::mono() + CRASH_SEARCH_BUDGET));
+            found.map_err(|source| DoorError::Io { doing: "looking through crash reports", source })
+        });
+        found.await.map_or(Found::Nothing, |found| Found::CrashesFound {
+            reports: found.reports.iter().map(|short| Blob(short.encode().into())).collect(),
+            cut: found.cut,
+        })
     }
 
     /// A whole report, where this node keeps it.

@@ -1,11 +1,13 @@
 //! A node as its data directory shows it, with nothing of it running: why it ended, what its log says, what of the disk is
 //! wrong at a first look, and what to do. Reads only. The same for a rescue console and for a command line on a stopped node.
 
+use std::io;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::base::id::NodeId;
+use crate::base::limits::CRASH_SEARCH_BUDGET;
 use crate::base::limits::RESCUE_LOG_LINES;
 use crate::base::limits::RESCUE_ROOM_BYTES;
 use crate::base::limits::RESCUE_ROOM_GAIN_BYTES;
@@ -15,13 +17,16 @@ use crate::node::debug::book;
 use crate::node::debug::book::LineView;
 use crate::node::debug::book::LogPage;
 use crate::node::debug::book::LogQuery;
+use crate::node::debug::crashes::view::CrashQuery;
 use crate::node::debug::crashes::view::CrashView;
 use crate::node::debug::crashes::view::CrashesView;
+use crate::node::debug::crashes::view::Unheard;
 use crate::node::debug::logs;
 use crate::node::doctor::Check;
 use crate::node::error::DoorError;
 use crate::proto::crash::Kind;
 use crate::proto::crash::Short;
+use crate::proto::crash::filter::Filter;
 use crate::proto::diagnosis::LinesWish;
 use crate::proto::logline::Record;
 use crate::proto::logline::merge::Direction;
@@ -195,16 +200,21 @@ impl Place {
         reports
     }
 
-    /// All that are kept here, those of others too.
-    pub(super) fn crashes(&self) -> Result<CrashesView, DoorError> {
-        let listing = Crashes::of(&self.data).list();
-        let listing = listing.map_err(|source| DoorError::Io { doing: "listing crash reports", source })?;
+    /// Those of all that are kept here, of others too, that are meant.
+    pub(super) fn crashes(&self, query: &CrashQuery) -> Result<CrashesView, DoorError> {
+        let failed = |source| DoorError::Io { doing: "looking through crash reports", source };
+        let filter = Filter::new(&query.search).map_err(|error| failed(io::Error::other(error)))?;
+        let deadline = Some(time::mono() + CRASH_SEARCH_BUDGET);
+        let found = Crashes::of(&self.data).find(&|report| filter.fits(report), deadline).map_err(failed)?;
         let me = identity::read(&self.data.join("identity")).ok().flatten().map(|who| who.node);
         let view = |crash| CrashView { crash, kept_on: me.into_iter().collect() };
+        let reason = "there are too many reports to look through in time: older ones are missing";
+        let unheard = me.filter(|_| found.cut).map(|node| Unheard { node, reason });
+        let meant = found.reports.into_iter().rev().filter(|crash| query.takes(crash));
         Ok(CrashesView {
-            crashes: listing.reports.into_iter().rev().map(view).collect(),
-            unheard: Vec::new(),
-            damaged: listing.damaged,
+            crashes: meant.map(view).collect(),
+            unheard: unheard.into_iter().collect(),
+            damaged: found.damaged,
         })
     }
 

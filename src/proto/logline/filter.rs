@@ -156,7 +156,11 @@ impl Filter {
     }
 }
 
-fn compile(regex: &str) -> Result<meta::Regex, SearchError> {
+/// Compiles an expression within bounds of what it may take.
+///
+/// # Errors
+/// [`SearchError::Regex`].
+pub fn compile(regex: &str) -> Result<meta::Regex, SearchError> {
     let config = meta::Config::new()
         .nfa_size_limit(Some(LOG_REGEX_BYTES_MAX))
         .onepass_size_limit(Some(LOG_REGEX_BYTES_MAX))
