@@ -16,6 +16,7 @@ use crate::base::file::Privacy;
 use crate::base::limits::CONFIG_BYTES_MAX;
 use crate::base::limits::DISK_RESERVE_BYTES;
 use crate::base::listen::Listen;
+use crate::base::redact;
 
 mod check;
 
@@ -296,6 +297,7 @@ impl Config {
             let line = line_and_column(text, item.span().map_or(0, |span| span.start)).0;
             let checked =
                 (key.check)(&value).and_then(|()| if name == "listen" { check_ports(&value) } else { Ok(()) });
+            let checked = checked.map_err(|reason| redact::addresses(&reason));
             checked.map_err(|reason| ConfigError { place, reason: format!("`{name}`: {reason}") })?;
             self.values.insert(key.name, (value, Source::File(path.to_owned(), line)));
         }
@@ -327,7 +329,8 @@ impl Config {
             .iter()
             .find(|key| key.name == name)
             .ok_or_else(|| ConfigError { place: source.to_string(), reason: unknown(name) })?;
-        (key.check)(&value).map_err(|reason| ConfigError { place: source.to_string(), reason })?;
+        let checked = (key.check)(&value).map_err(|reason| redact::addresses(&reason));
+        checked.map_err(|reason| ConfigError { place: source.to_string(), reason })?;
         self.values.insert(key.name, (value, source));
         Ok(())
     }

@@ -50,6 +50,7 @@ mod million;
 mod openapi;
 mod rescue;
 mod routes;
+mod secrets;
 mod sign_in;
 mod sim;
 mod supervised;
