@@ -28,6 +28,7 @@ use crate::front::sse;
 use crate::node::Node;
 use crate::node::access::Caller;
 use crate::node::debug::book::Follower;
+use crate::node::debug::book::LevelOrderError;
 use crate::node::debug::book::LogPage;
 use crate::node::debug::book::LogQuery;
 use crate::node::places::Place;
@@ -147,8 +148,11 @@ pub async fn set_level(
     };
     let on = logs::named(&node, named.as_deref())?;
     tracing::info!(caller = &*caller.name, part = document.target, level = level.name(), "a level is to be changed");
-    let refused = node.set_level(on, &document.target, level, for_ms).await;
-    let refused = refused.map_err(|error| Problem::unprocessable("out_of_range", error.to_string()))?;
+    let refused = node.set_level(&caller, on, &document.target, level, for_ms).await;
+    let refused = refused.map_err(|error| match error {
+        LevelOrderError::Level(error) => Problem::unprocessable("out_of_range", error.to_string()),
+        LevelOrderError::Door(error) => error.into(),
+    })?;
     let refused: Vec<Value> =
         refused.into_iter().map(|(node, reason)| json!({ "node": node, "reason": reason })).collect();
     Ok(Json(json!({ "target": document.target, "level": level, "for_ms": for_ms, "refused": refused })))

@@ -33,6 +33,7 @@ async fn every_change_says_who_made_it_and_from_where() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = start(&dir).await;
     let admin = node.client("ops", &["admin"]).await;
+    let level = json!({ "target": "h2", "level": "debug", "for": "9m" });
     let changes = [
         ("PUT", "/v1/buckets/b", json!({ "kind": "lww", "ttl": "1h" }), "sets bucket `b`: kind lww, n 3"),
         ("POST", "/v1/buckets/b/import?format=ndjson&key=k", json!({ "k": "x" }), "imports into bucket `b`"),
@@ -44,6 +45,7 @@ async fn every_change_says_who_made_it_and_from_where() {
         ("PUT", "/v1/users/bob", json!({ "scopes": ["operate"] }), "sets what user `bob` may do to operate"),
         ("POST", "/v1/sign-in-links", json!({ "user": "bob" }), "makes a one-time sign-in link for user `bob`"),
         ("DELETE", "/v1/users/bob", json!(null), "removes user `bob`"),
+        ("POST", "/v1/log-level", level, "logs `h2` at level debug on all nodes until 2"),
     ];
     for (method, path, document, _) in &changes {
         let body = if document.is_null() { String::new() } else { document.to_string() };

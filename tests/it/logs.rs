@@ -8,6 +8,8 @@ use base64::Engine as _;
 use hyper::Method;
 use ringfort::base::id::NodeId;
 use ringfort::base::time;
+use ringfort::cli::client::Client;
+use ringfort::cli::client::Target;
 use ringfort::node::debug::logs;
 use ringfort::node::debug::logs::Logs;
 use ringfort::proto::logline::Level;
@@ -120,6 +122,24 @@ async fn a_level_is_changed_for_a_time_and_ends_by_itself() {
     for (level, lasts) in [("loud", "1m"), ("info", "25h"), ("info", "1")] {
         assert_eq!(set(level, lasts).await.status, 422, "{level} {lasts}");
     }
+}
+
+#[tokio::test]
+async fn the_owner_changes_a_level_also_while_nothing_can_be_written_into_the_audit() {
+    let cluster = Cluster::start(3).await;
+    let owner = Client::new(Target::Socket(cluster.data(0).join("ctl.sock")), None);
+    let wish = json!({ "target": "ringfort::store", "level": "debug", "for": "10m", "node": 1 }).to_string();
+    [1, 2].into_iter().for_each(|node| cluster.signal(node, rustix::process::Signal::KILL));
+    let refused = eventually("the majority is gone", async || {
+        let reply = call(&cluster.client(0), "POST", "/v1/log-level", &[], wish.clone()).await;
+        (reply.status == 503).then_some(reply)
+    })
+    .await;
+    assert!(refused.text().contains("detail"), "{refused:?}");
+    let changed = call(&owner, "POST", "/v1/log-level", &[], wish).await;
+    assert_eq!((changed.status, &changed.json()["refused"]), (200, &json!([])), "{changed:?}");
+    let said = std::fs::read_to_string(cluster.dir.path().join("log")).unwrap();
+    assert!(said.contains("a level is changed that the audit does not have"), "{said}");
 }
 
 #[tokio::test]

@@ -13,11 +13,14 @@ use crate::base::limits::LOG_PAGE_LINES;
 use crate::base::limits::LOG_SEARCH_BUDGET;
 use crate::base::time;
 use crate::node::Node;
+use crate::node::access::Caller;
 use crate::node::debug::logs;
 use crate::node::debug::logs::LevelError;
 use crate::node::debug::logs::Logs;
 use crate::node::error::DoorError;
 use crate::node::worker;
+use crate::proto::audit::Via;
+use crate::proto::control::Command;
 use crate::proto::control::members::MemberState;
 use crate::proto::diagnosis::Found;
 use crate::proto::diagnosis::LinesFound;
@@ -247,18 +250,31 @@ impl Node {
         found.await.map_or(Found::Nothing, |found| Found::Lines(Box::new(found)))
     }
 
-    /// Changes what is logged for a time, on one node or on all. Nodes that did not do so, with why.
+    /// Changes what is logged for a time, on one node or on all; the audit has it before. Nodes that did not do so, with
+    /// why. Who asks as the owner of this node is served also while nothing can be written into the audit: that may be just
+    /// what is looked for.
     ///
     /// # Errors
-    /// [`LevelError`]; nothing was changed.
+    /// [`LevelOrderError`]; nothing was changed.
     pub async fn set_level(
         &self,
+        caller: &Caller,
         node: Option<NodeId>,
         target: &str,
         level: Level,
         for_ms: u64,
-    ) -> Result<Vec<(NodeId, String)>, LevelError> {
+    ) -> Result<Vec<(NodeId, String)>, LevelOrderError> {
         logs::check_level(target, for_ms)?;
+        let whose = node.map_or_else(|| "all nodes".to_owned(), |node| format!("node {node}"));
+        let until = time::rfc3339(time::wall_ms().saturating_add(for_ms));
+        let what = format!("logs `{target}` at level {level} on {whose} until {until}");
+        match self.order_in_words(caller, what, Command::Note).await {
+            Ok(_) => {}
+            Err(error) if caller.via == Via::Local => {
+                tracing::warn!(%error, part = target, level = level.name(), "a level is changed that the audit does not have");
+            }
+            Err(error) => return Err(error.into()),
+        }
         let wish = Wish::SetLevel { target: target.to_owned(), level, for_ms };
         let nodes = node.map_or_else(|| self.log_nodes(), |node| vec![node]);
         let asked = nodes.into_iter().map(|node| {
@@ -286,6 +302,17 @@ impl Node {
             Err(error) => Found::Refused(error.to_string()),
         }
     }
+}
+
+/// Why a level is not changed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LevelOrderError {
+    /// It cannot be changed so.
+    #[error(transparent)]
+    Level(#[from] LevelError),
+    /// It could not be written into the audit.
+    #[error(transparent)]
+    Door(#[from] DoorError),
 }
 
 /// See [`find`].
