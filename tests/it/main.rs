@@ -53,6 +53,7 @@ mod routes;
 mod secrets;
 mod sign_in;
 mod sim;
+mod styles;
 mod supervised;
 mod support;
 mod syncs;
