@@ -27,6 +27,7 @@ use crate::base::time;
 use crate::front::problem::BUSY;
 use crate::front::problem::Problem;
 use crate::node::Node;
+use crate::node::drill;
 use crate::node::error::DoorError;
 use crate::node::places::Place;
 use crate::node::worker;
@@ -155,9 +156,10 @@ fn broken(error: axum::Error) -> Problem {
 #[must_use]
 pub fn stream(body: Body) -> mpsc::Receiver<Result<Bytes, io::Error>> {
     let (to, pieces) = mpsc::channel(PIECES_AHEAD);
-    worker::spawn("upload", async move {
+    worker::feed("upload", to.clone(), async move {
         let mut arriving = Arriving::new(body);
         loop {
+            drill::meet_feed();
             let piece = match arriving.next_piece().await {
                 Ok(Some(bytes)) => Ok(bytes),
                 Ok(None) => return,

@@ -19,6 +19,7 @@ use crate::front::problem::Problem;
 use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::access::Caller;
+use crate::node::drill;
 use crate::node::import::BodyReader;
 use crate::node::import::Format;
 use crate::node::import::ImportOptions;
@@ -76,7 +77,11 @@ pub async fn export(State(node): State<Node>, uri: Uri) -> Result<Response, Prob
     let name = path::segment(uri.path(), 2)?;
     let format = format(&Query::parse(&uri, &["format"])?)?.unwrap_or(Format::Ndjson);
     let pieces = node.export(&name, format).await?;
-    let body = Body::from_stream(stream::unfold(pieces, async |mut pieces| Some((pieces.recv().await?, pieces))));
+    let body = Body::from_stream(stream::unfold(pieces, async |mut pieces| {
+        let piece = pieces.recv().await?;
+        drill::meet_body();
+        Some((piece, pieces))
+    }));
     let content_type = match format {
         Format::Csv => CSV,
         Format::Ndjson => NDJSON,

@@ -20,6 +20,8 @@ mod fail;
 pub mod kept;
 pub mod spare;
 
+pub use fail::meet_body;
+pub use fail::meet_feed;
 pub use fail::meet_request;
 
 /// Names the file.

@@ -15,6 +15,7 @@ use crate::base::limits::OPERATION_BUDGET;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::cluster::now_ms;
+use crate::node::drill;
 use crate::node::error::DoorError;
 use crate::node::import::Format;
 use crate::node::list::Range;
@@ -54,8 +55,9 @@ impl Node {
         let job = Job { columns: bucket.columns, format, walk, has_begun: false };
         let (mut piece, mut job) = gather(job).await?;
         let name = name.to_owned();
-        worker::spawn("export", async move {
+        worker::feed("export", to.clone(), async move {
             while let Some(bytes) = piece {
+                drill::meet_feed();
                 if to.send(Ok(bytes)).await.is_err() {
                     return;
                 }

@@ -5,8 +5,11 @@
 //! `base::tasks` has what is known of all of them.
 
 use std::future::Future;
+use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::base::exit;
@@ -53,6 +56,22 @@ fn start<T: Send + 'static>(
     tracing::trace!(task = name, "task started");
     #[expect(clippy::disallowed_methods, reason = "the one place of this floor and above that spawns")]
     tokio::spawn(NAME.scope(name, task))
+}
+
+/// Runs a task that feeds somebody with pieces: where it panics, they hear of it before their pieces end. An end without a
+/// word would be taken for a whole.
+pub fn feed<P: Send + 'static>(
+    name: &'static str,
+    to: mpsc::Sender<io::Result<P>>,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    spawn(name, async move {
+        if let Err(panic) = Caught::new(task).await {
+            // Who takes no more pieces needs no reason.
+            let _gone = to.send(Err(io::Error::other("this node failed in the middle of it"))).await;
+            resume_unwind(panic);
+        }
+    })
 }
 
 /// Runs a task for as long as the node does: it is begun again after a panic. One that fails too often ends the process.

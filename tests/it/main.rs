@@ -14,6 +14,7 @@ mod alone;
 mod audit;
 mod bad_input;
 mod bad_peers;
+mod bodies;
 mod browser;
 mod buckets;
 mod cluster;

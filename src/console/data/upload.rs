@@ -162,7 +162,7 @@ impl Upload {
     /// The file's bytes from here on.
     fn file(mut self) -> Pieces {
         let (to, pieces) = mpsc::channel(PIECES_AHEAD);
-        worker::spawn("import-upload", async move {
+        worker::feed("import-upload", to.clone(), async move {
             loop {
                 let found = find(&self.ready, &self.end);
                 // The last bytes may be the beginning of the end.

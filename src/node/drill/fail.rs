@@ -20,12 +20,18 @@ const BLOCKED_TASKS: usize = 1024;
 const GULP: usize = 4 * 1024 * 1024;
 
 static PANIC_IN_REQUEST: AtomicBool = AtomicBool::new(false);
+static PANIC_IN_BODY: AtomicBool = AtomicBool::new(false);
+static PANIC_IN_FEED: AtomicBool = AtomicBool::new(false);
 static LOCK: Mutex<()> = Mutex::new(());
 
 /// A way to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Failure {
     PanicRequest,
+    /// While the body of an answer is on its way.
+    PanicBody,
+    /// In the task that feeds such a body, or hands on that of a request.
+    PanicFeed,
     PanicTask,
     Abort,
     Segv,
@@ -36,8 +42,10 @@ enum Failure {
     Loop,
 }
 
-const ALL: [(&str, Failure); 8] = [
+const ALL: [(&str, Failure); 10] = [
     ("panic-request", Failure::PanicRequest),
+    ("panic-body", Failure::PanicBody),
+    ("panic-feed", Failure::PanicFeed),
     ("panic-task", Failure::PanicTask),
     ("abort", Failure::Abort),
     ("segv", Failure::Segv),
@@ -80,9 +88,30 @@ fn named(text: &str, node: NodeId) -> BTreeSet<Failure> {
 /// A request begins; it may be the one that a drill has panic.
 #[expect(clippy::panic, reason = "a drill: this is what it is for")]
 pub fn meet_request() {
-    if PANIC_IN_REQUEST.load(Ordering::Relaxed) && PANIC_IN_REQUEST.swap(false, Ordering::SeqCst) {
+    if is_next(&PANIC_IN_REQUEST) {
         panic!("a drill made this request panic");
     }
+}
+
+/// A piece of a body is sent.
+#[expect(clippy::panic, reason = "a drill: this is what it is for")]
+pub fn meet_body() {
+    if is_next(&PANIC_IN_BODY) {
+        panic!("a drill made this body panic");
+    }
+}
+
+/// A piece of a body is handed on.
+#[expect(clippy::panic, reason = "a drill: this is what it is for")]
+pub fn meet_feed() {
+    if is_next(&PANIC_IN_FEED) {
+        panic!("a drill made this feed panic");
+    }
+}
+
+/// Once for each order.
+fn is_next(ordered: &AtomicBool) -> bool {
+    ordered.load(Ordering::Relaxed) && ordered.swap(false, Ordering::SeqCst)
 }
 
 #[expect(clippy::panic, reason = "a drill: this is what it is for")]
@@ -90,6 +119,8 @@ fn fail(failure: Failure) {
     tracing::warn!(?failure, "a drill makes this node fail");
     match failure {
         Failure::PanicRequest => PANIC_IN_REQUEST.store(true, Ordering::SeqCst),
+        Failure::PanicBody => PANIC_IN_BODY.store(true, Ordering::SeqCst),
+        Failure::PanicFeed => PANIC_IN_FEED.store(true, Ordering::SeqCst),
         Failure::PanicTask => drop(worker::spawn("drilled task", async { panic!("a drill made this task panic") })),
         Failure::Abort => std::process::abort(),
         Failure::Segv => memory::touch_nothing(),
