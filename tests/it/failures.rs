@@ -13,13 +13,17 @@ use futures_util::FutureExt;
 use ringfort::base::time;
 use ringfort::cli::client::Client;
 use rustix::process::Pid;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
 use rustix::process::Signal;
 use rustix::process::kill_process;
+use rustix::process::prlimit;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::cluster_faces::invite;
+use crate::cluster_limits::Cap;
 use crate::cluster_losses;
 use crate::crashes;
 use crate::full_disk::RESERVE;
@@ -384,6 +388,36 @@ async fn a_slow_disk_is_named() {
     kill_process(Pid::from_raw(i32::try_from(strace.id()).unwrap()).unwrap(), Signal::TERM).unwrap();
     let _detached = strace.wait();
     writing.await.unwrap();
+    told.all_were();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_holds_a_machine_back_is_named() {
+    let cluster = Cluster::start(3).await;
+    let (client, mut told) = (cluster.client(0), Told::default());
+    at_rest(&cluster).await;
+    let (since, pid) = (now(), worker(&cluster).await);
+    let few = Rlimit { current: Some(64), maximum: Some(4096) };
+    prlimit(Some(pid), Resource::Nofile, few).unwrap();
+    let victim = cluster.urls()[VICTIM].trim_start_matches("http://").to_owned();
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(tokio::net::TcpStream::connect(&victim).await.unwrap());
+    }
+    eventually("another machine tells it", async || {
+        let told = client.ask(hyper::Method::GET, "/v1/alarms").await.ok()?;
+        told["alarms"].as_array()?.iter().any(|told| told["alarm"]["code"] == "files_used_up").then_some(())
+    })
+    .await;
+    // Nor can it read its own list then.
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: few.maximum, ..few }).unwrap();
+    drop(idle);
+    told.look("files-used-up", &client, &since, Some(NUMBER)).await;
+    at_rest(&cluster).await;
+    let (since, cap) = (now(), Cap::percent(2));
+    cap.take(&pid.as_raw_nonzero().to_string());
+    told.look("held-back", &client, &since, Some(NUMBER)).await;
+    cap.let_go(&pid.as_raw_nonzero().to_string());
     told.all_were();
 }
 
