@@ -47,6 +47,20 @@ pub fn seal<T: Serialize>(version: u8, context: &[u8], value: &T) -> Vec<u8> {
     bytes
 }
 
+/// The same in one piece of memory; `None` where it is longer than `bytes_max`, which is found out before all of it is
+/// written.
+pub fn seal_within<T: Serialize>(version: u8, context: &[u8], value: &T, bytes_max: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; bytes_max];
+    let (first, rest) = bytes.split_first_mut()?;
+    let room = rest.len().checked_sub(4)?;
+    *first = version;
+    let len = 1 + postcard::to_slice(value, rest.get_mut(..room)?).ok()?.len();
+    bytes.truncate(len);
+    let crc = checksum::crc32c(&[context, &bytes]);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    Some(bytes)
+}
+
 /// Reverses [`seal`].
 ///
 /// # Errors
@@ -146,6 +160,7 @@ mod tests {
     use super::from_hex;
     use super::hex;
     use super::seal;
+    use super::seal_within;
     use super::unseal;
 
     #[test]
@@ -161,6 +176,18 @@ mod tests {
         }
         for len in 0..sealed.len() {
             assert!(unseal::<(u32, String)>(1, b"key", &sealed[..len]).is_err(), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn what_fits_is_sealed_the_same_and_what_does_not_is_none() {
+        let value = (7_u32, "text".repeat(20));
+        let sealed = seal(1, b"key", &value);
+        for max in [sealed.len(), sealed.len() + 1, 1000] {
+            assert_eq!(seal_within(1, b"key", &value, max).as_ref(), Some(&sealed), "{max}");
+        }
+        for max in [0, 1, 4, 5, sealed.len() - 1] {
+            assert_eq!(seal_within(1, b"key", &value, max), None, "{max}");
         }
     }
 

@@ -206,9 +206,9 @@ impl Tape {
     #[must_use]
     pub fn encode(mut self) -> Option<Vec<u8>> {
         loop {
-            let bytes = codec::seal(VERSION, CONTEXT, &self);
-            if bytes.len() <= RECORDER_TAPE_BYTES_MAX {
-                return Some(bytes);
+            let bytes = codec::seal_within(VERSION, CONTEXT, &self, RECORDER_TAPE_BYTES_MAX);
+            if bytes.is_some() {
+                return bytes;
             }
             let shorter = match &mut self {
                 Self::Write(reel) => reel.shorten(),
