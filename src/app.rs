@@ -20,6 +20,7 @@ use crate::base::limits::RUNTIME_BEAT;
 use crate::base::limits::TIMELINE_STOP;
 use crate::base::memory;
 use crate::base::pulse;
+use crate::base::time;
 use crate::cli::Arguments;
 use crate::cli::Command;
 use crate::cli::admin;
@@ -167,17 +168,33 @@ fn set_log(logs: &Logs) -> SetLog {
     Box::new(move |filter| logs.set_filter(filter))
 }
 
+/// What a worker ends with is on its deck too, so that its report has it: the terminal may be nobody's.
+fn note_failure(failure: &Failure) {
+    if !failure.message.is_empty() {
+        let (at, message) = (time::rfc3339(time::wall_ms()), failure.message.replace('\n', " "));
+        flight::note_line(format!("{at} ERROR ringfort: {message}").as_bytes());
+    }
+}
+
 /// `ringfort run`: the supervisor first, which starts this binary again as the worker.
 fn run_node(place: &RunArguments) -> Result<u8, Failure> {
-    let config = place.load()?;
-    let logs = Logs::new();
-    logs.listen(config.log());
-    let starter = |name| std::env::var(name).ok().and_then(|pid| pid.parse::<u32>().ok());
-    let worker_of = starter(supervisor::WORKER_OF);
+    let worker_of = started_by(supervisor::WORKER_OF);
     if worker_of.is_some() {
         flight::board();
     }
-    if let Some(starter) = worker_of.or_else(|| starter(supervisor::DIE_WITH)) {
+    run_process(place, worker_of).inspect_err(note_failure)
+}
+
+/// The process that a variable names as the one that started this one.
+fn started_by(name: &str) -> Option<u32> {
+    std::env::var(name).ok().and_then(|pid| pid.parse().ok())
+}
+
+fn run_process(place: &RunArguments, worker_of: Option<u32>) -> Result<u8, Failure> {
+    let config = place.load()?;
+    let logs = Logs::new();
+    logs.listen(config.log());
+    if let Some(starter) = worker_of.or_else(|| started_by(supervisor::DIE_WITH)) {
         let alive =
             supervisor::die_with(starter).map_err(|error| Failure::io("tying this process to its parent", &error))?;
         if !alive {

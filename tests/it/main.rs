@@ -17,6 +17,7 @@ mod bad_peers;
 mod bodies;
 mod browser;
 mod buckets;
+mod causes;
 mod cluster;
 mod cluster_births;
 mod cluster_control;
