@@ -90,6 +90,7 @@ use crate::store::memory::MemoryFile;
 use crate::store::partition::open::DiskStore;
 use crate::store::partition::open::OpenError;
 use crate::store::partition::open::Owner;
+use crate::store::partition::open::check_owner;
 
 /// What the caller decides.
 #[derive(Debug, Clone)]
@@ -236,8 +237,15 @@ pub struct OpenNode {
 /// [`BirthError`].
 pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Result<OpenNode, BirthError> {
     let dir = hold(&options.data).await?;
-    flight::note_stage(Stage::Holds);
     let identity_dir = dir.sub("identity");
+    // Whoever has the identity of another machine would speak under its name: so before anybody is heard or called, and before
+    // the supervisor takes the directory for this node's, which tells nobody of such an end.
+    if let Ok(Some(known)) = identity::read(&identity_dir)
+        && known.born
+    {
+        check_owner(&[dir.sub("journal"), dir.sub("control")], known.cluster, known.node)?;
+    }
+    flight::note_stage(Stage::Holds);
     let arrival = arrive(&options, &dir, &identity_dir).await?;
     let Arrival { identity, neighbours, listener, advertised } = arrival;
     let work = OPERATIONS.iter().map(|(_, name)| (*name).to_owned()).collect();

@@ -1,15 +1,26 @@
-//! Failures that are told by their true cause, and by whom they are: a port that is taken.
+//! Failures that are told by their true cause, and by whom they are: a port that is taken, an identity that is another
+//! machine's.
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use rustix::process::kill_process;
 use serde_json::Value;
+use serde_json::json;
 
 use crate::cluster::Cluster;
+use crate::support;
+use crate::support::call;
 use crate::support::eventually;
+use crate::support::spawn_logged;
 
 /// The node that fails.
 const VICTIM: usize = 1;
@@ -71,4 +82,94 @@ async fn a_port_that_is_taken_is_named_in_the_report_on_another_node() {
     assert!(said.clone().count() > 0 && said.clone().all(|line| line.starts_with("ringfort: ")), "{log}");
     drop(taken);
     cluster.ready(VICTIM).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(done.success());
+}
+
+/// Somebody who writes to the first and third node all the time. Returns how long the slowest write took.
+fn write_on(cluster: &Cluster, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<Duration> {
+    let (ends, clients) = (Arc::clone(stop), [cluster.client(0), cluster.client(2)]);
+    tokio::spawn(async move {
+        let mut slowest = Duration::ZERO;
+        let mut count = 0;
+        while !ends.load(Ordering::Relaxed) {
+            let (path, began) = (format!("/v1/kv/t/{}", count % 100), Instant::now());
+            let put = call(&clients[count % 2], "PUT", &path, &[], "x").await;
+            assert_eq!(put.status, 200, "{put:?}");
+            slowest = slowest.max(began.elapsed());
+            count += 1;
+        }
+        eprintln!("{count} writes");
+        slowest
+    })
+}
+
+async fn state_of(cluster: &Cluster, asked: usize, node: usize) -> String {
+    let members = call(&cluster.client(asked), "GET", "/v1/members", &[], "").await.json();
+    members["members"][node]["state"].as_str().unwrap().to_owned()
+}
+
+async fn is_unharmed(cluster: &Cluster) {
+    for (asked, other) in [(0, 2), (2, 0)] {
+        assert_eq!(state_of(cluster, asked, other).await, "up");
+        let status = call(&cluster.client(asked), "GET", "/v1/status", &[], "").await.json();
+        assert!(!status["alarms"].to_string().contains("\"twin\""), "{:#}", status["alarms"]);
+        assert_eq!(reports(&cluster.data(asked), 3), Vec::<Value>::new());
+    }
+}
+
+/// Somebody's roll-out tool put the identity of one machine on another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_the_identity_of_another_ends_before_anybody_hears_of_it() {
+    let cluster = Cluster::start(3).await;
+    cluster.bucket("t", json!({ "n": 3 })).await;
+    peer_address(&cluster, 2).await;
+    let marker = cluster.data(VICTIM).join("blackbox/running.json");
+    eventually("its run is marked", async || marker.exists().then_some(())).await;
+    // Killed, so that the next start finds a run that was never ended.
+    cluster.signal(VICTIM, Signal::KILL);
+    for asked in [0, 2] {
+        eventually("it is down", async || (state_of(&cluster, asked, VICTIM).await == "down").then_some(())).await;
+    }
+    let (mine, aside) = (cluster.data(VICTIM).join("identity"), cluster.dir.path().join("own"));
+    std::fs::rename(&mine, &aside).unwrap();
+    copy(&cluster.data(2).join("identity"), &mine);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = write_on(&cluster, &stop);
+    let (mut command, log) = (Command::new(support::BINARY), cluster.dir.path().join("stolen"));
+    command.args(["run", "--data"]).arg(cluster.data(VICTIM));
+    let mut stolen = spawn_logged(command, &log);
+    let status = eventually("it ends", async || {
+        is_unharmed(&cluster).await;
+        stolen.try_wait().unwrap()
+    })
+    .await;
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(status.code() == Some(65) && text.contains("node 2, but this directory"), "{status}: {text}");
+    // What it would have told comes within a moment.
+    let until = Instant::now() + Duration::from_secs(3);
+    eventually("nothing comes of it", async || {
+        is_unharmed(&cluster).await;
+        (Instant::now() > until).then_some(())
+    })
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    let slowest = writing.await.unwrap();
+    eprintln!("the slowest write took {slowest:?}");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+
+    // With its own one again it goes on, and nothing of what it was in between is anybody's crash.
+    std::fs::remove_dir_all(&mine).unwrap();
+    std::fs::rename(&aside, &mine).unwrap();
+    let mut cluster = cluster;
+    cluster.start_again(VICTIM);
+    cluster.ready(VICTIM).await;
+    eventually("the run that was killed is told of", async || reports(&cluster.data(0), 2).pop()).await;
+    for node in 0..3 {
+        assert_eq!(reports(&cluster.data(node), 3), Vec::<Value>::new());
+    }
 }

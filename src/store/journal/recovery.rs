@@ -100,6 +100,20 @@ pub fn examine<D: Disk>(disk: &D, replay: &mut Replay<'_>) -> Result<(Superblock
     Ok((superblock, report))
 }
 
+/// Whose journal is in a directory; `None` where there is none. Changes nothing.
+///
+/// # Errors
+/// As [`open`].
+pub fn owner<D: Disk>(disk: &D) -> Result<Option<(ClusterId, NodeId)>, JournalError> {
+    let names = disk.list().map_err(JournalError::io("listing the journal"))?;
+    if !names.iter().any(|name| name == superblock::NAME) {
+        return Ok(None);
+    }
+    let file = disk.open(superblock::NAME).map_err(JournalError::io("opening the superblock"))?;
+    let superblock::Found { superblock, .. } = superblock::read(&file)?;
+    Ok(Some((superblock.cluster, superblock.node)))
+}
+
 /// Files whose making was interrupted; returns the names that remain.
 fn remove_leftovers<D: Disk>(disk: &D) -> Result<Vec<String>, JournalError> {
     let (leftovers, names): (Vec<_>, Vec<_>) = disk

@@ -1,6 +1,7 @@
 //! From a data directory to a store: index, replay, a new life, threads. Nothing is served before all of it is done.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
@@ -86,6 +87,21 @@ pub struct Owner {
 
 /// The store on a real disk.
 pub type DiskStore = Store<FsDisk, FjallIndex>;
+
+/// Whether these journals, where they are there, are this node's. What cannot be read is met again by whoever opens it, and
+/// told there. Changes nothing.
+///
+/// # Errors
+/// [`OpenError::Foreign`].
+pub fn check_owner(journals: &[PathBuf], cluster: ClusterId, node: NodeId) -> Result<(), OpenError> {
+    for journal in journals {
+        let owner = recovery::owner(&FsDisk::new(journal.clone())).ok().flatten();
+        if let Some((cluster, node)) = owner.filter(|owner| *owner != (cluster, node)) {
+            return Err(OpenError::Foreign { cluster, node });
+        }
+    }
+    Ok(())
+}
 
 /// Opens `journal` and `index` in a data directory.
 ///
