@@ -109,6 +109,12 @@ impl Node {
         board.alarms()
     }
 
+    /// Nodes that are there and whose link to this one is broken, as long as that is an alarm.
+    pub(super) fn not_reached(&self) -> BTreeSet<NodeId> {
+        let alarms = lock(&self.0.cluster.alarms.board).alarms();
+        alarms.iter().filter(|alarm| alarm.code == Code::LinkBroken).filter_map(|alarm| alarm.node).collect()
+    }
+
     /// The alarms of all nodes; one that several tell is given once.
     pub async fn alarms_of_all(&self) -> AllAlarms {
         let mut all = AllAlarms { alarms: Vec::new(), unanswered: BTreeMap::new() };

@@ -144,12 +144,11 @@ impl Node {
         self.sight().iter().filter_map(there).chain([self.who().node]).collect()
     }
 
-    /// Those of them that are reached from here: others may see one whose link to this node is broken.
+    /// Those of them that are reached from here: others may see one whose link to this node is broken for long.
     #[must_use]
     pub fn reached(&self) -> BTreeSet<NodeId> {
-        let sight = self.sight();
-        let broken = |node: &NodeId| sight.get(node).is_some_and(|seen| seen.link == Link::Broken);
-        self.live().into_iter().filter(|node| !broken(node)).collect()
+        let broken = self.not_reached();
+        self.live().into_iter().filter(|node| !broken.contains(node)).collect()
     }
 
     /// What a node says of how it does; none where it never did.

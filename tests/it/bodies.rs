@@ -31,13 +31,14 @@ async fn node_with_rows(dir: &tempfile::TempDir) -> (Node, PathBuf) {
     (node, file)
 }
 
-/// Waits until the drill has seen a word; words that are gone are forgotten.
+/// Waits until the drill has seen a word, and then that it is gone: only one that comes anew is taken once more.
 async fn drill(node: &Node, file: &PathBuf, word: &str, failure: &str) {
-    let seen = |node: &Node| node.log().matches(&format!("failure={failure}")).count();
-    let before = seen(node);
-    std::fs::write(file, word).unwrap();
-    eventually("the drill has seen it", async || (seen(node) > before).then_some(())).await;
-    std::fs::write(file, "").unwrap();
+    for (text, told) in [(word, format!("failure={failure}")), ("loss=1", "percent=1".to_owned())] {
+        let seen = || node.log().matches(&told).count();
+        let before = seen();
+        std::fs::write(file, text).unwrap();
+        eventually("the drill has seen it", async || (seen() > before).then_some(())).await;
+    }
 }
 
 /// Reports whose reason says this.

@@ -184,7 +184,9 @@ async fn at_rest(cluster: &Cluster) {
         let (client, mut seen) = (cluster.client(node), Vec::new());
         let ask = eventually("all are up and nobody misses one", async || {
             let members = client.ask(hyper::Method::GET, "/v1/members").await.ok()?;
-            let is_up = |member: &Value| member["state"] == "up" && member["serving"] != "recovering";
+            // Who was cut off may doubt somebody for long: ADR 26, TODO.
+            let is_there = |member: &Value| member["state"] == "up" || member["state"] == "suspect";
+            let is_up = |member: &Value| is_there(member) && member["serving"] != "recovering";
             let all = members["members"].as_array()?;
             let status = client.ask(hyper::Method::GET, "/v1/status").await.ok()?;
             let alarms = status["alarms"].as_array()?;
@@ -414,10 +416,19 @@ async fn what_holds_a_machine_back_is_named() {
     drop(idle);
     told.look("files-used-up", &client, &since, Some(NUMBER)).await;
     at_rest(&cluster).await;
-    let (since, cap) = (now(), Cap::percent(2));
+    let (since, cap) = (now(), Cap::percent(1));
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let asker = cluster.client(VICTIM);
+    let asking = tokio::spawn(async move {
+        while !*stopped.borrow() {
+            let _slow = asker.send(hyper::Method::GET, "/v1/status", &[], ringfort::cli::client::full("")).await;
+        }
+    });
     cap.take(&pid.as_raw_nonzero().to_string());
     told.look("held-back", &client, &since, Some(NUMBER)).await;
     cap.let_go(&pid.as_raw_nonzero().to_string());
+    stop.send(true).unwrap();
+    asking.await.unwrap();
     told.all_were();
 }
 
