@@ -16,11 +16,13 @@ use tokio::sync::mpsc;
 
 use crate::base::codec::Blob;
 use crate::base::id::NodeId;
+use crate::base::limits::END_FOUND_WITHIN;
 use crate::base::limits::TIMELINE_BOOK_BYTES;
 use crate::base::limits::TIMELINE_CAUSE_MS;
 use crate::base::limits::TIMELINE_PAGE_MAX;
 use crate::base::limits::TIMELINE_SEGMENT_BYTES;
 use crate::base::limits::TIMELINE_WAITING_MAX;
+use crate::base::limits::WATCH_TICK;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::debug::logs;
@@ -246,13 +248,26 @@ impl Node {
         if last.kind == Kind::NodeStopped.name() {
             return None;
         }
+        let deadline = time::mono() + END_FOUND_WITHIN;
+        loop {
+            if let Some(reason) = self.end_reported_since(last.at_ms()).await {
+                return Some(format!("failed: {reason}"));
+            }
+            if time::mono() >= deadline {
+                return Some("ended without stopping in order: it crashed, was killed, or lost its power".to_owned());
+            }
+            // Its supervisor looks into it at the same time.
+            tokio::time::sleep(WATCH_TICK).await;
+        }
+    }
+
+    /// The reason of the last report about an end of this node since then.
+    async fn end_reported_since(&self, since_ms: u64) -> Option<String> {
         let me = self.who().node;
         let reports = self.crashes_here().await.map(|listing| listing.reports).unwrap_or_default();
         let at_ms = |at: &str| time::parse_rfc3339(at).unwrap_or_default();
-        let its =
-            reports.iter().rev().find(|report| report.node == me && report.fatal && at_ms(&report.at) >= last.at_ms());
-        let unknown = || "ended without stopping in order: it crashed, was killed, or lost its power".to_owned();
-        Some(its.map_or_else(unknown, |report| format!("failed: {}", report.reason)))
+        let mut its = reports.into_iter().rev().filter(|report| report.node == me && report.fatal);
+        its.find(|report| at_ms(&report.at) >= since_ms).map(|report| report.reason)
     }
 
     fn book_of_changes(&self) -> PathBuf {

@@ -108,6 +108,8 @@ pub const TIMELINE_SEGMENT_BYTES: u64 = 1024 * 1024;
 pub const TIMELINE_WAITING_MAX: usize = 1000;
 /// Entries that one node tells, and a page shows: with the longest texts still below a message between nodes.
 pub const TIMELINE_PAGE_MAX: usize = 500;
+/// How long a node that starts waits for its supervisor's report about the end before it: some ticks of that.
+pub const END_FOUND_WITHIN: Duration = Duration::from_secs(1);
 /// Entries shown where nobody says how many.
 pub const TIMELINE_PAGE: usize = 200;
 /// What several nodes tell of one thing within this time is one thing: whoever sees it last does so a few seconds later.
