@@ -272,9 +272,16 @@ impl Rule {
         if before.is_some() || !(self.also_later || self.about_then) {
             return before;
         }
-        let over = |link: &&Linked| match self.also_later {
-            true => is(link, Kind::MemberUp),
-            false => apart_ms(link) > TIMELINE_TOGETHER_MS,
+        let mut up_ms = None;
+        let mut over = |link: &&Linked| {
+            if !self.also_later {
+                return apart_ms(link) > TIMELINE_TOGETHER_MS;
+            }
+            // Others hear that it is there before it has told how it ended.
+            if up_ms.is_none() && is(link, Kind::MemberUp) {
+                up_ms = Some(link.entry.at_ms());
+            }
+            up_ms.is_some_and(|up_ms| link.entry.at_ms().saturating_sub(up_ms) > TIMELINE_OVER_MS)
         };
         let behind = linked.get(at + 1..)?.iter().take_while(|link| !over(link));
         behind.into_iter().find(|link| self.fits(effect, &link.entry))

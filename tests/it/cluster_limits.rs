@@ -212,14 +212,14 @@ async fn a_death_is_soon_known_to_all() {
 }
 
 /// A part of a core for some processes, by a control group of the test's own.
-pub struct Cap(PathBuf);
+struct Cap(PathBuf);
 
 impl Cap {
     fn twentieth() -> Self {
         Self::percent(5)
     }
 
-    pub fn percent(percent: u32) -> Self {
+    fn percent(percent: u32) -> Self {
         let quota = (percent * 1000).to_string();
         let name = format!("ringfort-test-{}", std::process::id());
         let old = PathBuf::from("/sys/fs/cgroup/cpu");
@@ -238,12 +238,8 @@ impl Cap {
         group
     }
 
-    pub fn take(&self, process: &str) {
+    fn take(&self, process: &str) {
         std::fs::write(self.0.join("cgroup.procs"), process).unwrap();
-    }
-
-    pub fn let_go(&self, process: &str) {
-        std::fs::write(self.0.parent().unwrap().join("cgroup.procs"), process).unwrap();
     }
 
     /// How often they wanted more.

@@ -23,7 +23,6 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::cluster_faces::invite;
-use crate::cluster_limits::Cap;
 use crate::cluster_losses;
 use crate::crashes;
 use crate::full_disk::RESERVE;
@@ -394,7 +393,7 @@ async fn a_slow_disk_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_holds_a_machine_back_is_named() {
+async fn files_that_are_used_up_are_named() {
     let cluster = Cluster::start(3).await;
     let (client, mut told) = (cluster.client(0), Told::default());
     at_rest(&cluster).await;
@@ -415,20 +414,6 @@ async fn what_holds_a_machine_back_is_named() {
     prlimit(Some(pid), Resource::Nofile, Rlimit { current: few.maximum, ..few }).unwrap();
     drop(idle);
     told.look("files-used-up", &client, &since, Some(NUMBER)).await;
-    at_rest(&cluster).await;
-    let (since, cap) = (now(), Cap::percent(1));
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let asker = cluster.client(VICTIM);
-    let asking = tokio::spawn(async move {
-        while !*stopped.borrow() {
-            let _slow = asker.send(hyper::Method::GET, "/v1/status", &[], ringfort::cli::client::full("")).await;
-        }
-    });
-    cap.take(&pid.as_raw_nonzero().to_string());
-    told.look("held-back", &client, &since, Some(NUMBER)).await;
-    cap.let_go(&pid.as_raw_nonzero().to_string());
-    stop.send(true).unwrap();
-    asking.await.unwrap();
     told.all_were();
 }
 

@@ -163,6 +163,7 @@ async fn the_list_outlives_the_node_and_tells_how_each_life_ended() {
     })
     .await;
     assert_eq!(told, ["node_started", "config_reloaded", "node_stopped", "node_started"]);
+    eventually("it is noted that it runs", async || data.join("blackbox/running.json").exists().then_some(())).await;
     node.kill();
     let node = Node::start(&data).await;
     let told = eventually("the third life begins", async || {

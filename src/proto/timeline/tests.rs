@@ -94,6 +94,9 @@ fn a_crash_that_its_node_finds_out_afterwards_is_the_cause_of_what_was_seen_befo
     let linked = link(told.clone());
     assert_eq!(linked[0].cause.as_deref(), Some("3.1.30000-crash-3"));
     assert_eq!(chain(&linked), ["member_up", "node_started", "crash"]);
+    let mut late = told.clone();
+    late[3] = entry(1, 29_500, Kind::MemberUp, 3);
+    assert_eq!(link(late)[0].cause.as_deref(), Some("3.1.30000-crash-3"), "others saw it a moment before it said so");
     // What ended it later is not why it was down before.
     told.insert(1, entry(1, 20_000, Kind::MemberUp, 3));
     assert_eq!(link(told)[0].cause, None);
