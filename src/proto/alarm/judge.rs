@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::base::id::NodeId;
 use crate::base::limits::CLOCK_SKEW_MAX;
+use crate::base::limits::LATE_AT_ONCE;
 use crate::base::limits::SLOW_SYNC;
 use crate::base::limits::SLOW_SYNCS_MIN;
 use crate::base::limits::STARVED_WINDOW;
@@ -79,20 +80,26 @@ pub fn sync_p99_ms(counts: &[u64]) -> Option<u64> {
 /// How late what was to run ran, of the last while.
 #[derive(Debug, Clone, Default)]
 pub struct Lateness {
-    /// Milliseconds from one look to the next, and by how many of them it was late.
-    looks: VecDeque<(u64, u64)>,
+    looks: VecDeque<Look>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// Milliseconds since the one before, and how many of them it was late; both as far as they count.
+    took_ms: u64,
+    counts_ms: u64,
+    late_ms: u64,
 }
 
 impl Lateness {
-    /// A look that was due after `due_ms` came `late_ms` later.
+    /// A look that was due after `due_ms` came `late_ms` later. A single long gap is no want of a processor: a process that is
+    /// stopped and goes on has one.
     pub fn look(&mut self, due_ms: u64, late_ms: u64) {
-        self.looks.push_back((due_ms.saturating_add(late_ms), late_ms));
-        let mut all_ms: u64 = self.looks.iter().map(|(took_ms, _)| took_ms).sum();
-        while self.looks.len() > 1
-            && let Some((took_ms, _)) =
-                self.looks.front().filter(|(took_ms, _)| all_ms - took_ms >= millis(STARVED_WINDOW))
-        {
-            all_ms -= took_ms;
+        let counts_ms = late_ms.min(millis(LATE_AT_ONCE));
+        self.looks.push_back(Look { took_ms: due_ms.saturating_add(counts_ms), counts_ms, late_ms });
+        let mut all_ms: u64 = self.looks.iter().map(|look| look.took_ms).sum();
+        while let Some(first) = self.looks.front().filter(|first| all_ms - first.took_ms >= millis(STARVED_WINDOW)) {
+            all_ms -= first.took_ms;
             self.looks.pop_front();
         }
     }
@@ -100,9 +107,9 @@ impl Lateness {
     /// The hundredths of that time for which it was late, and the longest single time in milliseconds.
     #[must_use]
     pub fn late(&self) -> (u64, u64) {
-        let sum = |part: fn(&(u64, u64)) -> u64| self.looks.iter().map(part).sum::<u64>();
-        let (all_ms, late_ms) = (sum(|look| look.0), sum(|look| look.1));
-        let longest = self.looks.iter().map(|(_, late_ms)| *late_ms).max().unwrap_or(0);
+        let all_ms: u64 = self.looks.iter().map(|look| look.took_ms).sum();
+        let late_ms: u64 = self.looks.iter().map(|look| look.counts_ms).sum();
+        let longest = self.looks.iter().map(|look| look.late_ms).max().unwrap_or(0);
         if all_ms < millis(STARVED_WINDOW) / 2 { (0, longest) } else { (late_ms * 100 / all_ms, longest) }
     }
 }

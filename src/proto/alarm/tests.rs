@@ -7,6 +7,7 @@ use super::Finding;
 use super::Moment;
 use super::Severity;
 use super::Subject;
+use super::judge::Lateness;
 use super::judge::SYNC_BUCKETS;
 use super::judge::Still;
 use super::judge::Syncs;
@@ -173,4 +174,20 @@ fn a_transfer_stands_still_while_neither_what_is_left_nor_what_came_changes() {
     assert_eq!((still.look(5, 10, 0), still.look(5, 10, 40_000)), (0, 40_000));
     assert_eq!((still.look(5, 11, 50_000), still.look(5, 11, 51_000)), (0, 1_000));
     assert_eq!((still.look(0, 11, 60_000), still.look(3, 11, 90_000)), (0, 0));
+}
+
+#[test]
+fn a_processor_is_held_back_when_much_of_the_time_is_waited_for_and_not_by_one_long_gap() {
+    let late = |gaps: &[u64]| {
+        let mut lateness = Lateness::default();
+        gaps.iter().for_each(|late_ms| lateness.look(250, *late_ms));
+        lateness.late()
+    };
+    assert_eq!(late(&[250; 10]).0, 50);
+    assert_eq!(late(&[250; 5]).0, 0, "too short a time to tell");
+    assert_eq!(late(&[0; 40]), (0, 0));
+    let stopped = [vec![0; 30], vec![60_000], vec![0; 5]].concat();
+    assert_eq!(late(&stopped), (10, 60_000), "it was stopped once");
+    let over = [vec![5_000; 10], vec![0; 60]].concat();
+    assert_eq!(late(&over), (0, 0), "what is over is forgotten");
 }
