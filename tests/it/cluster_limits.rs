@@ -211,16 +211,11 @@ async fn a_death_is_soon_known_to_all() {
     }
 }
 
-/// A part of a core for some processes, by a control group of the test's own.
+/// A twentieth of a core for some processes, by a control group of the test's own.
 struct Cap(PathBuf);
 
 impl Cap {
     fn twentieth() -> Self {
-        Self::percent(5)
-    }
-
-    fn percent(percent: u32) -> Self {
-        let quota = (percent * 1000).to_string();
         let name = format!("ringfort-test-{}", std::process::id());
         let old = PathBuf::from("/sys/fs/cgroup/cpu");
         let is_old = old.join("cpu.cfs_quota_us").exists();
@@ -231,9 +226,9 @@ impl Cap {
         std::fs::create_dir(&group.0).unwrap();
         if is_old {
             std::fs::write(group.0.join("cpu.cfs_period_us"), "100000").unwrap();
-            std::fs::write(group.0.join("cpu.cfs_quota_us"), quota).unwrap();
+            std::fs::write(group.0.join("cpu.cfs_quota_us"), "5000").unwrap();
         } else {
-            std::fs::write(group.0.join("cpu.max"), format!("{quota} 100000")).unwrap();
+            std::fs::write(group.0.join("cpu.max"), "5000 100000").unwrap();
         }
         group
     }

@@ -155,8 +155,16 @@ async fn a_disk_without_a_byte_left_costs_no_acked_write_and_the_node_recovers_b
     fill_up_and_make_room(8 * 1024).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_finds_no_room_at_its_start_tries_again_until_there_is_some() {
+/// A node that starts and finds no room, and what it holds. The directory goes last.
+struct Roomless {
+    node: Node,
+    disk: SmallDisk,
+    dir: tempfile::TempDir,
+    token: String,
+    keys: Vec<String>,
+}
+
+async fn roomless() -> Roomless {
     let dir = tempfile::tempdir().unwrap();
     let disk = SmallDisk::new(dir.path(), 192);
     let data = disk.data();
@@ -171,6 +179,12 @@ async fn a_node_that_finds_no_room_at_its_start_tries_again_until_there_is_some(
     std::fs::write(data.join("index/REBUILD"), "a test asks for it").unwrap();
     disk.fill(0);
     node = Node::spawn(&data, &[], &[RESERVE]);
+    Roomless { node, disk, dir, token, keys }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_finds_no_room_at_its_start_tries_again_until_there_is_some() {
+    let Roomless { dir: _dir, disk, node, token, keys } = roomless().await;
     wire::until("a start fails", async || node.log().contains("status=exit status: 75")).await;
     disk.make_room();
     wire::until("the node is ready", async || node.is_ready().await).await;
@@ -181,20 +195,7 @@ async fn a_node_that_finds_no_room_at_its_start_tries_again_until_there_is_some(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_is_in_rescue_for_want_of_room_says_so_and_comes_back_when_there_is_some() {
-    let dir = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::new(dir.path(), 192);
-    let data = disk.data();
-    let mut node = Node::start_with(&data, &[], &[RESERVE]).await;
-    let token = wire::prepare(&node, "k").await;
-    let mut wire = Wire::open(&node.url().await, &token).await;
-    let keys: Vec<String> = (0..2000).map(|n| format!("{n}")).collect();
-    for key in &keys {
-        assert_eq!(wire.put("k", key).await.unwrap().0, 200);
-    }
-    node.stop();
-    std::fs::write(data.join("index/REBUILD"), "a test asks for it").unwrap();
-    disk.fill(0);
-    node = Node::spawn(&data, &[], &[RESERVE]);
+    let Roomless { dir: _dir, disk, node, token, keys } = roomless().await;
     let mut told = Value::Null;
     wire::until("the rescue console", async || {
         told = node.owner().ask(hyper::Method::GET, "/v1/rescue").await.unwrap_or_default();
