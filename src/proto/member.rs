@@ -46,6 +46,7 @@ use crate::proto::member::identity::Id;
 use crate::proto::member::view::Link;
 use crate::proto::member::view::Seen;
 use crate::proto::member::view::Sight;
+use crate::proto::member::view::Status;
 use crate::proto::member::words::Goodbye;
 use crate::proto::member::words::Ignored;
 use crate::proto::member::words::News;
@@ -97,6 +98,8 @@ pub struct Setup {
 /// What is kept of a member beside the protocol.
 struct Peer {
     record: Option<(Record, u64)>,
+    /// When a message of its own came last.
+    heard_ms: Option<u64>,
     link: Link,
     /// When to knock next, and the wait behind that.
     knock_ms: u64,
@@ -179,7 +182,7 @@ impl Membership {
         // The first knock comes soon, and not with everybody else's.
         let knock_ms = now_ms.saturating_add(self.chance.jitter(wait_ms / 2));
         let seen = Seen::unheard(now_ms);
-        self.peers.insert(node, Peer { record: None, link: Link::Unknown, knock_ms, wait_ms, seen });
+        self.peers.insert(node, Peer { record: None, heard_ms: None, link: Link::Unknown, knock_ms, wait_ms, seen });
         self.look(now_ms);
     }
 
@@ -190,9 +193,7 @@ impl Membership {
         }
         let id = self.swim.iter_membership_state().find(|member| member.id().node == node).map(|member| *member.id());
         if let Some(id) = id {
-            let gone = std::iter::once(Member::down(id));
-            let _counted_nowhere: Result<_, _> = self.swim.apply_many(gone, true, &mut self.out);
-            let _counted_nowhere: Result<_, _> = self.swim.handle_timer(Timer::RemoveDown(id), &mut self.out);
+            self.take_out(id, true);
         }
         self.end_turn(now_ms);
     }
@@ -207,6 +208,7 @@ impl Membership {
         }
         let Some(peer) = self.peers.get_mut(&from) else { return Err(Ignored::Stranger) };
         let (record, packet) = words::decode(self.setup.cluster, from, bytes)?;
+        peer.heard_ms = Some(now_ms);
         let newer = |(known, _): &(Record, u64)| (record.start, record.seq) > (known.start, known.seq);
         if peer.record.as_ref().is_none_or(newer) {
             let went = record.goodbye.is_some().then_some(record.start);
@@ -242,6 +244,7 @@ impl Membership {
                 self.set_score(self.score - 1, now_ms);
             }
         }
+        self.clear_of_suspicion(now_ms);
         self.knock(now_ms);
         self.say_goodbye(now_ms);
         self.end_turn(now_ms);
@@ -394,6 +397,34 @@ impl Membership {
         for node in doors {
             let _counted_nowhere: Result<_, _> = self.swim.announce(Id::unheard(node), &mut self.out);
         }
+    }
+
+    /// A suspicion ends in its own time, by an objection or by a verdict; but the protocol forgets that time whenever it begins
+    /// anew under another identity, and who objects must have heard of it. Who is still suspected later than that, and
+    /// was heard all the while, is there. One that is not heard is asked in its turn, and suspected anew.
+    fn clear_of_suspicion(&mut self, now_ms: u64) {
+        let patience_ms = millis(SUSPICION * (1 + u32::from(self.score)));
+        let cleared = |peer: &Peer| {
+            let verdict_ms = peer.seen.since_ms.saturating_add(patience_ms);
+            peer.seen.status == Status::Suspect
+                && now_ms >= verdict_ms.saturating_add(millis(SUSPICION))
+                && peer.heard_ms.is_some_and(|heard_ms| heard_ms > verdict_ms)
+        };
+        let suspects = self.swim.iter_membership_state().filter(|member| member.state() == State::Suspect);
+        let suspects = suspects.filter(|member| self.peers.get(&member.id().node).is_some_and(cleared));
+        let cleared: Vec<(Id, u16)> = suspects.map(|member| (*member.id(), member.incarnation())).collect();
+        for (id, incarnation) in cleared {
+            self.take_out(id, false);
+            let there = std::iter::once(Member::new(id, incarnation, State::Alive));
+            let _counted_nowhere: Result<_, _> = self.swim.apply_many(there, false, &mut self.out);
+        }
+    }
+
+    /// The protocol knows nothing of it any more.
+    fn take_out(&mut self, id: Id, tells_others: bool) {
+        let gone = std::iter::once(Member::down(id));
+        let _counted_nowhere: Result<_, _> = self.swim.apply_many(gone, tells_others, &mut self.out);
+        let _counted_nowhere: Result<_, _> = self.swim.handle_timer(Timer::RemoveDown(id), &mut self.out);
     }
 
     /// Tells every member what this node says of itself.

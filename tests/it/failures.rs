@@ -183,9 +183,7 @@ async fn at_rest(cluster: &Cluster) {
         let (client, mut seen) = (cluster.client(node), Vec::new());
         let ask = eventually("all are up and nobody misses one", async || {
             let members = client.ask(hyper::Method::GET, "/v1/members").await.ok()?;
-            // Who was cut off may doubt somebody for long: ADR 26, TODO.
-            let is_there = |member: &Value| member["state"] == "up" || member["state"] == "suspect";
-            let is_up = |member: &Value| is_there(member) && member["serving"] != "recovering";
+            let is_up = |member: &Value| member["state"] == "up" && member["serving"] != "recovering";
             let all = members["members"].as_array()?;
             let status = client.ask(hyper::Method::GET, "/v1/status").await.ok()?;
             let alarms = status["alarms"].as_array()?;

@@ -429,6 +429,21 @@ fn who_lost_all_members_finds_them_again() {
 }
 
 #[test]
+fn nobody_stays_suspected_for_ever_who_is_heard() {
+    for seed in 0..60 {
+        let mut world = World::new(3, seed);
+        world.until(20_000, World::all_up);
+        let others = [NodeId(2), NodeId(3)];
+        world.cut = others.iter().flat_map(|other| [(NodeId(1), *other), (*other, NodeId(1))]).collect();
+        // Up to a moment after the first of them is called dead: the protocol forgets the time of the other.
+        let cut_ms = 1_000 + world.chance.next() % 9_000;
+        world.run(cut_ms);
+        world.cut.clear();
+        world.until(20_000, World::all_up);
+    }
+}
+
+#[test]
 fn two_full_clusters_do_not_merge() {
     let mut world = World::empty(41);
     for id in 1..=6 {
