@@ -499,6 +499,8 @@ pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(10);
 pub const FILES_MET_WITHIN: Duration = Duration::from_secs(5);
 /// Over this time it is looked how late what was to run ran.
 pub const STARVED_WINDOW: Duration = Duration::from_secs(10);
+/// How often it is looked for how long a limit held this process back: some times in that window.
+pub const HELD_BACK_EVERY: Duration = Duration::from_millis(500);
 /// Of one gap so much counts: whoever is stopped for a minute has one, whoever is held back has many.
 pub const LATE_AT_ONCE: Duration = Duration::from_secs(1);
 /// Hundredths of it from which on a node gets too little of its processor: with two programs for each core it is late for a

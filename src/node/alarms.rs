@@ -15,16 +15,13 @@ use crate::base::codec::Blob;
 use crate::base::id::NodeId;
 use crate::base::limits::ALARMS_TOLD_MAX;
 use crate::base::limits::CLOCK_SKEW_MAX;
-use crate::base::limits::FILES_MET_WITHIN;
 use crate::base::limits::FORECAST_ALARM;
 use crate::base::limits::LATE_PERCENT;
 use crate::base::limits::MEMBERS_TICK;
 use crate::base::limits::OVERLAY_BYTES_MAX;
-use crate::base::limits::STARVED_PERCENT;
 use crate::base::limits::SYNC_HANGS;
 use crate::base::limits::TRANSFER_STUCK;
 use crate::base::limits::UNHEARD_DOUBT;
-use crate::base::open_files;
 use crate::base::time;
 use crate::base::time::millis;
 use crate::node::Node;
@@ -41,6 +38,7 @@ use crate::proto::alarm::Finding;
 use crate::proto::alarm::Moment;
 use crate::proto::alarm::Subject;
 use crate::proto::alarm::judge;
+use crate::proto::alarm::judge::HeldBack;
 use crate::proto::alarm::judge::Lateness;
 use crate::proto::alarm::judge::Still;
 use crate::proto::alarm::judge::Syncs;
@@ -57,6 +55,8 @@ use crate::proto::ring::survives;
 use crate::proto::ring::survives::Cause;
 use crate::proto::ring::survives::Margin;
 
+mod process;
+
 /// What was found so far.
 #[derive(Debug, Default)]
 pub struct Alarms {
@@ -67,6 +67,7 @@ pub struct Alarms {
     /// Lines of the log that were dropped when it was last looked.
     dropped: Mutex<u64>,
     lateness: Mutex<Lateness>,
+    held_back: Mutex<HeldBack>,
 }
 
 /// Damage that was told of.
@@ -179,29 +180,6 @@ impl Node {
         let me = self.who().node;
         let name = self.state().members.get(&me).map(|member| format!(" ({})", member.name)).unwrap_or_default();
         format!("Node {me}{name}")
-    }
-
-    fn findings_of_the_process(&self) -> Vec<Finding> {
-        let (me, mut found) = (self.me(), Vec::new());
-        if open_files::met_within(FILES_MET_WITHIN) {
-            let limit = open_files::limit();
-            let cause = format!(
-                "It can open no more files or connections ({limit} are allowed): devices get no answer from it. What is stored \
-                 is safe."
-            );
-            let to_do = "See who holds so many connections, or raise LimitNOFILE of the service and start it again.";
-            found.push(Finding::new(Code::FilesUsedUp, me, cause, to_do));
-        }
-        let (percent, longest_ms) = lock(&self.0.cluster.alarms.lateness).late();
-        if percent >= STARVED_PERCENT {
-            let cause = format!(
-                "It gets too little of its processor: for {percent} % of the last seconds what should have run had to wait, \
-                 up to {longest_ms} ms. Requests are slow; what is stored is safe."
-            );
-            let to_do = "Look what else uses the processor, or whether a limit (a container's, a virtual machine's) holds it back.";
-            found.push(Finding::new(Code::Starved, me, cause, to_do));
-        }
-        found
     }
 
     fn findings_of_the_disk(&self) -> Vec<Finding> {

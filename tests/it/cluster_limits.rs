@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use ringfort::base::limits::OPERATION_BUDGET;
 use ringfort::cli::client::Client;
+use ringfort::cli::client::full;
 use rustix::process::Signal;
 use serde_json::Value;
 use serde_json::json;
@@ -290,6 +291,40 @@ async fn a_slow_node_is_not_taken_for_a_dead_one() {
     // And it takes nobody else for dead.
     not_dead(&states(&cluster.client(2)).await);
     println!("{looks} looks in {span:?}: suspected {suspected} times; held back {} times", cap.held_back());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_a_limit_holds_back_says_so_and_which_limit() {
+    let cap = Cap::twentieth();
+    let cluster = Cluster::start(3).await;
+    at_rest(&cluster, 3).await;
+    bucket(&cluster, "b", json!({ "kind": "lww" })).await;
+    let slow = call(&cluster.client(2), "GET", "/v1/status", &[], "").await.json();
+    for process in [cluster.pid(2).as_raw_nonzero().get(), slow["worker_pid"].as_i64().unwrap() as i32] {
+        cap.take(&process.to_string());
+    }
+    // Devices that want more than it may have.
+    let devices = (0..4).map(|device| {
+        let client = cluster.client(2);
+        tokio::spawn(async move {
+            for value in 0_u64.. {
+                let path = format!("/v1/kv/b/{device}");
+                let _late_or_refused = client.send(hyper::Method::PUT, &path, &[], full(value.to_string())).await;
+            }
+        })
+    });
+    let devices: Vec<_> = devices.collect();
+    let told = eventually("another node is told", async || {
+        let all = cluster.client(0).ask(hyper::Method::GET, "/v1/alarms").await.ok()?;
+        let all = all["alarms"].as_array()?.clone();
+        all.into_iter().find(|it| it["alarm"]["code"] == "starved" && it["alarm"]["node"] == 3)
+    })
+    .await;
+    devices.iter().for_each(tokio::task::JoinHandle::abort);
+    let cause = told["alarm"]["cause"].as_str().unwrap();
+    assert!(cause.contains("may use 5 % of one, and wanted more for"), "{told}");
+    assert!(told["alarm"]["to_do"].as_str().unwrap().contains("CPUQuota="), "{told}");
+    println!("{cause} Held back {} times", cap.held_back());
 }
 
 /// Does something again and again until so much time is over.

@@ -48,18 +48,7 @@ impl Group {
     /// That of this process.
     #[must_use]
     pub fn own() -> Option<Self> {
-        let lines = read("/proc/self/cgroup");
-        let old = lines.lines().find_map(|line| {
-            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-            controllers
-                .split(',')
-                .any(|controller| controller == "memory")
-                .then(|| Path::new(GROUPS).join("memory").join(relative(path)))
-        });
-        let new = || {
-            lines.lines().find_map(|line| line.strip_prefix("0::")).map(|path| Path::new(GROUPS).join(relative(path)))
-        };
-        old.or_else(new).filter(|path| path.is_dir()).map(Self)
+        group_for("memory").map(Self)
     }
 
     /// How often the kernel ended a process of it for memory, so far.
@@ -83,6 +72,48 @@ impl Group {
     pub fn path(&self) -> &Path {
         &self.0
     }
+}
+
+/// Where the control group of this process for something is.
+fn group_for(what: &str) -> Option<PathBuf> {
+    let lines = read("/proc/self/cgroup");
+    let old = lines.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let is_it = controllers.split(',').any(|controller| controller == what);
+        is_it.then(|| Path::new(GROUPS).join(what).join(relative(path)))
+    });
+    let new =
+        || lines.lines().find_map(|line| line.strip_prefix("0::")).map(|path| Path::new(GROUPS).join(relative(path)));
+    old.or_else(new).filter(|path| path.is_dir())
+}
+
+/// What a service or container may use of the processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessorLimit {
+    /// Hundredths of one processor.
+    pub percent: u64,
+    /// For how long it wanted more so far, in whole periods of the limit.
+    pub held_back_ms: u64,
+}
+
+/// That of this process, where there is one: of its control group, or of one around that.
+#[must_use]
+pub fn processor_limit() -> Option<ProcessorLimit> {
+    let group = group_for("cpu")?;
+    group.ancestors().take_while(|group| group.starts_with(GROUPS)).find_map(|group| {
+        let (old, new) = (read(group.join("cpu.cfs_quota_us")), read(group.join("cpu.max")));
+        let told = if new.is_empty() { old + " " + &read(group.join("cpu.cfs_period_us")) } else { new };
+        let (quota_us, period_us) = quota(&told)?;
+        let times = number(&read(group.join("cpu.stat")), "nr_throttled").unwrap_or(0);
+        let percent = quota_us.checked_mul(100)?.checked_div(period_us)?;
+        Some(ProcessorLimit { percent, held_back_ms: times.saturating_mul(period_us) / 1000 })
+    })
+}
+
+/// Of `quota period`, in microseconds; `None` is no limit, which is said by a word or by a number below zero.
+fn quota(told: &str) -> Option<(u64, u64)> {
+    let mut words = told.split_whitespace();
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
 fn relative(path: &str) -> &str {
@@ -176,6 +207,7 @@ mod tests {
     use super::memory;
     use super::number;
     use super::open_files;
+    use super::quota;
     use super::threads;
 
     #[test]
@@ -186,6 +218,14 @@ mod tests {
             (Some(7), Some(3), Some(12))
         );
         assert_eq!(number(text, "oom_kil"), None);
+    }
+
+    #[test]
+    fn a_limit_of_the_processor_is_read_in_both_forms() {
+        assert_eq!(
+            ["5000 100000", "max 100000", "-1\n 100000\n", ""].map(quota),
+            [Some((5_000, 100_000)), None, None, None]
+        );
     }
 
     #[test]

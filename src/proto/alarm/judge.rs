@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::base::id::NodeId;
 use crate::base::limits::CLOCK_SKEW_MAX;
+use crate::base::limits::HELD_BACK_EVERY;
 use crate::base::limits::LATE_AT_ONCE;
 use crate::base::limits::SLOW_SYNC;
 use crate::base::limits::SLOW_SYNCS_MIN;
@@ -129,5 +130,33 @@ impl Still {
             Some(_) | None => Some(((left, came), now_ms)),
         };
         self.seen.map_or(0, |(_, since_ms)| now_ms.saturating_sub(since_ms))
+    }
+}
+
+/// For how long a limit held this process back, of the last [`STARVED_WINDOW`].
+#[derive(Debug, Clone, Default)]
+pub struct HeldBack {
+    /// When it was looked, and for how long so far.
+    looks: VecDeque<(u64, u64)>,
+}
+
+impl HeldBack {
+    /// It was held back for so long so far. The hundredths of the window for which it was, at most 100; 0 as long as too
+    /// little was seen to tell. Whoever looks more often than [`HELD_BACK_EVERY`] only asks.
+    pub fn look(&mut self, now_ms: u64, held_back_ms: u64) -> u64 {
+        if self.looks.back().is_some_and(|(_, last)| *last > held_back_ms) {
+            // Another limit counts from its own beginning.
+            self.looks.clear();
+        }
+        if self.looks.back().is_none_or(|(at_ms, _)| now_ms.saturating_sub(*at_ms) >= millis(HELD_BACK_EVERY)) {
+            self.looks.push_back((now_ms, held_back_ms));
+        }
+        let is_old = |at_ms: u64| now_ms.saturating_sub(at_ms) > millis(STARVED_WINDOW);
+        while self.looks.get(1).is_some_and(|(at_ms, _)| is_old(*at_ms)) {
+            self.looks.pop_front();
+        }
+        let Some((since_ms, before_ms)) = self.looks.front().copied() else { return 0 };
+        let (took_ms, held_ms) = (now_ms.saturating_sub(since_ms), held_back_ms.saturating_sub(before_ms));
+        if took_ms < millis(STARVED_WINDOW) / 2 { 0 } else { (held_ms.saturating_mul(100) / took_ms).min(100) }
     }
 }

@@ -7,6 +7,7 @@ use super::Finding;
 use super::Moment;
 use super::Severity;
 use super::Subject;
+use super::judge::HeldBack;
 use super::judge::Lateness;
 use super::judge::SYNC_BUCKETS;
 use super::judge::Still;
@@ -190,4 +191,19 @@ fn a_processor_is_held_back_when_much_of_the_time_is_waited_for_and_not_by_one_l
     assert_eq!(late(&stopped), (10, 60_000), "it was stopped once");
     let over = [vec![5_000; 10], vec![0; 60]].concat();
     assert_eq!(late(&over), (0, 0), "what is over is forgotten");
+}
+
+#[test]
+fn how_long_a_limit_holds_back_is_told_of_the_last_seconds() {
+    let mut held = HeldBack::default();
+    // It is held back for 90 ms of each 100 from the third second to the eighth, and asked four times a second.
+    let mut told = Vec::new();
+    for quarter in 0..100_u64 {
+        let now_ms = 1_000 + quarter * 250;
+        told.push(held.look(now_ms, 5_000 + (quarter.clamp(12, 32) - 12) * 225));
+    }
+    assert_eq!(told[16], 0, "too short a time to tell");
+    assert_eq!((told[32], told[40], told[99]), (56, 45, 0), "{told:?}");
+    assert_eq!(held.look(60_000, 0), 0, "another limit");
+    assert_eq!(held.look(66_000, 60_000), 100);
 }
