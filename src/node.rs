@@ -50,6 +50,7 @@ pub mod members;
 pub mod peers;
 pub mod places;
 pub mod plan;
+mod reach;
 pub mod recover;
 pub mod refusals;
 pub mod repair;

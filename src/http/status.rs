@@ -37,6 +37,15 @@ pub async fn readyz(State(node): State<Node>) -> Response {
             None => "this node has not caught up with its cluster; use another".to_owned(),
         };
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", detail).into_response()
+    } else if let missing = node.misses()
+        && !missing.is_empty()
+    {
+        let names: Vec<String> = missing.iter().map(|node| format!("node {node}")).collect();
+        let detail = format!(
+            "this node does not reach {}, which the others do: it refuses requests that others take; use another",
+            names.join(" and ")
+        );
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum", detail).into_response()
     } else {
         "ready\n".into_response()
     };

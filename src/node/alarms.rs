@@ -27,6 +27,7 @@ use crate::base::time::millis;
 use crate::node::Node;
 use crate::node::debug::logs::LogCounts;
 use crate::node::health::Health;
+use crate::node::reach::margin;
 use crate::node::series::Forecast;
 use crate::node::series::Range;
 use crate::node::standing::LossView;
@@ -51,7 +52,6 @@ use crate::proto::member::view::Link;
 use crate::proto::member::view::Reason;
 use crate::proto::member::view::Seen;
 use crate::proto::member::view::Status;
-use crate::proto::ring::survives;
 use crate::proto::ring::survives::Cause;
 use crate::proto::ring::survives::Margin;
 
@@ -368,7 +368,7 @@ impl Node {
                 if self.is_rescued(*node, seen) {
                     found.push(of_loop(*node, member, told.as_deref().unwrap_or_default()));
                 }
-                found.extend(of_link(*node, member, seen, &called));
+                found.extend(of_link(*node, member, seen, &called, &self.0.cluster.reach.why(*node)));
                 found.extend(of_member(*node, member, seen, told));
             }
         }
@@ -409,13 +409,13 @@ fn of_loop(node: NodeId, member: &Member, told: &str) -> Finding {
     Finding::new(Code::CrashLoop, Subject::Node(node), cause, to_do)
 }
 
-/// `from`: who does not reach it.
-fn of_link(node: NodeId, member: &Member, seen: &Seen, from: &str) -> Option<Finding> {
+/// `from`: who does not reach it; `why` begins with a blank.
+fn of_link(node: NodeId, member: &Member, seen: &Seen, from: &str, why: &str) -> Option<Finding> {
     if seen.status != Status::Up || seen.link != Link::Broken {
         return None;
     }
     let cause = format!(
-        "Node {node} ({}) is there, and {from} does not reach it: requests do not pass between the two. Nothing is lost.",
+        "Node {node} ({}) is there, and {from} does not reach it: requests do not pass between the two.{why} Nothing is lost.",
         member.name
     );
     let to_do = "Look at the network between them, in both directions, also whether large packets pass; until then the loss of one \
@@ -459,9 +459,7 @@ fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -
 }
 
 fn of_quorums(state: &State, live: &BTreeSet<NodeId>) -> Option<Finding> {
-    let numbers = state.numbers();
-    let left = |live: &BTreeSet<NodeId>| survives::survives(&state.layout, live, &numbers).strict.map(|of| of.machines);
-    let Margin { left: now, cause: Cause { partition, owners, need, .. } } = left(live)?;
+    let Margin { left: now, cause: Cause { partition, owners, need, .. } } = margin(state, live)?;
     if now.is_none() {
         let cause = format!(
             "Of partition {partition} {owners} owners with all of its data are up, and it takes {need}: some requests are \
@@ -471,7 +469,7 @@ fn of_quorums(state: &State, live: &BTreeSet<NodeId>) -> Option<Finding> {
     }
     // Where all are there and it is no better the cluster was made so, which the badge says.
     let all = state.members.keys().copied().collect();
-    if now == Some(0) && left(&all).is_some_and(|margin| margin.left > Some(0)) {
+    if now == Some(0) && margin(state, &all).is_some_and(|margin| margin.left > Some(0)) {
         let cause = format!(
             "Of partition {partition} {owners} owners are up, and it takes {need}: if one more is lost, requests are refused."
         );

@@ -42,6 +42,7 @@ use crate::node::handoff::Pace;
 use crate::node::hints::Hints;
 use crate::node::members::Sight;
 use crate::node::members::Turn;
+use crate::node::reach::Reach;
 use crate::node::repair::Repair;
 use crate::node::standing::Stand;
 use crate::node::timeline::Timeline;
@@ -176,6 +177,8 @@ pub struct Cluster {
     pub(super) repair: Repair,
     /// What is seen of the others.
     pub sight: watch::Sender<Arc<Sight>>,
+    /// Which links to them are broken, and why.
+    pub(super) reach: Reach,
     /// What happened lately.
     pub(super) events: Events,
     /// What changed, on its way to the disk.
@@ -210,6 +213,7 @@ impl Cluster {
             pace: Mutex::default(),
             repair: Repair::default(),
             sight: watch::Sender::default(),
+            reach: Reach::default(),
             events: Events::default(),
             timeline: Timeline::default(),
             alarms: Alarms::default(),

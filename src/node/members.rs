@@ -2,7 +2,6 @@
 //! the lanes in step with who is admitted, and has the group choose its voters.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -15,7 +14,6 @@ use crate::base::id::NodeId;
 use crate::base::limits::MEMBERS_TICK;
 use crate::base::limits::TURNS_KEPT;
 use crate::base::time;
-use crate::net::peer::LaneState;
 use crate::net::peer::Peers;
 use crate::net::wire::Lane;
 use crate::node::Node;
@@ -134,21 +132,6 @@ impl Node {
     #[must_use]
     pub fn sights(&self) -> watch::Receiver<Arc<Sight>> {
         self.0.cluster.sight.subscribe()
-    }
-
-    /// Nodes that are there, this one among them.
-    #[must_use]
-    pub fn live(&self) -> BTreeSet<NodeId> {
-        let there =
-            |(node, seen): (&NodeId, &Seen)| matches!(seen.status, Status::Up | Status::Suspect).then_some(*node);
-        self.sight().iter().filter_map(there).chain([self.who().node]).collect()
-    }
-
-    /// Those of them that are reached from here: others may see one whose link to this node is broken for long.
-    #[must_use]
-    pub fn reached(&self) -> BTreeSet<NodeId> {
-        let broken = self.not_reached();
-        self.live().into_iter().filter(|node| !broken.contains(node)).collect()
     }
 
     /// What a node says of how it does; none where it never did.
@@ -370,14 +353,7 @@ impl Keeper {
 
     fn look_at_links(&mut self) {
         for link in self.peers.links() {
-            let lanes_up = link.lanes.iter().filter(|lane| lane.state == LaneState::Up).count();
-            let now = if lanes_up == link.lanes.len() {
-                Link::Good
-            } else if link.lanes.iter().any(|lane| lane.state == LaneState::Down) {
-                Link::Broken
-            } else {
-                Link::Unknown
-            };
+            let now = self.node.0.cluster.reach.note(&link);
             if self.links.insert(link.node, now) != Some(now) {
                 self.membership.link(link.node, now, now_ms());
             }

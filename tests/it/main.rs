@@ -44,6 +44,7 @@ mod failures;
 mod full_disk;
 mod handoff;
 mod inside;
+mod links;
 mod lists;
 mod load;
 mod logs;

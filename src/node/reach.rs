@@ -1,0 +1,133 @@
+//! Who of those that are there is reached from here, and why the others are not: small messages may pass where large ones do
+//! not, or between others and not to this node.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use crate::base::id::NodeId;
+use crate::net::peer::LaneState;
+use crate::net::peer::LinkView;
+use crate::node::Node;
+use crate::proto::control::State;
+use crate::proto::member::view::Link;
+use crate::proto::member::view::Seen;
+use crate::proto::member::view::Status;
+use crate::proto::ring::survives;
+use crate::proto::ring::survives::Margin;
+
+/// Links that are broken now.
+#[derive(Debug, Default)]
+pub struct Reach(Mutex<BTreeMap<NodeId, Broken>>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Broken {
+    /// What a try to connect said last.
+    why: Option<String>,
+    /// Some lanes stand all the same.
+    some_pass: bool,
+}
+
+impl Reach {
+    fn broken(&self) -> MutexGuard<'_, BTreeMap<NodeId, Broken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how it is with the link to a node.
+    pub(super) fn note(&self, view: &LinkView) -> Link {
+        let is = |state| view.lanes.iter().filter(|lane| lane.state == state).count();
+        let (up, down) = (is(LaneState::Up), is(LaneState::Down));
+        if down == 0 {
+            self.broken().remove(&view.node);
+            return if up == view.lanes.len() { Link::Good } else { Link::Unknown };
+        }
+        let why = view.lanes.iter().filter(|lane| lane.state == LaneState::Down).find_map(|lane| lane.why.clone());
+        self.broken().insert(view.node, Broken { why, some_pass: up > 0 });
+        Link::Broken
+    }
+
+    /// Why a node is not reached, as a sentence that begins with a blank; empty where nothing is known.
+    pub(super) fn why(&self, node: NodeId) -> String {
+        let Some(Broken { why, some_pass }) = self.broken().get(&node).cloned() else { return String::new() };
+        let why = why.map(|why| format!("the last try to connect ended with \"{why}\""));
+        let passes = "what goes by a connection of before still passes, as where large packets are dropped on the way (MTU), or \
+                      a firewall keeps new connections out";
+        match (some_pass, why) {
+            (true, Some(why)) => format!(" Of the links between the two {passes}; {why}."),
+            (true, None) => format!(" Of the links between the two {passes}."),
+            (false, Some(why)) => format!(" Here {why}."),
+            (false, None) => String::new(),
+        }
+    }
+}
+
+impl Node {
+    /// Nodes that are there, this one among them.
+    #[must_use]
+    pub fn live(&self) -> BTreeSet<NodeId> {
+        let there =
+            |(node, seen): (&NodeId, &Seen)| matches!(seen.status, Status::Up | Status::Suspect).then_some(*node);
+        self.sight().iter().filter_map(there).chain([self.who().node]).collect()
+    }
+
+    /// Those of them that are reached from here: others may see one whose link to this node is broken for long.
+    #[must_use]
+    pub fn reached(&self) -> BTreeSet<NodeId> {
+        let broken = self.not_reached();
+        self.live().into_iter().filter(|node| !broken.contains(node)).collect()
+    }
+
+    /// Nodes that are there and not reached from here, where this one refuses for want of them what others take: devices
+    /// are served better elsewhere. Empty where it is not so.
+    #[must_use]
+    pub fn misses(&self) -> BTreeSet<NodeId> {
+        let broken = self.not_reached();
+        let (state, live) = (self.state(), self.live());
+        let can_serve = |there: &BTreeSet<NodeId>| margin(&state, there).is_none_or(|margin| margin.left.is_some());
+        let lacks = broken.iter().any(|node| live.contains(node)) && can_serve(&live) && !can_serve(&self.reached());
+        if lacks { broken } else { BTreeSet::new() }
+    }
+}
+
+/// The loss of how many more machines no request notices, with these there; `None` where nothing is placed.
+pub(super) fn margin(state: &State, there: &BTreeSet<NodeId>) -> Option<Margin> {
+    survives::survives(&state.layout, there, &state.numbers()).strict.map(|margins| margins.machines)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::base::id::NodeId;
+    use crate::base::time;
+    use crate::net::peer::LaneState;
+    use crate::net::peer::LaneView;
+    use crate::net::peer::LinkView;
+    use crate::net::wire::Lane;
+    use crate::node::reach::Reach;
+    use crate::proto::member::view::Link;
+
+    fn link(states: [LaneState; 4]) -> LinkView {
+        let lane = |(lane, state): (Lane, LaneState)| {
+            let why = (state == LaneState::Down).then(|| "10.0.0.2:7400 does not answer".to_owned());
+            LaneView { lane, state, since: time::mono(), address: None, inbound: true, why }
+        };
+        let lanes = Lane::ALL.into_iter().zip(states).map(lane).collect();
+        LinkView { node: NodeId(2), addresses: Vec::new(), lanes, last_heard: None }
+    }
+
+    #[test]
+    fn a_link_of_which_a_part_stands_is_told_apart_from_one_that_is_gone() {
+        let (reach, [up, down]) = (Reach::default(), [LaneState::Up, LaneState::Down]);
+        assert_eq!(reach.note(&link([up; 4])), Link::Good);
+        assert_eq!(reach.why(NodeId(2)), "");
+        assert_eq!(reach.note(&link([up, LaneState::Dialling, up, up])), Link::Unknown);
+        assert_eq!(reach.note(&link([down; 4])), Link::Broken);
+        assert_eq!(reach.why(NodeId(2)), " Here the last try to connect ended with \"10.0.0.2:7400 does not answer\".");
+        assert_eq!(reach.note(&link([up, down, down, up])), Link::Broken);
+        let why = reach.why(NodeId(2));
+        assert!(why.contains("large packets") && why.contains("does not answer"), "{why}");
+        assert_eq!(reach.note(&link([up; 4])), Link::Good);
+        assert_eq!(reach.why(NodeId(2)), "");
+    }
+}

@@ -1,0 +1,46 @@
+//! Links between nodes that are there: what the one that does not reach the others says of it.
+
+use hyper::Method;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::support::call;
+use crate::support::eventually;
+
+async fn ready(cluster: &Cluster, node: usize) -> (u16, Value) {
+    let answer = call(&cluster.client(node), "GET", "/readyz", &[], "").await;
+    (answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_reach_those_that_are_there_sends_devices_elsewhere_and_says_why() {
+    let cluster = Cluster::start(3).await;
+    cluster.bucket("b", json!({ "kind": "lww" })).await;
+    assert_eq!(ready(&cluster, 1).await.0, 200);
+    // As where large packets are lost on the way: who is there is heard of, and nothing else passes.
+    cluster.cut("requests@2 bulk@2 control@2");
+    let (_, problem) = eventually("the machine apart is not ready", async || {
+        let told = ready(&cluster, 1).await;
+        (told.0 == 503).then_some(told)
+    })
+    .await;
+    assert_eq!(problem["code"], "no_quorum", "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("does not reach node 1 and node 3, which the others do"), "{problem}");
+    for node in [0, 2] {
+        assert_eq!(ready(&cluster, node).await.0, 200, "of node {}", node + 1);
+        let put = call(&cluster.client(node), "PUT", "/v1/kv/b/k", &[], "1").await;
+        assert_eq!(put.status, 200, "{put:?}");
+    }
+    let told = eventually("another one tells why", async || {
+        let all = cluster.client(0).ask(Method::GET, "/v1/alarms").await.ok()?;
+        let mut all = all["alarms"].as_array()?.clone().into_iter();
+        all.find(|it| it["alarm"]["code"] == "link_broken" && it["alarm"]["node"] == 2)
+    })
+    .await;
+    let cause = told["alarm"]["cause"].as_str().unwrap();
+    assert!(cause.contains("large packets") && cause.contains("MTU"), "{cause}");
+    cluster.cut("");
+    eventually("it serves again", async || (ready(&cluster, 1).await.0 == 200).then_some(())).await;
+}
