@@ -1,6 +1,7 @@
 //! Floor 6: wiring. Which command runs in which process; for a node: open, bind, start, serve, and stop in reverse.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -201,8 +202,8 @@ fn run_process(place: &RunArguments, worker_of: Option<u32>) -> Result<u8, Failu
             return Ok(Exit::Ok.code());
         }
     }
-    if let Ok(id) = std::env::var(courier::COURIER) {
-        return courier_process(config.data().as_path(), &id);
+    if std::env::var_os(courier::COURIER).is_some() {
+        return courier_process(config.data().as_path());
     }
     if let Ok(told) = std::env::var(node_rescue::RESCUE) {
         return rescue::process(&config, &logs, &told);
@@ -232,10 +233,10 @@ fn worker_process(place: &RunArguments, config: &Config, logs: Logs) -> Result<u
 }
 
 /// `ringfort run` once more, for a moment: takes a crash report to other nodes.
-fn courier_process(data: &Path, id: &str) -> Result<u8, Failure> {
+fn courier_process(data: &Path) -> Result<u8, Failure> {
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
-    Ok(runtime.block_on(courier::run(data, id)).code())
+    Ok(runtime.block_on(courier::run(data)).code())
 }
 
 /// The runtime says that it turns, for the watchdog of the supervisor.
@@ -248,9 +249,19 @@ async fn beat() {
     }
 }
 
+/// What has to be done about an error before a new start helps.
+fn mend_first(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let is_read_only = causes.any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    });
+    if is_read_only { "; its disk can only be read: repair or remount it first" } else { "" }
+}
+
 /// A journal that cannot be trusted any more ends the process; the supervisor starts it anew.
 fn die_on_poison() -> OnPoison {
     Box::new(|error| {
+        let error = format!("{error}{}", mend_first(error));
         tracing::error!(%error, "the journal failed; the process ends and starts anew");
         gasp::last_words(&format!("its journal failed: {error}"));
         exit::die(Exit::Io);
@@ -289,7 +300,7 @@ async fn serve(place: &RunArguments, config: &Config, logs: &Logs, panics: mpsc:
     };
     let opened = birth::open(options, die_on_poison).await.map_err(|error| {
         let exit = error.exit();
-        let hint = if exit == Exit::BadData { "; `ringfort doctor` says more" } else { "" };
+        let hint = if exit == Exit::BadData { "; `ringfort doctor` says more" } else { mend_first(&error) };
         Failure::new(exit, format!("{error}{hint}"))
     })?;
     let OpenNode { node, dir, way, said } = opened;

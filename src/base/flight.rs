@@ -201,6 +201,17 @@ pub fn make() -> io::Result<Deck> {
     Ok(Deck { file })
 }
 
+/// Bytes for a child to read from their beginning, which no disk has to take.
+///
+/// # Errors
+/// As [`make`].
+pub fn parcel(bytes: &[u8]) -> io::Result<File> {
+    let file = File::from(rustix::fs::memfd_create("ringfort-parcel", MemfdFlags::CLOEXEC)?);
+    // Leaves the place from which is read where it is.
+    file.write_all_at(bytes, 0)?;
+    Ok(file)
+}
+
 impl Deck {
     /// Starts a child that is handed this deck, which nobody else that is started meanwhile may be. Says to it by `DECK`
     /// which descriptor it is.

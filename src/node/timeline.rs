@@ -29,6 +29,7 @@ use crate::node::debug::logs;
 use crate::node::error::DoorError;
 use crate::node::events::EventId;
 use crate::node::worker;
+use crate::proto::crash::UNNOTED;
 use crate::proto::diagnosis::Found;
 use crate::proto::diagnosis::Wish;
 use crate::proto::event::Event;
@@ -254,7 +255,9 @@ impl Node {
                 return Some(format!("failed: {reason}"));
             }
             if time::mono() >= deadline {
-                return Some("ended without stopping in order: it crashed, was killed, or lost its power".to_owned());
+                return Some(format!(
+                    "failed: {UNNOTED}: it crashed, was killed, lost its power, or could not write to it"
+                ));
             }
             // Its supervisor looks into it at the same time.
             tokio::time::sleep(WATCH_TICK).await;

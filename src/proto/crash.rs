@@ -30,6 +30,8 @@ const TIME_DIGITS: usize = 13;
 const DRAW_DIGITS: usize = 8;
 /// Frames of our own that tell one cause from another.
 const OWN_FRAMES: usize = 5;
+/// How a reason begins that only supposes, because nobody noted how a run ended.
+pub const UNNOTED: &str = "it ended without a note on its disk";
 /// What is put in place of something unprintable.
 const UNPRINTABLE: char = '\u{fffd}';
 
@@ -210,6 +212,9 @@ pub struct Report {
     /// How long it had run.
     #[serde(default)]
     pub uptime_ms: u64,
+    /// Of a run whose end was not noted: when it began, milliseconds since 1970 by that machine's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<u64>,
     /// Its memory.
     #[serde(default)]
     pub memory: Memory,
@@ -315,6 +320,7 @@ impl Report {
             doing: Vec::new(),
             threads: Vec::new(),
             uptime_ms: 0,
+            since_ms: None,
             memory: Memory::default(),
             open_files: None,
             disk: None,

@@ -9,6 +9,7 @@ use crate::base::limits::TIMELINE_CAUSE_MS;
 use crate::base::limits::TIMELINE_OVER_MS;
 use crate::base::limits::TIMELINE_TOGETHER_MS;
 use crate::proto::alarm::Code;
+use crate::proto::crash::UNNOTED;
 use crate::proto::event::Kind;
 use crate::proto::logline::Level;
 use crate::proto::logline::Record;
@@ -122,6 +123,11 @@ impl Entry {
         self.code.as_deref().and_then(Code::named)
     }
 
+    /// An end that the node only supposes afterwards: it is as another one tells it who heard of it then.
+    fn is_supposed(&self) -> bool {
+        self.kind() == Some(Kind::Crash) && self.text.contains(UNNOTED)
+    }
+
     /// Whether both are about the same thing.
     fn is_of_the_same(&self, other: &Self) -> bool {
         (&self.kind, self.node, &self.code, self.epoch) == (&other.kind, other.node, &other.code, other.epoch)
@@ -153,13 +159,14 @@ fn together(entries: Vec<Entry>) -> Vec<Linked> {
     let mut open: BTreeMap<(String, Option<NodeId>, Option<String>, u64), usize> = BTreeMap::new();
     for entry in entries {
         let key = (entry.kind.clone(), entry.node, entry.code.clone(), entry.epoch);
-        let known = open.get(&key).and_then(|at| linked.get_mut(*at)).filter(|known| {
-            let apart_ms = entry.at_ms().saturating_sub(known.entry.at_ms());
-            let near = entry.epoch > 0 || apart_ms <= TIMELINE_TOGETHER_MS;
-            near && !known.told_by.contains(&entry.teller) && known.entry.is_of_the_same(&entry)
-        });
+        let known = open.get(&key).filter(|at| is_known(&linked, **at, &entry)).and_then(|at| linked.get_mut(*at));
         match known {
-            Some(known) => known.told_by.push(entry.teller),
+            Some(known) => {
+                known.told_by.push(entry.teller);
+                if known.entry.is_supposed() {
+                    known.entry.text = entry.text;
+                }
+            }
             None => {
                 open.insert(key, linked.len());
                 linked.push(Linked { told_by: vec![entry.teller], entry, cause: None });
@@ -167,6 +174,22 @@ fn together(entries: Vec<Entry>) -> Vec<Linked> {
         }
     }
     linked
+}
+
+/// Whether an entry is what this one of those before it told already.
+fn is_known(linked: &[Linked], at: usize, entry: &Entry) -> bool {
+    let Some(known) = linked.get(at) else { return false };
+    let apart_ms = |before: &Linked| entry.at_ms().saturating_sub(before.entry.at_ms());
+    let near = entry.epoch > 0 || apart_ms(known) <= TIMELINE_TOGETHER_MS;
+    // A node supposes when it begins again. Had it begun before, what is known is of an earlier end.
+    let began = |link: &Linked| {
+        let began = matches!(link.entry.kind(), Some(Kind::NodeStarted | Kind::MemberUp));
+        began && link.entry.node == entry.node && apart_ms(link) > TIMELINE_OVER_MS
+    };
+    let its_last = || apart_ms(known) <= TIMELINE_CAUSE_MS && !linked.iter().skip(at + 1).any(began);
+    (near || entry.is_supposed() && its_last())
+        && !known.told_by.contains(&entry.teller)
+        && known.entry.is_of_the_same(entry)
 }
 
 /// Which entries one may follow from.

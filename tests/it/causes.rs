@@ -1,5 +1,5 @@
 //! Failures that are told by their true cause, and by whom they are: a port that is taken, an identity that is another
-//! machine's.
+//! machine's, a disk that can only be read.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -21,6 +21,7 @@ use crate::support;
 use crate::support::call;
 use crate::support::eventually;
 use crate::support::spawn_logged;
+use crate::wire;
 
 /// The node that fails.
 const VICTIM: usize = 1;
@@ -172,4 +173,137 @@ async fn who_has_the_identity_of_another_ends_before_anybody_hears_of_it() {
     for node in 0..3 {
         assert_eq!(reports(&cluster.data(node), 3), Vec::<Value>::new());
     }
+}
+
+/// A file system of its own that an error makes read-only.
+struct Failing {
+    image: PathBuf,
+    at: PathBuf,
+}
+
+impl Failing {
+    /// In place of a data directory, with all that is in it.
+    fn under(dir: &Path, data: &Path) -> Self {
+        let failing = Self { image: dir.join("image"), at: data.to_owned() };
+        // Nearly all of it is a hole.
+        std::fs::File::create(&failing.image).unwrap().set_len(1 << 30).unwrap();
+        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&failing.image).status().unwrap();
+        assert!(made.success());
+        let aside = dir.join("aside");
+        std::fs::rename(data, &aside).unwrap();
+        std::fs::create_dir(data).unwrap();
+        failing.mount();
+        copy(&aside.join("."), data);
+        // What only the kernel has goes when the disk fails.
+        rustix::fs::syncfs(std::fs::File::open(data).unwrap()).unwrap();
+        failing
+    }
+
+    fn mount(&self) {
+        let mounted = Command::new("mount").args(["-o", "loop"]).args([&self.image, &self.at]).status().unwrap();
+        assert!(mounted.success(), "mounting needs root");
+    }
+
+    fn fail(&self) {
+        let failed = Command::new("mount").args(["-o", "remount,abort"]).arg(&self.at).status().unwrap();
+        assert!(failed.success());
+    }
+
+    fn mend(&self) {
+        assert!(Command::new("umount").arg(&self.at).status().unwrap().success());
+        self.mount();
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        let _gone = Command::new("umount").arg("-l").arg(&self.at).status();
+    }
+}
+
+/// A cluster in which one node runs on such a disk.
+async fn on_a_failing_disk() -> (Cluster, Failing) {
+    let mut cluster = Cluster::start(3).await;
+    cluster.bucket("t", json!({ "n": 3 })).await;
+    peer_address(&cluster, 2).await;
+    stopped(&cluster, VICTIM).await;
+    let disk = Failing::under(cluster.dir.path(), &cluster.data(VICTIM));
+    cluster.start_again(VICTIM);
+    cluster.ready(VICTIM).await;
+    let marker = cluster.data(VICTIM).join("blackbox/running.json");
+    // What is heard of it is told by its age, which a courier's way adds to.
+    let age = || marker.metadata().ok()?.modified().ok()?.elapsed().ok();
+    eventually("its run is marked for a while", async || age().filter(|age| *age > Duration::from_secs(3))).await;
+    (cluster, disk)
+}
+
+/// The disk fails, and the node ends by it and is not started again with success.
+async fn ends_by_its_disk(cluster: &Cluster, disk: &Failing) {
+    disk.fail();
+    let (client, pid) = (cluster.client(VICTIM), cluster.pid(VICTIM).as_raw_nonzero().get());
+    eventually("it ends", async || {
+        let _fails = client.send(hyper::Method::PUT, "/v1/kv/t/fault", &[], ringfort::cli::client::full("x")).await;
+        (!wire::is_alive(pid)).then_some(())
+    })
+    .await;
+    let log = std::fs::read_to_string(cluster.dir.path().join("log")).unwrap();
+    let last = log.lines().rfind(|line| line.starts_with("ringfort: ")).unwrap_or_default();
+    assert!(last.contains("Read-only file system") && last.contains("repair or remount it first"), "{last}");
+    let cause = eventually("the alarm of another node", async || {
+        let alarms = call(&cluster.client(0), "GET", "/v1/alarms", &[], "").await.json();
+        let of_it = |told: &&Value| told["alarm"]["code"] == "member_down";
+        Some(alarms["alarms"].as_array()?.iter().find(of_it)?["alarm"]["cause"].as_str()?.to_owned())
+    })
+    .await;
+    assert!(cause.contains("Read-only file system") && cause.contains("repair or remount it first"), "{cause}");
+}
+
+/// How its end is told by all together once it has told of it too. What it made up itself is not in it.
+async fn told_when_it_is_back(cluster: &mut Cluster, disk: &Failing) -> Value {
+    disk.mend();
+    cluster.start_again(VICTIM);
+    cluster.ready(VICTIM).await;
+    let own = eventually("a report of its own about the run before", async || reports(&cluster.data(VICTIM), 2).pop());
+    let own = reason(&own.await);
+    assert!(own.contains("without a note on its disk") && own.contains("its disk could not be written"), "{own}");
+    eventually("others have it", async || {
+        let kept = [0, 2].map(|other| reports(&cluster.data(other), 2));
+        kept.iter().all(|kept| kept.iter().any(|report| reason(report) == own)).then_some(())
+    })
+    .await;
+    let told = eventually("all tell how it ended", async || {
+        let told = call(&cluster.client(0), "GET", "/v1/timeline?kind=crash&node=2", &[], "").await.json();
+        let tellers = |entry: &Value| entry["told_by"].as_array().map_or(0, Vec::len);
+        let all = told["entries"].as_array()?.clone();
+        (all.iter().map(tellers).sum::<usize>() == 3).then_some(all)
+    })
+    .await;
+    assert_eq!(told.len(), 1, "one end is one entry: {told:#?}");
+    told[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_can_only_be_read_is_the_cause_that_others_are_told_and_stays_it() {
+    let (mut cluster, disk) = on_a_failing_disk().await;
+    ends_by_its_disk(&cluster, &disk).await;
+    for other in [0, 2] {
+        let report = eventually("a report on another node", async || reports(&cluster.data(other), 2).pop()).await;
+        let told = reason(&report);
+        assert!(told.contains("exit status 74") && told.contains("Read-only file system"), "{told}");
+    }
+    let told = told_when_it_is_back(&mut cluster, &disk).await;
+    let text = told["text"].as_str().unwrap();
+    assert!(text.contains("exit status 74") && text.contains("Read-only file system"), "{told:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn last_words_stay_the_cause_where_no_report_came_of_that_end() {
+    let (mut cluster, disk) = on_a_failing_disk().await;
+    // No courier knows whom to call.
+    std::fs::remove_file(cluster.data(VICTIM).join("blackbox/peers.json")).unwrap();
+    ends_by_its_disk(&cluster, &disk).await;
+    assert_eq!(reports(&cluster.data(0), 2), Vec::<Value>::new());
+    let told = told_when_it_is_back(&mut cluster, &disk).await;
+    let text = told["text"].as_str().unwrap();
+    assert!(text.contains("said why: its journal failed") && text.contains("Read-only file system"), "{told:#}");
 }

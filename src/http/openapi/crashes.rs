@@ -160,6 +160,6 @@ fn crash() -> Value {
             ("recorder", list_of(object([("core", text()), ("at_ms", count()), ("tape", text())], []))),
             ("cut", list_of(text())),
         ],
-        [("rescue", flag())],
+        [("rescue", flag()), ("since_ms", count())],
     )
 }

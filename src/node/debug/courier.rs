@@ -1,5 +1,5 @@
 //! The courier: a short-lived process that gives a crash report to peers while its node has no worker. It reads who the
-//! node is and whom to call, and touches nothing else of the data directory, above all not its lock.
+//! node is and whom to call, and touches nothing else of the data directory, above all not its lock. The report it is handed.
 
 use std::io::Read;
 use std::path::Path;
@@ -13,6 +13,7 @@ use crate::base::exit::Exit;
 use crate::base::id::NodeId;
 use crate::base::limits::COURIER_BUDGET;
 use crate::base::limits::COURIER_TURN;
+use crate::base::limits::CRASH_BYTES_MAX;
 use crate::base::limits::CRASH_COPIES;
 use crate::base::limits::PEER_ADDRESS_BYTES_MAX;
 use crate::base::limits::PEER_ADDRESSES_MAX;
@@ -22,7 +23,7 @@ use crate::base::time;
 use crate::net::peer::courier;
 use crate::net::tls::PeerIdentity;
 use crate::node::Node;
-use crate::proto::crash::CrashId;
+use crate::proto::crash::Report;
 use crate::proto::diagnosis::Found;
 use crate::proto::diagnosis::Wish;
 use crate::proto::message::Answer;
@@ -34,7 +35,7 @@ use crate::store::data_dir;
 use crate::store::identity;
 use crate::store::identity::peer;
 
-/// Tells a process that it is a courier, and of which report.
+/// Tells a process that it is a courier, and of which report, which is its standard input.
 pub const COURIER: &str = "RINGFORT_COURIER";
 
 /// The file with whom to call.
@@ -102,11 +103,18 @@ impl Node {
     }
 }
 
-/// Gives the report to two peers, or to all that there are. Returns the status to end with: what could not be delivered is
-/// left to the next worker.
-pub async fn run(data: &Path, id: &str) -> Exit {
-    let Some(id) = CrashId::parse(id) else { return Exit::Usage };
-    match tokio::time::timeout(COURIER_BUDGET, deliver(data, &id)).await {
+/// Gives the report that it is handed to two peers, or to all that there are. Returns the status to end with: what could not
+/// be delivered is left to the next worker, where the disk has it.
+pub async fn run(data: &Path) -> Exit {
+    let report = match handed() {
+        Ok(report) => report,
+        Err(reason) => {
+            tracing::warn!(reason, "a courier was handed no crash report; the worker sends what is on the disk");
+            return Exit::Usage;
+        }
+    };
+    let id = report.id.clone();
+    match tokio::time::timeout(COURIER_BUDGET, deliver(data, &report)).await {
         Ok(Ok(true)) => Exit::Ok,
         Ok(Ok(false)) | Err(_) => {
             tracing::warn!(id = id.as_str(), "a crash report did not reach two other nodes; the worker tries again");
@@ -119,11 +127,17 @@ pub async fn run(data: &Path, id: &str) -> Exit {
     }
 }
 
-async fn deliver(data: &Path, id: &CrashId) -> Result<bool, String> {
-    let words = |error: std::io::Error| error.to_string();
-    let crashes = Crashes::of(data);
-    let report = crashes.read(id).map_err(words)?.ok_or("it is not there")?;
-    let list = PeerList::read(data).map_err(words)?;
+/// By hand and not by the disk, which may be what failed.
+fn handed() -> Result<Report, String> {
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().take(CRASH_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| error.to_string())?;
+    Report::parse(&bytes).map_err(|error| error.to_string())
+}
+
+async fn deliver(data: &Path, report: &Report) -> Result<bool, String> {
+    let id = &report.id;
+    let list = PeerList::read(data).map_err(|error| error.to_string())?;
     let dir = data.join("identity");
     let who = identity::read(&dir).map_err(|error| error.to_string())?.ok_or("this node has no identity yet")?;
     let files = peer::read(&dir, &who).map_err(|error| error.to_string())?;
@@ -146,7 +160,7 @@ async fn deliver(data: &Path, id: &CrashId) -> Result<bool, String> {
         }
     }
     if kept >= wanted {
-        crashes.delivered(id);
+        Crashes::of(data).delivered(id);
     }
     tracing::info!(id = id.as_str(), kept, "other nodes keep the crash report");
     Ok(kept >= wanted)

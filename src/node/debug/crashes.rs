@@ -194,17 +194,17 @@ impl Node {
         }
     }
 
-    /// Logs it and tells it as an event.
+    /// Logs it and tells it as an event, unless that was told better.
     fn tell_crash(&self, report: &Report) {
         let Report { node, name, kind, reason, .. } = report;
-        if report.fatal && *node != self.who().node {
-            self.note_end(*node, reason, report.rescue);
-        }
-        let what = if report.fatal { "failed" } else { "had a failure and goes on" };
         tracing::warn!(%node, id = report.id.as_str(), kind = kind.name(), reason, "a crash report is kept");
-        let text = format!("node {node} ({name}) {what}: {reason}");
-        let kind = if report.fatal { event::Kind::Crash } else { event::Kind::Failure };
-        self.happened(vec![Event::of_node(kind, *node, text)]);
+        let (kind, how) = if report.fatal {
+            let Some(how) = self.note_end(report) else { return };
+            (event::Kind::Crash, how)
+        } else {
+            (event::Kind::Failure, format!("had a failure and goes on: {reason}"))
+        };
+        self.happened(vec![Event::of_node(kind, *node, format!("node {node} ({name}) {how}"))]);
     }
 
     /// Keeps a report of another node, which must be its own.

@@ -18,6 +18,7 @@ use crate::base::time;
 use crate::node::Node;
 use crate::node::cluster::now_ms;
 use crate::proto::crash;
+use crate::proto::crash::Report;
 use crate::proto::member::view::Seen;
 use crate::proto::member::view::Status;
 use crate::proto::message::Word;
@@ -57,10 +58,14 @@ pub fn last_words(reason: &str) {
 #[derive(Debug, Default)]
 pub struct Ends(Mutex<BTreeMap<NodeId, End>>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct End {
     /// On this node's steady clock: signs of life from later on are of another life.
     until_ms: u64,
+    /// When it was heard, on the same clock.
+    heard_ms: u64,
+    /// When it was, by the wall clock of the machine that ended; none: the node said it itself.
+    reported_ms: Option<u64>,
     text: String,
     /// It serves its rescue console from then on.
     rescue: bool,
@@ -71,8 +76,9 @@ impl Ends {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, node: NodeId, slack_ms: u64, text: String, rescue: bool) {
-        self.lock().insert(node, End { until_ms: now_ms() + slack_ms, text, rescue });
+    fn note(&self, node: NodeId, slack_ms: u64, end: End) {
+        let heard_ms = now_ms();
+        self.lock().insert(node, End { until_ms: heard_ms + slack_ms, heard_ms, ..end });
     }
 }
 
@@ -84,12 +90,36 @@ impl Node {
         }
         let reason = crash::line(reason, LAST_WORDS_BYTES_MAX);
         tracing::warn!(%from, reason, "a node ends itself, and says why");
-        self.0.ends.note(from, ORDER_SLACK_MS, format!("ended itself and said why: {reason}"), false);
+        let text = format!("ended itself and said why: {reason}");
+        self.0.ends.note(from, ORDER_SLACK_MS, End { text, ..End::default() });
     }
 
-    /// A report came about its end.
-    pub(in crate::node) fn note_end(&self, node: NodeId, reason: &str, rescue: bool) {
-        self.0.ends.note(node, 0, format!("failed: {reason}"), rescue);
+    /// A report came about an end. Returns what is to be told of it, as half a sentence behind the node's name: where it only
+    /// supposes, and the node itself had said why, that. Nothing, where an earlier report said it.
+    pub(in crate::node) fn note_end(&self, report: &Report) -> Option<String> {
+        let Report { node, at_ms, rescue, .. } = *report;
+        match self.end_known(report) {
+            Some(End { reported_ms: Some(_), .. }) => None,
+            Some(end) => Some(end.text),
+            None => {
+                let text = format!("failed: {}", report.reason);
+                let end = End { text: text.clone(), rescue, reported_ms: Some(at_ms), ..End::default() };
+                self.0.ends.note(node, 0, end);
+                Some(text)
+            }
+        }
+    }
+
+    /// What is known of the end of a run, if its report only supposes how it was. Clocks differ between machines: times of two
+    /// are not compared, but how long ago each was. A report that was long on its way makes a short run too short for that.
+    fn end_known(&self, report: &Report) -> Option<End> {
+        let since_ms = report.since_ms?;
+        let ran_ms = report.at_ms.saturating_sub(since_ms);
+        let is_of_that_run = |end: &&End| match end.reported_ms {
+            Some(at_ms) => at_ms > since_ms,
+            None => now_ms().saturating_sub(end.heard_ms) < ran_ms,
+        };
+        self.0.ends.lock().get(&report.node).filter(is_of_that_run).cloned()
     }
 
     /// How a node that is down ended, where it said so itself or a report did.

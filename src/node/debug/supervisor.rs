@@ -18,12 +18,13 @@ use tokio::signal::unix;
 use tokio::signal::unix::SignalKind;
 
 use crate::base::exit::Exit;
+use crate::base::flight;
 use crate::base::limits::COURIER_BUDGET;
 use crate::base::limits::RESCUE_AFTER_ENDS;
 use crate::base::limits::WATCH_TICK;
 use crate::base::time;
 use crate::node::debug::courier;
-use crate::proto::crash::CrashId;
+use crate::proto::crash::Report;
 use crate::proto::rescue as rescue_rules;
 use crate::proto::rescue::Lives;
 use crate::proto::rescue::Next;
@@ -127,14 +128,14 @@ impl Supervisor<'_> {
         report.rescue = matches!(life, Life::Ended(Next::Rescue));
         // What was tried from the rescue console and failed as before would push out the reports of how it began.
         let known = self.left.take().filter(|left| self.lives.ends() > RESCUE_AFTER_ENDS && left.is_of(&report));
-        let left = match known {
+        let mut left = match known {
             Some(left) => left.once_more(&report),
             None => watched.keep(report, may_write),
         };
         if may_write {
             // Whoever finds it would report the same end once more.
             self.marker.remove();
-            left.new.iter().for_each(|id| self.send_courier(id));
+            left.new.take().iter().for_each(|report| self.send_courier(report));
         }
         self.left = Some(left);
     }
@@ -164,7 +165,7 @@ impl Supervisor<'_> {
                     self.couriers.retain_mut(|courier| matches!(courier.try_wait(), Ok(None)));
                     let pid = worker.id().unwrap_or(0);
                     let found = self.marker.note_holding(watched.holds(), pid, self.data);
-                    found.iter().for_each(|id| self.send_courier(id));
+                    found.iter().for_each(|report| self.send_courier(report));
                     match watched.look(pid) {
                         Some(signal) => signal,
                         None => continue,
@@ -180,16 +181,17 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Has a report taken to other nodes. Where no process is to be had the next worker does it.
-    fn send_courier(&mut self, id: &CrashId) {
+    /// Has a report taken to other nodes. Where no process is to be had the next worker does it, if it is on the disk.
+    fn send_courier(&mut self, report: &Report) {
         if self.couriers.len() >= COURIERS {
             return;
         }
         let started = own_binary().and_then(|binary| {
             Command::new(binary)
                 .args(self.arguments)
-                .env(courier::COURIER, id.as_str())
+                .env(courier::COURIER, report.id.as_str())
                 .env(WORKER_OF, std::process::id().to_string())
+                .stdin(flight::parcel(&report.encode())?)
                 .kill_on_drop(true)
                 .spawn()
         });
@@ -214,7 +216,7 @@ fn start(arguments: &[OsString], deck: Option<String>) -> io::Result<Child> {
     let mut command = Command::new(own_binary()?);
     command.args(arguments).env(WORKER_OF, std::process::id().to_string()).kill_on_drop(true);
     if let Some(deck) = deck {
-        command.env(crate::base::flight::DECK, deck);
+        command.env(flight::DECK, deck);
     }
     command.spawn()
 }

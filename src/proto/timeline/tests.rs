@@ -9,6 +9,7 @@ use crate::base::id::NodeId;
 use crate::base::limits::TIMELINE_CAUSE_MS;
 use crate::base::limits::TIMELINE_TOGETHER_MS;
 use crate::proto::alarm::Code;
+use crate::proto::crash::UNNOTED;
 use crate::proto::event::Kind;
 use crate::proto::logline::Record;
 use crate::proto::logline::stamp::Stamp;
@@ -81,6 +82,24 @@ fn a_lost_machine_is_the_cause_of_all_that_follows_whoever_told_it() {
         alarm(1, 1_010, Kind::AlarmRaised, Code::VoterLost, 2),
     ]);
     assert_eq!(linked.last().unwrap().cause.as_deref(), Some("2.1.900-member_down-2"), "its own end, not another's");
+}
+
+#[test]
+fn an_end_that_its_node_only_supposes_is_told_as_those_heard_it_who_were_there() {
+    let crash = |teller, at_ms, text: &str| Entry { text: text.to_owned(), ..entry(teller, at_ms, Kind::Crash, 2) };
+    let supposed = |at_ms| crash(2, at_ms, &format!("failed: {UNNOTED}: who knows"));
+    let told = |entries| -> Vec<(String, usize)> {
+        link(entries).into_iter().map(|link| (link.entry.text, link.told_by.len())).collect()
+    };
+    let (heard, began) = (|| crash(1, 1_000, "failed: its disk"), |at_ms| entry(1, at_ms, Kind::MemberUp, 2));
+    let later = 1_000 + TIMELINE_TOGETHER_MS * 3;
+    // Others see that it is there a moment before it tells.
+    let one = told(vec![heard(), began(later - 1_000), supposed(later)]);
+    assert_eq!(one[0], ("failed: its disk".to_owned(), 2), "{one:?}");
+    assert_eq!(told(vec![heard(), began(2_000), supposed(later)]).len(), 3, "it ended once more");
+    assert_eq!(told(vec![heard(), supposed(1_001 + TIMELINE_CAUSE_MS)]).len(), 2, "too long ago to say");
+    assert_eq!(told(vec![supposed(1_000), crash(1, 1_500, "said why")]), [("said why".to_owned(), 2)]);
+    assert_eq!(told(vec![heard(), crash(3, later, "failed: its disk")]).len(), 2, "nothing is supposed there");
 }
 
 #[test]

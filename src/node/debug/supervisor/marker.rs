@@ -13,8 +13,9 @@ use crate::base::id::NodeId;
 use crate::base::time;
 use crate::node::debug::autopsy;
 use crate::node::debug::machine;
-use crate::proto::crash::CrashId;
 use crate::proto::crash::Kind;
+use crate::proto::crash::Report;
+use crate::proto::crash::UNNOTED;
 use crate::store::crashes::Crashes;
 use crate::store::data_dir;
 use crate::store::identity;
@@ -46,7 +47,7 @@ impl Marker {
 
     /// Writes it once the worker has the directory. The first time the one of before is looked for: what is returned is the
     /// report about that run.
-    pub fn note_holding(&mut self, holds: bool, worker: u32, data: &Path) -> Option<CrashId> {
+    pub fn note_holding(&mut self, holds: bool, worker: u32, data: &Path) -> Option<Report> {
         if !holds || self.of == Some(worker) {
             return None;
         }
@@ -81,31 +82,32 @@ impl Marker {
     }
 }
 
-fn report(before: &Running, data: &Path) -> Option<CrashId> {
+/// What may have been: nobody saw it.
+fn report(before: &Running, data: &Path) -> Option<Report> {
     let who = identity::read(&data.join("identity")).ok().flatten();
     let (node, name) = who.map_or((NodeId(0), String::new()), |who| (who.node, who.name));
     let Running { boot, started, .. } = before;
     let reason = if *boot == machine::boot() {
         format!(
-            "all its processes were killed at once (SIGKILL of the group, or a container that was stopped hard); it had run since {started}"
+            "{UNNOTED}: all its processes were killed at once (SIGKILL of the group, or a container that was stopped hard), or its \
+             disk could not be written; it had run since {started}"
         )
     } else {
         format!(
-            "the machine restarted without stopping it in order: power was lost, or the machine was reset; it had run since {started}"
+            "{UNNOTED}, and the machine restarted since: its power went, it was reset, all its processes were killed at once, or \
+             its disk could not be written; it had run since {started}"
         )
     };
     let mut report = autopsy::report(node, Kind::Power, reason, &Story::default())?;
     report.name = name;
+    report.since_ms = time::parse_rfc3339(started);
     let report = report.finish();
     tracing::warn!(id = report.id.as_str(), reason = report.reason, "the run before ended as a whole");
     let crashes = Crashes::of(data);
-    match crashes.keep(&report).and_then(|()| crashes.to_deliver(&report.id)) {
-        Ok(()) => Some(report.id),
-        Err(error) => {
-            tracing::error!(%error, "a crash report could not be kept");
-            None
-        }
+    if let Err(error) = crashes.keep(&report).and_then(|()| crashes.to_deliver(&report.id)) {
+        tracing::error!(%error, "a crash report could not be kept; others are given it");
     }
+    Some(report)
 }
 
 #[cfg(test)]
@@ -123,15 +125,15 @@ mod tests {
         assert_eq!(Marker::of(data).note_holding(true, 7, data), None, "the first run");
         let mut second = Marker::of(data);
         assert_eq!(second.note_holding(false, 8, data), None, "the directory is another's");
-        let id = second.note_holding(true, 8, data).unwrap();
+        let made = second.note_holding(true, 8, data).unwrap();
         assert_eq!(second.note_holding(true, 9, data), None, "its own worker before");
-        let report = Crashes::of(data).read(&id).unwrap().unwrap();
+        let report = Crashes::of(data).read(&made.id).unwrap().unwrap();
         assert!(report.kind == Kind::Power && report.reason.contains("killed at once"), "{}", report.reason);
+        assert!(report == made && report.since_ms.is_some_and(|since_ms| since_ms <= report.at_ms), "{report:?}");
         let path = data.join("blackbox/running.json");
         let marked = std::fs::read_to_string(&path).unwrap().replace(&machine::boot(), "another");
         std::fs::write(&path, marked).unwrap();
-        let id = Marker::of(data).note_holding(true, 1, data).unwrap();
-        let report = Crashes::of(data).read(&id).unwrap().unwrap();
+        let report = Marker::of(data).note_holding(true, 1, data).unwrap();
         assert!(report.reason.contains("machine restarted"), "{}", report.reason);
         second.remove();
         assert_eq!(Marker::of(data).note_holding(true, 2, data), None, "stopped in order");

@@ -20,7 +20,6 @@ use crate::node::debug::autopsy;
 use crate::node::debug::autopsy::Findings;
 use crate::node::debug::machine;
 use crate::node::debug::machine::Group;
-use crate::proto::crash::CrashId;
 use crate::proto::crash::Disk;
 use crate::proto::crash::Kind;
 use crate::proto::crash::Memory;
@@ -37,17 +36,19 @@ const VITALS_EVERY: u32 = 8;
 
 /// What an end left behind.
 pub(super) struct Left {
-    /// The report that others are still to be given.
-    pub(super) new: Option<CrashId>,
+    /// The report that others are still to be given, whether the disk took it or not.
+    pub(super) new: Option<Report>,
+    /// Others are told of it.
+    told: bool,
     /// For people.
     pub(super) end: LastEnd,
     fingerprint: String,
 }
 
 impl Left {
-    /// Whether a report tells of the same cause, and that is kept already.
+    /// Whether a report tells of the same cause, and that is told already.
     pub(super) fn is_of(&self, report: &Report) -> bool {
-        self.end.id.is_some() && self.fingerprint == report.fingerprint
+        self.told && self.fingerprint == report.fingerprint
     }
 
     /// It ended so once more.
@@ -157,21 +158,21 @@ impl Watched {
     /// Writes a report, synced, where that may be.
     pub(super) fn keep(&self, report: Report, may_write: bool) -> Left {
         let crashes = Crashes::of(&self.data);
-        let new = match may_write.then(|| crashes.keep(&report).and_then(|()| crashes.to_deliver(&report.id))) {
+        let id = match may_write.then(|| crashes.keep(&report).and_then(|()| crashes.to_deliver(&report.id))) {
             Some(Ok(())) => {
                 let (id, kind, reason) = (report.id.as_str(), report.kind.name(), &report.reason);
                 tracing::error!(id, kind, reason, "a crash report is kept");
-                Some(report.id.clone())
+                Some(id.to_owned())
             }
             Some(Err(error)) => {
-                tracing::error!(%error, reason = report.reason, "a crash report could not be kept");
+                tracing::error!(%error, reason = report.reason, "a crash report could not be kept; others are given it");
                 None
             }
             None => None,
         };
-        let id = new.as_ref().map(|id| id.as_str().to_owned());
-        let end = LastEnd { id, kind: report.kind, reason: report.reason, at_ms: report.at_ms };
-        Left { new, end, fingerprint: report.fingerprint }
+        let end = LastEnd { id, kind: report.kind, reason: report.reason.clone(), at_ms: report.at_ms };
+        let fingerprint = report.fingerprint.clone();
+        Left { new: may_write.then_some(report), told: may_write, end, fingerprint }
     }
 
     /// The report about its end; `None` without entropy for its name.
