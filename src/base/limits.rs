@@ -434,6 +434,12 @@ pub const INDEX_MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Free space below which writes are refused: two segments, a compaction's copy and room for a crash report.
 pub const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
+/// Files that can still be made below which writes are refused: a node makes some hundreds by itself, which are segments,
+/// tables of a compaction, segments of logs, and crash reports. Of a file system that has room for few, a tenth at most.
+pub const FILES_RESERVE: u64 = 512;
+/// Files that can still be made below which the index proves nothing: that makes some tables and a list of them. It goes on
+/// above, because it also lets old segments of the journal go.
+pub const PROOF_FILES: u64 = 32;
 /// How often free space is looked at: at full speed about 30 MiB are written in between.
 pub const DISK_CHECK_EVERY: Duration = Duration::from_millis(500);
 

@@ -148,7 +148,7 @@ impl From<DoorError> for Problem {
             }
             DoorError::FewVoters(_) => new(StatusCode::CONFLICT, "too_few_voters"),
             DoorError::NoQuorum { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed"),
-            DoorError::DiskFull { .. } => {
+            DoorError::DiskFull { .. } | DoorError::NoFiles { .. } => {
                 new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10)
             }
             DoorError::TooSlow { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "too_slow").retry_after(1),

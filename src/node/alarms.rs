@@ -186,7 +186,15 @@ impl Node {
         let Health { space, disk_full, .. } = self.health();
         let (me, there) = (self.me(), self.0.data_dir.display());
         let mut found = Vec::new();
-        if disk_full {
+        if let Some(left) = space.and_then(|space| space.short_of_files()) {
+            let free = mib(space.map_or(0, |space| space.free));
+            let cause = format!(
+                "There is no room for more files (inodes): {left} are left though {free} MiB are free; something makes many small \
+                 files there. Writes are refused, reads and deletes go on."
+            );
+            let to_do = format!("Remove files from the disk of {there}; writes go on by themselves then.");
+            found.push(Finding::new(Code::DiskFull, me, cause, to_do));
+        } else if disk_full {
             let (free, reserve) = (mib(space.map_or(0, |space| space.free)), mib(self.disk_reserve()));
             let cause = format!(
                 "Only {free} MiB are free, {reserve} MiB are kept in reserve: writes are refused, reads and deletes go on."

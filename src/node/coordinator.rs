@@ -87,6 +87,7 @@ impl From<Failure> for DoorError {
         match failure {
             Failure::Refused(refusal) => Self::Refused(refusal),
             Failure::Busy => Self::Busy,
+            Failure::DiskFull { reserve_mib: 0 } => Self::NoSpace,
             Failure::DiskFull { reserve_mib } => Self::DiskFull { reserve_mib },
             Failure::TooLarge { len } => Self::TooLarge { len: usize::try_from(len).unwrap_or(usize::MAX) },
             Failure::Corrupt(detail) => Self::Corrupt { detail },
@@ -114,7 +115,7 @@ fn failure(error: DoorError) -> Failure {
     match error {
         DoorError::Refused(refusal) => Failure::Refused(refusal),
         DoorError::DiskFull { reserve_mib } => Failure::DiskFull { reserve_mib },
-        DoorError::NoSpace => Failure::DiskFull { reserve_mib: 0 },
+        DoorError::NoSpace | DoorError::NoFiles { .. } => Failure::DiskFull { reserve_mib: 0 },
         DoorError::TooLarge { len } => Failure::TooLarge { len: len as u64 },
         DoorError::Corrupt { detail } => Failure::Corrupt(detail),
         DoorError::TooFewOwners { answered, need } => {

@@ -136,6 +136,15 @@ pub enum DoorError {
         /// The reserve.
         reserve_mib: u64,
     },
+    /// Next to no file can be made.
+    #[error(
+        "there is no room for more files (inodes) on this node's disk, {left} are left; nothing was stored; reads and deletes \
+         go on; remove files that are not needed, and it goes on by itself"
+    )]
+    NoFiles {
+        /// How many can still be made.
+        left: u64,
+    },
     /// The journal could not grow.
     #[error("the disk is full; nothing was stored")]
     NoSpace,

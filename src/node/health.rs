@@ -23,7 +23,7 @@ use crate::store::space::Space;
 pub struct Health {
     /// Of the disk.
     pub(super) space: Option<Space>,
-    /// Less is free than is kept in reserve.
+    /// Less is free than is kept in reserve, bytes or files.
     pub(super) disk_full: bool,
     /// The index hangs on one step.
     pub(super) index_slow: bool,
@@ -52,9 +52,13 @@ impl Node {
     /// Refuses new data while free space is below the reserve.
     ///
     /// # Errors
-    /// [`DoorError::DiskFull`].
+    /// [`DoorError::DiskFull`], [`DoorError::NoFiles`].
     pub(super) fn check_space(&self) -> Result<(), DoorError> {
-        if self.health().disk_full {
+        let Health { space, disk_full, .. } = self.health();
+        if let Some(left) = space.and_then(|space| space.short_of_files()) {
+            return Err(DoorError::NoFiles { left });
+        }
+        if disk_full {
             return Err(DoorError::DiskFull { reserve_mib: self.disk_reserve() / (1024 * 1024) });
         }
         Ok(())
@@ -76,11 +80,13 @@ impl Node {
     /// Of the operating system.
     pub fn look_at_disk(&self) -> std::io::Result<()> {
         let space = space::look(&self.0.data_dir)?;
-        let disk_full = space.free < self.disk_reserve();
+        let disk_full = space.is_short(self.disk_reserve());
+        self.0.store.progress().hold_proofs(!space.has_files_for_a_proof());
         let index_slow = self.0.store.progress().busy_for() > INDEX_STALL_ALARM;
         let mut health = self.0.health.write().unwrap_or_else(PoisonError::into_inner);
         if disk_full != health.disk_full {
-            tracing::warn!(disk_full, free = space.free, reserve = self.disk_reserve(), "the disk's state changed");
+            let (free, reserve, files) = (space.free, self.disk_reserve(), space.files.map(|files| files.free));
+            tracing::warn!(disk_full, free, reserve, files, "the disk's state changed");
         }
         *health = Health { space: Some(space), disk_full, index_slow, ..health.clone() };
         Ok(())
@@ -125,7 +131,7 @@ impl Node {
             health.index_lacked_room |= failure.full || health.disk_full;
             let lacked_room = health.index_lacked_room;
             // A new start does not help before there is room.
-            let room = health.space.is_some_and(|space| space.free >= self.disk_reserve());
+            let room = health.space.is_some_and(|space| !space.is_short(self.disk_reserve()));
             drop(health);
             if room && !self.is_draining() {
                 if lacked_room {

@@ -23,10 +23,18 @@ pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     pub fn new(parent: &Path, mib: u32) -> Self {
+        Self::mounted(parent, &format!("size={mib}m"))
+    }
+
+    /// One that has room for so many files.
+    fn with_files(parent: &Path, mib: u32, files: u32) -> Self {
+        Self::mounted(parent, &format!("size={mib}m,nr_inodes={files}"))
+    }
+
+    fn mounted(parent: &Path, size: &str) -> Self {
         let at = parent.join("disk");
         std::fs::create_dir(&at).unwrap();
-        let size = format!("size={mib}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at).status().unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&at).status().unwrap();
         assert!(mounted.success(), "mounting needs root");
         Self(at)
     }
@@ -58,6 +66,22 @@ impl SmallDisk {
                 return;
             }
         }
+    }
+
+    /// Makes small files until there is room for none.
+    fn fill_with_files(&self) {
+        let dir = self.0.join("many");
+        std::fs::create_dir_all(&dir).unwrap();
+        let made = std::fs::read_dir(&dir).unwrap().count();
+        for n in made.. {
+            if std::fs::File::create(dir.join(n.to_string())).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn remove_files(&self) {
+        std::fs::remove_dir_all(self.0.join("many")).unwrap();
     }
 
     fn make_room(&self) {
@@ -295,4 +319,52 @@ async fn a_retry_of_what_is_stored_is_answered_on_a_full_disk_and_an_import_says
         import.text()
     );
     assert!(import.json().get("outcome").is_none(), "what holds for one write does not hold for an import");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_for_more_files_writes_are_refused_as_without_bytes_and_the_node_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::with_files(dir.path(), 512, 4000);
+    let data = disk.data();
+    let node = Node::start_with(&data, &[], &[RESERVE]).await;
+    let worker = node.status().await["worker_pid"].clone();
+    let token = wire::prepare(&node, "k").await;
+    let mut wire = Wire::open(&node.url().await, &token).await;
+    let mut keys: Vec<String> = (0..500).map(|n| format!("{n}")).collect();
+    for key in &keys {
+        assert_eq!(wire.put("k", key).await.unwrap().0, 200);
+    }
+    disk.fill_with_files();
+    let mut cause = String::new();
+    wire::until("the alarm is raised", async || {
+        let status = node.status().await;
+        let found = status["alarms"].as_array().unwrap().iter().find(|alarm| alarm["code"] == "disk_full").cloned();
+        cause = found.iter().map(|alarm| alarm["cause"].as_str().unwrap()).collect();
+        found.is_some()
+    })
+    .await;
+    assert!(cause.contains("no room for more files (inodes): 0 are left") && cause.contains("small files"), "{cause}");
+    let gone = keys.pop().unwrap();
+    let removed = Command::new(BINARY).args(["kv", "rm", "k", &gone]).env("RINGFORT_DATA", &data).output().unwrap();
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    // Long enough for all that a node does by itself, above all that its index is proven, which hangs for want of a file.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(15);
+    wire::until("it has lasted", async || {
+        // What frees some is taken again by whoever makes them.
+        disk.fill_with_files();
+        let (status, body) = wire.put("k", "refused").await.unwrap();
+        let document: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, document["code"].as_str()), (507, Some("disk_full")), "{document}");
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains("files (inodes)") && !detail.contains("MiB"), "{document}");
+        std::time::Instant::now() >= deadline
+    })
+    .await;
+    let all_there = Readings { right: keys.len(), ..Readings::default() };
+    assert_eq!(wire::read_all(&node, &token, "k", &keys).await, all_there);
+    assert!(!has_alarm(&node, "index_slow").await && !has_alarm(&node, "index_failed").await, "{}", node.log());
+    disk.remove_files();
+    wire::until("writes are taken again", async || wire.put("k", "after").await.unwrap().0 == 200).await;
+    assert!(!has_alarm(&node, "disk_full").await);
+    assert_eq!(node.status().await["worker_pid"], worker, "{}", node.log());
 }

@@ -202,7 +202,12 @@ fn check_space(data: &Path) -> Check {
         Ok(space) if space.free < DISK_RESERVE_BYTES => {
             Check::fail("disk", format!("only {} MiB are free: writes are refused", space.free >> 20))
         }
-        Ok(space) => Check::ok("disk", format!("{} MiB free", space.free >> 20)),
+        Ok(space) => match space.short_of_files() {
+            Some(left) => {
+                Check::fail("disk", format!("no room for more files (inodes), {left} are left: writes are refused"))
+            }
+            None => Check::ok("disk", format!("{} MiB free", space.free >> 20)),
+        },
         Err(error) => Check::fail("disk", error.to_string()),
     }
 }

@@ -219,7 +219,7 @@ impl Place {
     }
 
     fn lacks_room(&self) -> bool {
-        space::look(&self.data).is_ok_and(|space| space.free < self.room_needed(space))
+        space::look(&self.data).is_ok_and(|space| space.is_short(self.room_needed(space)))
     }
 
     /// Bytes that a start needs free.
@@ -231,11 +231,11 @@ impl Place {
     pub(super) fn room_waited_for(&self) -> Option<u64> {
         let space = space::look(&self.data).ok()?;
         let needed = self.room_needed(space);
-        (space.free < needed).then(|| needed.min(space.free.saturating_add(RESCUE_ROOM_GAIN_BYTES)))
+        space.is_short(needed).then(|| needed.min(space.free.saturating_add(RESCUE_ROOM_GAIN_BYTES)))
     }
 
     pub(super) fn has_room(&self, bytes: u64) -> bool {
-        space::look(&self.data).is_ok_and(|space| space.free >= bytes)
+        space::look(&self.data).is_ok_and(|space| !space.is_short(bytes))
     }
 
     fn checks(&self) -> Vec<Check> {
@@ -274,7 +274,12 @@ impl Place {
                 let (free, needed) = (mib(space.free), mib(self.room_needed(space)));
                 Check::fail("room", format!("only {free} MiB are free, and a start needs {needed} MiB: make room"))
             }
-            Ok(space) => Check::ok("room", format!("{} of {} MiB free", mib(space.free), mib(space.total))),
+            Ok(space) => match space.short_of_files() {
+                Some(left) => {
+                    Check::fail("room", format!("no room for more files (inodes), {left} are left: remove some"))
+                }
+                None => Check::ok("room", format!("{} of {} MiB free", mib(space.free), mib(space.total))),
+            },
             Err(error) => Check::fail("room", format!("{}: {error}", self.data.display())),
         }
     }

@@ -67,6 +67,7 @@ struct Queue {
     busy_since: Option<Instant>,
     failed: Option<Failure>,
     settle_wanted: bool,
+    held: bool,
     closed: bool,
     ended: bool,
 }
@@ -138,6 +139,12 @@ impl Progress {
     pub fn settle(&self) {
         self.lock().settle_wanted = true;
         self.work.notify_one();
+    }
+
+    /// Proves nothing while this is so: a proof that finds no room for its files ends the index until the next start. What is
+    /// not proven is in the journal.
+    pub fn hold_proofs(&self, held: bool) {
+        self.lock().held = held;
     }
 
     /// Lets the thread finish what waits and returns when it has ended.
@@ -241,6 +248,7 @@ impl<I: Index> IndexWriter<I> {
             Work::Apply(group) => self.apply(group),
             Work::Purge(Purge::Bucket(bucket)) => PartitionId::all().try_for_each(|id| self.purge(id, bucket)),
             Work::Purge(Purge::Others(there, below)) => self.purge_others(&there, below),
+            Work::End if self.progress.lock().held => Ok(()),
             Work::Settle | Work::End => self.settle(),
         }
     }
@@ -249,7 +257,7 @@ impl<I: Index> IndexWriter<I> {
         let unproven = self.applied.group != self.proven.group;
         let mut queue = self.progress.lock();
         loop {
-            if unproven && (queue.settle_wanted || self.bytes_since_proof >= CHECKPOINT_BYTES) {
+            if unproven && !queue.held && (queue.settle_wanted || self.bytes_since_proof >= CHECKPOINT_BYTES) {
                 queue.settle_wanted = false;
                 return Work::Settle;
             }
@@ -266,7 +274,7 @@ impl<I: Index> IndexWriter<I> {
                 let (after, timeout) =
                     self.progress.work.wait_timeout(queue, CHECKPOINT_IDLE).unwrap_or_else(PoisonError::into_inner);
                 queue = after;
-                if timeout.timed_out() && queue.groups.is_empty() && !queue.closed {
+                if timeout.timed_out() && !queue.held && queue.groups.is_empty() && !queue.closed {
                     return Work::Settle;
                 }
             } else {

@@ -214,6 +214,25 @@ fn what_was_acked_is_replayed_into_an_index_that_has_nothing() {
 }
 
 #[test]
+fn proofs_that_are_held_back_cost_nothing_but_a_replay() {
+    // The memory index loses everything: what was proven is gone then.
+    let after_a_start = |held| {
+        let rig = Rig::new();
+        let store = rig.open(MemoryIndex::default(), true);
+        put(&store, "a", "x").durable_blocking().unwrap();
+        store.progress().hold_proofs(held);
+        store.progress().settle();
+        store.close();
+        drop(store);
+        let store = rig.open(MemoryIndex::default(), false);
+        let read = read(&store, "a");
+        store.close();
+        read
+    };
+    assert_eq!((after_a_start(true).as_deref(), after_a_start(false)), (Some("x"), None));
+}
+
+#[test]
 fn a_place_that_was_given_up_is_empty_before_and_after_a_start() {
     let rig = Rig::new();
     let store = rig.open(MemoryIndex::default(), true);
