@@ -496,6 +496,8 @@ pub const LOAD_STEP: u8 = 25;
 pub const EVENT_STREAMS_MAX: usize = 64;
 /// Events that a node keeps for those who come back: a day of a cluster that changes, about 300 KiB.
 pub const EVENTS_KEPT: usize = 1000;
+/// Machines that an alarm names: what is read at a glance.
+pub const ALARM_NAMES_MAX: usize = 5;
 /// Another node is called down only when it was not heard for so long since this one knows it: it may be on its way.
 pub const UNHEARD_DOUBT: Duration = Duration::from_secs(5);
 /// Clocks that differ by more are told of: what is said of a clock is up to six seconds old, and from sixty on writes to

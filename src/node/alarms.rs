@@ -27,7 +27,6 @@ use crate::base::time::millis;
 use crate::node::Node;
 use crate::node::debug::logs::LogCounts;
 use crate::node::health::Health;
-use crate::node::reach::margin;
 use crate::node::series::Forecast;
 use crate::node::series::Range;
 use crate::node::standing::LossView;
@@ -52,10 +51,9 @@ use crate::proto::member::view::Link;
 use crate::proto::member::view::Reason;
 use crate::proto::member::view::Seen;
 use crate::proto::member::view::Status;
-use crate::proto::ring::survives::Cause;
-use crate::proto::ring::survives::Margin;
 
 mod process;
+mod quorum;
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -334,9 +332,8 @@ impl Node {
 
     /// What is wrong with others, or with all together.
     pub(super) fn findings_of_the_cluster(&self) -> Vec<Finding> {
-        let (state, live) = (self.state(), self.live());
-        let mut found = self.of_voters(&live);
-        found.extend(of_quorums(&state, &self.reached()));
+        let state = self.state();
+        let mut found = self.of_quorums(&state);
         found.extend(self.of_members(&state));
         if let Some(pause) = self.handoff_pause().filter(|_| !is_synced(&state)) {
             let (reason, until) = (pause.reason, time::rfc3339(pause.until_ms));
@@ -345,26 +342,6 @@ impl Node {
             found.push(Finding::new(Code::HandoffPaused, Subject::Cluster, cause, to_do));
         }
         found.extend(self.of_clocks());
-        found
-    }
-
-    fn of_voters(&self, live: &BTreeSet<NodeId>) -> Vec<Finding> {
-        let voters = self.0.consensus.voters();
-        let there = voters.iter().filter(|voter| live.contains(voter)).count();
-        let mut found = Vec::new();
-        if 2 * there <= voters.len() {
-            let cause = format!(
-                "{there} of the control plane's {} voters are up: nothing can be changed; reads and writes of data go on.",
-                voters.len()
-            );
-            let to_do = "Start the others; if they are gone for ever see `ringfort recover control`.";
-            found.push(Finding::new(Code::NoControl, Subject::Cluster, cause, to_do));
-        }
-        for voter in voters.iter().filter(|voter| !live.contains(voter)) {
-            let cause = format!("Node {voter}, which votes in the control plane, is not there.");
-            let to_do = "Start it again; where another machine can vote, it takes that vote over by itself.";
-            found.push(Finding::new(Code::VoterLost, Subject::Node(*voter), cause, to_do));
-        }
         found
     }
 
@@ -464,26 +441,6 @@ fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -
     let unheard = seen.reason == Reason::NeverHeard;
     found.push(Finding { doubt_ms: if unheard { millis(UNHEARD_DOUBT) } else { 0 }, ..down });
     found
-}
-
-fn of_quorums(state: &State, live: &BTreeSet<NodeId>) -> Option<Finding> {
-    let Margin { left: now, cause: Cause { partition, owners, need, .. } } = margin(state, live)?;
-    if now.is_none() {
-        let cause = format!(
-            "Of partition {partition} {owners} owners with all of its data are up, and it takes {need}: some requests are \
-             answered 503 `no_quorum`."
-        );
-        return Some(Finding::new(Code::NoQuorum, Subject::Cluster, cause, "Start the machines that are down."));
-    }
-    // Where all are there and it is no better the cluster was made so, which the badge says.
-    let all = state.members.keys().copied().collect();
-    if now == Some(0) && margin(state, &all).is_some_and(|margin| margin.left > Some(0)) {
-        let cause = format!(
-            "Of partition {partition} {owners} owners are up, and it takes {need}: if one more is lost, requests are refused."
-        );
-        return Some(Finding::new(Code::QuorumAtRisk, Subject::Cluster, cause, "Start the machines that are down."));
-    }
-    None
 }
 
 fn of_clock(node: NodeId, off_ms: i64) -> Finding {

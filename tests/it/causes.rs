@@ -55,7 +55,8 @@ async fn peer_address(cluster: &Cluster, of: u64) -> String {
     peer["addresses"][0].as_str().unwrap().to_owned()
 }
 
-async fn stopped(cluster: &Cluster, node: usize) {
+/// A node's end in order, and that it is over.
+pub async fn stopped(cluster: &Cluster, node: usize) {
     eventually("its run is marked", async || cluster.data(node).join("blackbox/running.json").exists().then_some(()))
         .await;
     kill_process(cluster.pid(node), Signal::TERM).unwrap();

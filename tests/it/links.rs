@@ -1,9 +1,11 @@
-//! Links between nodes that are there: what the one that does not reach the others says of it.
+//! Who is there: what a node says that does not reach others, and one that starts before it has heard them, or alone.
 
 use hyper::Method;
+use rustix::process::Signal;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::causes::stopped;
 use crate::cluster::Cluster;
 use crate::support::call;
 use crate::support::eventually;
@@ -43,4 +45,40 @@ async fn who_does_not_reach_those_that_are_there_sends_devices_elsewhere_and_say
     assert!(cause.contains("large packets") && cause.contains("MTU"), "{cause}");
     cluster.cut("");
     eventually("it serves again", async || (ready(&cluster, 1).await.0 == 200).then_some(())).await;
+}
+
+/// Of those that are about too few machines.
+const OF_QUORUMS: [&str; 4] = ["no_quorum", "no_control", "voter_lost", "quorum_at_risk"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_starts_among_others_misses_nobody_and_one_that_starts_alone_says_whom() {
+    let mut cluster = Cluster::start(3).await;
+    stopped(&cluster, 1).await;
+    cluster.start_again(1);
+    cluster.ready(1).await;
+    eventually("it sees the others", async || {
+        let all = cluster.client(1).ask(Method::GET, "/v1/members").await.ok()?;
+        all["members"].as_array()?.iter().all(|member| member["state"] == "up").then_some(())
+    })
+    .await;
+    let events = call(&cluster.client(1), "GET", "/v1/events?follow=false", &[], "").await;
+    let events = events.text();
+    assert!(events.contains("event: node_started"), "{events}");
+    assert!(OF_QUORUMS.iter().all(|code| !events.contains(code)), "{events}");
+
+    stopped(&cluster, 1).await;
+    cluster.signal(0, Signal::KILL);
+    cluster.signal(2, Signal::KILL);
+    cluster.start_again(1);
+    let told = eventually("what is missing is told", async || {
+        let status = cluster.client(1).ask(Method::GET, "/v1/status").await.ok()?;
+        let alarms = status["alarms"].as_array()?.clone();
+        let all = ["no_quorum", "no_control"].map(|code| alarms.iter().find(|alarm| alarm["code"] == code).cloned());
+        all.into_iter().collect::<Option<Vec<Value>>>()
+    })
+    .await;
+    for alarm in told {
+        let cause = alarm["cause"].as_str().unwrap();
+        assert!(cause.contains("node 1 (n1), node 3 (n3)"), "{alarm}");
+    }
 }
