@@ -7,13 +7,12 @@ use crate::base::limits::ALARM_NAMES_MAX;
 use crate::base::limits::UNHEARD_DOUBT;
 use crate::base::time::millis;
 use crate::node::Node;
+use crate::node::cluster::now_ms;
 use crate::node::reach::margin;
 use crate::proto::alarm::Code;
 use crate::proto::alarm::Finding;
 use crate::proto::alarm::Subject;
 use crate::proto::control::State;
-use crate::proto::member::view::Reason;
-use crate::proto::member::view::Seen;
 use crate::proto::ring::survives::Cause;
 use crate::proto::ring::survives::Margin;
 
@@ -23,8 +22,8 @@ impl Node {
         let mut found = of_voters(state, &voters, &self.live());
         found.extend(of_owners(state, &self.reached()));
         // A node that starts has not heard all of the others yet: they may be on their way.
-        let unheard = |seen: &Seen| seen.reason == Reason::NeverHeard;
-        if self.sight().values().any(unheard) {
+        let now_ms = now_ms();
+        if self.sight().values().any(|seen| seen.is_awaited(now_ms)) {
             found.iter_mut().for_each(|finding| finding.doubt_ms = millis(UNHEARD_DOUBT));
         }
         found

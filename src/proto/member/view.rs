@@ -4,6 +4,7 @@
 use foca::State;
 
 use crate::base::limits::RESTART_PATIENCE;
+use crate::base::limits::UNHEARD_DOUBT;
 use crate::base::time::millis;
 use crate::proto::member::identity::Id;
 use crate::proto::member::words::Goodbye;
@@ -108,6 +109,12 @@ impl Seen {
         Self { status, since_ms: now_ms, reason, link, news: None, said_ms: None, active: false }
     }
 
+    /// Whether it was not heard yet and may be on its way.
+    #[must_use]
+    pub fn is_awaited(&self, now_ms: u64) -> bool {
+        self.reason == Reason::NeverHeard && now_ms.saturating_sub(self.since_ms) < millis(UNHEARD_DOUBT)
+    }
+
     /// Whether it need not be knocked at.
     pub(super) fn is_active(&self) -> bool {
         self.active
@@ -157,6 +164,8 @@ mod tests {
     use foca::State;
 
     use crate::base::id::NodeId;
+    use crate::base::limits::UNHEARD_DOUBT;
+    use crate::base::time::millis;
     use crate::proto::member::identity::Id;
     use crate::proto::member::view::Link;
     use crate::proto::member::view::Reason;
@@ -175,7 +184,9 @@ mod tests {
             Sight { heard, record: Some((&record, 90)), link: Link::Good, now_ms: 100 }.after(before)
         };
         let before = Seen::unheard(50);
+        assert!(before.is_awaited(50) && !before.is_awaited(50 + millis(UNHEARD_DOUBT)));
         let gone = seen(4, State::Down, &before);
+        assert!(!gone.is_awaited(100));
         assert_eq!((gone.status, gone.reason, gone.since_ms), (Status::Gone, Reason::Stopped, 100));
         assert_eq!(seen(4, State::Alive, &before).status, Status::Leaving);
         assert_eq!(seen(5, State::Alive, &before).status, Status::Up);
