@@ -248,7 +248,7 @@ impl Code {
             Self::DiskForecast => &[],
             Self::LogDropped => &[Self::DiskFull, Self::SlowDisk],
             Self::MemberDown => &[Self::CrashLoop, Self::MemberVanished],
-            Self::NoQuorum | Self::QuorumAtRisk => &[Self::MemberDown, Self::Recovering, Self::Twin],
+            Self::NoQuorum | Self::QuorumAtRisk => &[Self::MemberDown, Self::Recovering, Self::Twin, Self::LinkBroken],
             Self::NoControl | Self::VoterLost => &[Self::MemberDown, Self::Recovering],
             Self::IndexSlow | Self::IndexBehind => &[Self::IndexFailed, Self::DiskFull, Self::SlowDisk],
             Self::TransferStuck => &[Self::MemberDown, Self::DiskFull, Self::SlowDisk],

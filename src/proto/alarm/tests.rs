@@ -133,6 +133,16 @@ fn what_follows_from_a_lost_machine_is_folded_under_it_and_the_root_counts_as_th
 }
 
 #[test]
+fn what_a_machine_lacks_that_does_not_reach_others_follows_from_the_link() {
+    let mut board = Board::default();
+    let all = || vec![found(Code::NoQuorum, Subject::Cluster), found(Code::LinkBroken, NODE)];
+    board.look(all(), at(0));
+    board.look(all(), at(10_000));
+    let told: Vec<_> = board.alarms().iter().map(|alarm| (alarm.code, alarm.follows_from, alarm.follow)).collect();
+    assert_eq!(told, [(Code::LinkBroken, None, 1), (Code::NoQuorum, Some(Code::LinkBroken), 0)]);
+}
+
+#[test]
 fn a_lost_voter_does_not_follow_from_another_machines_end() {
     let mut board = Board::default();
     let all = || vec![found(Code::VoterLost, NODE), found(Code::MemberDown, Subject::Node(NodeId(2)))];

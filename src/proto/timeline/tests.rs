@@ -163,8 +163,10 @@ fn while_a_link_is_cut_repairs_follow_from_that() {
     let up = entry(1, 2_000, Kind::MemberUp, 3);
     let repaired = |at_ms| Entry { epoch: at_ms, ..entry(1, at_ms, Kind::Repaired, 0) };
     let whole = alarm(3, 90_000, Kind::AlarmCleared, Code::LinkBroken, 2);
-    let linked = link(vec![cut, up, repaired(30_000), whole, repaired(120_000)]);
-    let causes: Vec<_> = [2, 4].map(|at| linked[at].cause.clone().unwrap()).to_vec();
+    let refused = alarm(3, 8_000, Kind::AlarmRaised, Code::NoQuorum, 0);
+    let linked = link(vec![cut, up, refused, repaired(30_000), whole, repaired(120_000)]);
+    assert_eq!(linked[2].cause, Some(linked[0].entry.id.clone()));
+    let causes: Vec<_> = [3, 5].map(|at| linked[at].cause.clone().unwrap()).to_vec();
     assert_eq!(causes, ["3.1.1000-alarm_raised-2-link_broken", "1.1.2000-member_up-3"]);
 }
 
