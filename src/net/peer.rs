@@ -41,6 +41,7 @@ use crate::net::peer::lane::PerLane;
 use crate::net::peer::lives::Lives;
 use crate::net::peer::serve::InLane;
 use crate::net::peer::stream::Ended;
+use crate::net::peer::twins::Twin;
 use crate::net::task::Tasks;
 use crate::net::tls::PeerIdentity;
 use crate::net::tls::PeerTls;
@@ -60,6 +61,7 @@ mod lane;
 mod lives;
 mod serve;
 mod stream;
+pub mod twins;
 mod waiting;
 
 #[cfg(test)]
@@ -118,8 +120,8 @@ pub trait Inbox: Send + Sync + 'static {
     /// it comes that way. Not one that is known to be gone.
     fn may_speak(&self, node: NodeId) -> bool;
 
-    /// There are two of this node, which may be this one itself; the one there is not spoken with.
-    fn twin(&self, node: NodeId, there: SocketAddr);
+    /// There are two of a node, which may be this one itself.
+    fn twin(&self, twin: Twin);
 
     /// Why a node that is not known here is let in never again, in words for it; none where it may be some day.
     fn removed(&self, _node: NodeId) -> Option<String> {
@@ -245,6 +247,8 @@ struct Peer {
     inbound: PerLane<InLane>,
     gone: watch::Sender<bool>,
     lives: Lives,
+    /// Where the life before the one that counts listened.
+    before: Mutex<Option<SocketAddr>>,
 }
 
 impl Peers {
@@ -451,6 +455,7 @@ impl Shared {
             inbound: PerLane::new(|_| InLane::default()),
             gone: watch::Sender::new(false),
             lives: Lives::default(),
+            before: Mutex::default(),
         });
         peers.insert(node, Arc::clone(&peer));
         for lane in Lane::ALL {
@@ -470,16 +475,6 @@ impl Shared {
             _ = gone.wait_for(|gone| *gone) => {}
             () = self.tasks.stopped() => {}
         }
-    }
-
-    /// Whether this life of a peer is the one to speak with; where not, there are two of it.
-    fn admits(&self, peer: &Peer, life: Option<Life>, there: SocketAddr) -> bool {
-        let is_silent = || peer.last_heard().is_none_or(|heard| heard.elapsed() >= self.twin_remembered);
-        let admitted = peer.lives.admit(life, is_silent);
-        if !admitted {
-            self.inbox.twin(peer.node, there);
-        }
-        admitted
     }
 
     fn changed(&self) {

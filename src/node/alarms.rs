@@ -54,6 +54,7 @@ use crate::proto::member::view::Status;
 
 mod process;
 mod quorum;
+mod twins;
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -273,14 +274,7 @@ impl Node {
     }
 
     fn findings_of_this_node(&self) -> Vec<Finding> {
-        let (me, mut found) = (self.me(), Vec::new());
-        for (node, there) in self.twins() {
-            let cause = format!(
-                "Two machines show the number of node {node}, one of them at {there}: a data directory was copied, or put \
-                 back from a copy. The one that was started later is spoken with."
-            );
-            found.push(Finding::new(Code::Twin, Subject::Node(node), cause, "Stop the other for ever."));
-        }
+        let (me, mut found) = (self.me(), self.findings_of_twins());
         if let Some(LossView { why: Some(why), merged, slots }) = self.loss() {
             let cause = format!(
                 "This node has lost what it had acked: {why}. It serves nothing before it has it back from the other owners: \

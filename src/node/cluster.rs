@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -33,6 +32,7 @@ use crate::base::limits::SILENCE_REMEMBERED;
 use crate::base::rng;
 use crate::base::time;
 use crate::control::consensus::Consensus as _;
+use crate::net::peer::twins::Twin;
 use crate::node::Node;
 use crate::node::alarms::Alarms;
 use crate::node::error::DoorError;
@@ -188,8 +188,10 @@ pub struct Cluster {
     past: Mutex<Past>,
     /// How this node does.
     pub(super) figures: Mutex<Figures>,
-    /// Nodes of which there are two: when that was seen last, and where one of them is.
-    pub twins: Mutex<BTreeMap<NodeId, (Instant, SocketAddr)>>,
+    /// Nodes of which there are two: when that was seen last, and how.
+    pub twins: Mutex<BTreeMap<NodeId, (Instant, Twin)>>,
+    /// Where this node says that others reach it.
+    pub(super) said_at: OnceLock<Vec<String>>,
 }
 
 impl Cluster {
@@ -220,6 +222,7 @@ impl Cluster {
             past: Mutex::default(),
             figures: Mutex::default(),
             twins: Mutex::default(),
+            said_at: OnceLock::new(),
         }
     }
 

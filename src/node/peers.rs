@@ -22,6 +22,7 @@ use crate::control::lane::RaftLane;
 use crate::net::peer::CallError;
 use crate::net::peer::Inbox;
 use crate::net::peer::Peers;
+use crate::net::peer::twins::Twin;
 use crate::net::wire;
 use crate::node::Node;
 use crate::node::cluster;
@@ -114,12 +115,12 @@ impl Inbox for Post {
         self.group.get().is_some_and(|group| !group.state().is_gone(node))
     }
 
-    fn twin(&self, node: NodeId, there: SocketAddr) {
+    fn twin(&self, twin: Twin) {
+        let said = format!("{twin:?}");
         // It tries again and again; what is known already is not said again.
-        if self.node.get().is_none_or(|this| this.note_twin(node, there)) {
+        if self.node.get().is_none_or(|this| this.note_twin(twin)) {
             tracing::error!(
-                %node,
-                %there,
+                twin = said,
                 "two machines show the number of one node: a data directory was copied or put back; stop one of them for ever"
             );
         }
@@ -145,18 +146,22 @@ impl Inbox for Post {
 }
 
 impl Node {
-    /// There are two of this node, one of them there. False where that is known.
-    fn note_twin(&self, node: NodeId, there: SocketAddr) -> bool {
+    /// There are two of a node. False where that is known.
+    fn note_twin(&self, twin: Twin) -> bool {
+        let node = match &twin {
+            Twin::Refused { node, .. } => *node,
+            Twin::Called { .. } | Twin::Fenced { .. } => self.who().node,
+        };
         let mut twins = self.0.cluster.twins.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = twins.insert(node, (time::mono(), there));
+        let before = twins.insert(node, (time::mono(), twin));
         before.is_none_or(|(seen, _)| seen.elapsed() > TWIN_ALARM)
     }
 
-    /// Nodes of which there are two, with where one of them is, as seen lately.
-    pub(super) fn twins(&self) -> Vec<(NodeId, SocketAddr)> {
+    /// Nodes of which there are two, as seen lately.
+    pub(super) fn twins(&self) -> Vec<(NodeId, Twin)> {
         let twins = self.0.cluster.twins.lock().unwrap_or_else(PoisonError::into_inner);
         let lately = twins.iter().filter(|(_, (seen, _))| seen.elapsed() <= TWIN_ALARM);
-        lately.map(|(node, (_, there))| (*node, *there)).collect()
+        lately.map(|(node, (_, twin))| (*node, twin.clone())).collect()
     }
 }
 

@@ -20,7 +20,11 @@ use crate::proto::ring::survives::Margin;
 
 /// Links that are broken now.
 #[derive(Debug, Default)]
-pub struct Reach(Mutex<BTreeMap<NodeId, Broken>>);
+pub struct Reach {
+    broken: Mutex<BTreeMap<NodeId, Broken>>,
+    /// Nodes that this one is connected to and that are not connected to it.
+    one_way: Mutex<BTreeSet<NodeId>>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Broken {
@@ -32,11 +36,27 @@ struct Broken {
 
 impl Reach {
     fn broken(&self) -> MutexGuard<'_, BTreeMap<NodeId, Broken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nodes that this one calls and that do not call it.
+    pub(super) fn one_way(&self) -> BTreeSet<NodeId> {
+        self.one_way.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_way(&self, view: &LinkView) {
+        let calls = view.lanes.iter().any(|lane| lane.state == LaneState::Up);
+        let mut one_way = self.one_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if calls && view.lanes.iter().all(|lane| !lane.inbound) {
+            one_way.insert(view.node);
+        } else {
+            one_way.remove(&view.node);
+        }
     }
 
     /// Notes how it is with the link to a node.
     pub(super) fn note(&self, view: &LinkView) -> Link {
+        self.note_way(view);
         let is = |state| view.lanes.iter().filter(|lane| lane.state == state).count();
         let (up, down) = (is(LaneState::Up), is(LaneState::Down));
         if down == 0 {
@@ -129,5 +149,21 @@ mod tests {
         assert!(why.contains("large packets") && why.contains("does not answer"), "{why}");
         assert_eq!(reach.note(&link([up; 4])), Link::Good);
         assert_eq!(reach.why(NodeId(2)), "");
+    }
+
+    #[test]
+    fn who_is_called_and_does_not_call_is_known_until_it_does() {
+        let (reach, up) = (Reach::default(), LaneState::Up);
+        let unheard = |state| {
+            let mut view = link([state; 4]);
+            view.lanes.iter_mut().for_each(|lane| lane.inbound = false);
+            view
+        };
+        reach.note(&unheard(LaneState::Down));
+        assert!(reach.one_way().is_empty(), "nobody hears it");
+        reach.note(&unheard(up));
+        assert_eq!(reach.one_way(), [NodeId(2)].into());
+        reach.note(&link([up; 4]));
+        assert!(reach.one_way().is_empty());
     }
 }

@@ -25,6 +25,7 @@ use crate::net::peer::Inbox;
 use crate::net::peer::LaneState;
 use crate::net::peer::Peers;
 use crate::net::peer::Settings;
+use crate::net::peer::twins::Twin;
 use crate::net::tls::PeerIdentity;
 use crate::net::wire::Lane;
 use crate::node::doctor::offline;
@@ -232,7 +233,7 @@ impl Inbox for Ear {
         false
     }
 
-    fn twin(&self, _node: NodeId, _there: SocketAddr) {}
+    fn twin(&self, _twin: Twin) {}
 
     fn is_removed(&self, by: NodeId, why: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(by, why.to_owned());

@@ -28,7 +28,9 @@ impl Node {
     /// Tells the cluster what it does not know, again whenever it knows otherwise, until the node stops.
     pub async fn keep_said(self, said: Said) {
         let (mut moved, mut said) = (self.moved(), said);
+        let _said_once = self.0.cluster.said_at.set(said.addresses.clone());
         loop {
+            self.tell_who_does_not_call(&said);
             let told = self.say_it(&mut said).await;
             if let Err(error) = &told {
                 tracing::debug!(%error, "what this node is could not be told yet");
@@ -36,7 +38,10 @@ impl Node {
             }
             let again = async {
                 match told {
-                    Ok(()) => moved.changed().await.is_ok(),
+                    Ok(()) => match tokio::time::timeout(REPORT_AGAIN, moved.changed()).await {
+                        Ok(moved) => moved.is_ok(),
+                        Err(_nothing_moved) => true,
+                    },
                     Err(_) => {
                         tokio::time::sleep(REPORT_AGAIN).await;
                         true
@@ -75,6 +80,18 @@ impl Node {
             let word = Word::IAmHere { addresses: said.addresses.clone() };
             self.state().members.keys().filter(|node| **node != me).for_each(|node| self.say(*node, &word));
         }
+    }
+
+    /// Whoever is called and does not call back looks for this node somewhere else: where a copy of it was meanwhile, say, of
+    /// which this node has not heard. What the cluster knows comes by such calls, so nothing else would mend it.
+    fn tell_who_does_not_call(&self, said: &Said) {
+        let word = Word::IAmHere { addresses: said.addresses.clone() };
+        self.0.cluster.reach.one_way().into_iter().for_each(|node| self.say(node, &word));
+    }
+
+    /// Where this node says that others reach it.
+    pub(super) fn said_at(&self) -> Option<String> {
+        self.0.cluster.said_at.get()?.first().cloned()
     }
 
     /// Where the cluster knows otherwise.

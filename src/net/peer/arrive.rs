@@ -30,6 +30,8 @@ use crate::net::peer::serve::Admitted;
 use crate::net::peer::stream;
 use crate::net::peer::stream::Ended;
 use crate::net::peer::stream::Stream;
+use crate::net::peer::twins::Met;
+use crate::net::peer::twins::Twin;
 use crate::net::tls;
 use crate::net::wire::FrameError;
 use crate::net::wire::Kind;
@@ -181,11 +183,11 @@ enum Caller {
 }
 
 /// A connection with TLS around it, before its first words.
-struct Arrival {
-    stream: Incoming,
-    from: SocketAddr,
+pub(super) struct Arrival {
+    pub(super) stream: Incoming,
+    pub(super) from: SocketAddr,
     /// Whom its certificate names, where it showed one.
-    certified: Option<NodeId>,
+    pub(super) certified: Option<NodeId>,
 }
 
 async fn introduce(shared: &Arc<Shared>, tcp: TcpStream, from: SocketAddr) -> Option<Caller> {
@@ -246,7 +248,7 @@ impl Arrival {
 
     fn find(&self, shared: &Arc<Shared>, hello: &Hello) -> Result<Found, (Count, Reason, String)> {
         if self.certified == Some(shared.node) {
-            shared.inbox.twin(shared.node, self.from);
+            shared.inbox.twin(Twin::Called { from: self.from.ip() });
             return Err((Count::SameNode, Reason::SameNode, format!("this is node {} already", shared.node)));
         }
         if let Err(text) = shared.versions.agree(&hello.versions) {
@@ -263,11 +265,10 @@ impl Arrival {
                     Err((Count::NotAdmitted, Reason::NotAdmitted, not_known(node)))
                 }
                 Some(peer) if peer.out.of(lane).is_cut() => Err((Count::NotAdmitted, Reason::Busy, "cut".to_owned())),
-                Some(peer) if !shared.admits(&peer, hello.life, self.from) => {
-                    let text = format!("a later start of node {node} is here: its directory was copied, or put back");
-                    Err((Count::EarlierLife, Reason::SameNode, text))
-                }
-                Some(peer) => Ok(Found::Peer(peer, lane, hello.life)),
+                Some(peer) => match shared.admit(&peer, hello.life, Met::From(self.from.ip())) {
+                    Ok(()) => Ok(Found::Peer(peer, lane, hello.life)),
+                    Err(text) => Err((Count::EarlierLife, Reason::SameNode, text)),
+                },
                 None if let Some(why) = shared.inbox.removed(node) => Err((Count::NotAdmitted, Reason::Removed, why)),
                 None if lane == Lane::Control && shared.inbox.may_speak(node) => match shared.meet(node) {
                     Some(peer) => Ok(Found::Peer(peer, lane, hello.life)),
@@ -314,11 +315,10 @@ enum Found {
 
 impl Found {
     fn caller(self, shared: &Arc<Shared>, arrival: Arrival) -> Caller {
-        let Arrival { stream, from, certified: _ } = arrival;
         match self {
-            Self::Guest => Caller::Guest(Guest::new(stream, from)),
-            Self::Courier(node) => Caller::Courier(Courier::new(stream, node)),
-            Self::Peer(peer, lane, life) => Caller::Peer(Admitted::new(shared, peer, lane, life, stream)),
+            Self::Guest => Caller::Guest(Guest::new(arrival.stream, arrival.from)),
+            Self::Courier(node) => Caller::Courier(Courier::new(arrival.stream, node)),
+            Self::Peer(peer, lane, life) => Caller::Peer(Admitted::new(shared, peer, lane, life, arrival)),
         }
     }
 }

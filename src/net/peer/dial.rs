@@ -27,6 +27,8 @@ use crate::net::peer::stream;
 use crate::net::peer::stream::Ended;
 use crate::net::peer::stream::Reader;
 use crate::net::peer::stream::Stream;
+use crate::net::peer::twins::Met;
+use crate::net::peer::twins::Twin;
 use crate::net::resolve;
 use crate::net::resolve::ResolveError;
 use crate::net::tls;
@@ -200,7 +202,7 @@ async fn introduce(
                 shared.inbox.is_removed(peer.node, &refusal.text);
             }
             if refusal.reason == Reason::SameNode {
-                shared.inbox.twin(shared.node, address);
+                shared.inbox.twin(Twin::Fenced { by: peer.node, why: refusal.text.clone() });
             }
             return Err(DialError::Refused(refusal));
         }
@@ -213,7 +215,7 @@ async fn introduce(
     if theirs.purpose != hello.purpose || shared.versions.agree(&theirs.versions).is_err() {
         return Err(DialError::Ended(Ended::Frame(FrameError::Hello)));
     }
-    if !shared.admits(peer, theirs.life, address) {
+    if shared.admit(peer, theirs.life, Met::At(address)).is_err() {
         shared.counters.add(Count::EarlierLife);
         return Err(DialError::EarlierLife(address));
     }

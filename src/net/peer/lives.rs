@@ -17,6 +17,11 @@ impl Default for Lives {
 }
 
 impl Lives {
+    /// The life that counts.
+    pub(super) fn counts(&self) -> Option<Life> {
+        *self.0.borrow()
+    }
+
     /// Whether a connection of this life may be. A life that counts from now on ends the connections of the one before.
     pub(super) fn admit(&self, life: Option<Life>, is_silent: impl FnOnce() -> bool) -> bool {
         // Of a release that does not say.

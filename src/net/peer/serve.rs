@@ -1,6 +1,7 @@
 //! What an admitted node says to this one on one lane: messages are handed on as they come, questions are answered side by
 //! side.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::base::limits::PEER_SILENCE_MAX;
 use crate::net::peer::LaneState;
 use crate::net::peer::Peer;
 use crate::net::peer::Shared;
+use crate::net::peer::arrive::Arrival;
 use crate::net::peer::arrive::Incoming;
 use crate::net::peer::count::Count;
 use crate::net::peer::stream;
@@ -61,6 +63,11 @@ impl InLane {
         self.connection().is_some()
     }
 
+    /// Where the newest connection comes from.
+    pub(super) fn from(&self) -> Option<IpAddr> {
+        self.connection().as_ref().map(|connection| connection.from)
+    }
+
     fn begin(&self, bytes: usize) -> bool {
         let others = self.running.fetch_add(1, Ordering::Relaxed);
         let other_bytes = self.running_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -79,6 +86,7 @@ impl InLane {
 
 /// A connection on which answers go back.
 struct Connection {
+    from: IpAddr,
     waiting: Mutex<Waiting>,
     wake: Notify,
     /// Its questions being answered.
@@ -89,8 +97,9 @@ struct Connection {
 }
 
 impl Connection {
-    fn new() -> Self {
+    fn new(from: IpAddr) -> Self {
         Self {
+            from,
             waiting: Mutex::new(Waiting::answers()),
             wake: Notify::new(),
             running: AtomicUsize::new(0),
@@ -141,9 +150,10 @@ pub(super) struct Admitted {
 }
 
 impl Admitted {
-    pub(super) fn new(shared: &Shared, peer: Arc<Peer>, lane: Lane, life: Option<Life>, mut stream: Incoming) -> Self {
+    pub(super) fn new(shared: &Shared, peer: Arc<Peer>, lane: Lane, life: Option<Life>, arrival: Arrival) -> Self {
+        let Arrival { mut stream, from, certified: _ } = arrival;
         stream.reader.trust();
-        let connection = Arc::new(Connection::new());
+        let connection = Arc::new(Connection::new(from.ip()));
         let older = peer.inbound.of(lane).connection().replace(Arc::clone(&connection));
         if let Some(older) = older {
             older.replaced.notify_one();

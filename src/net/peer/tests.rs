@@ -26,6 +26,7 @@ use crate::net::peer::LaneState;
 use crate::net::peer::Peers;
 use crate::net::peer::Settings;
 use crate::net::peer::count::Count;
+use crate::net::peer::twins::Twin;
 use crate::net::tls::PeerIdentity;
 use crate::net::wire::Lane;
 use crate::proto::certificate;
@@ -91,7 +92,7 @@ impl Authority {
 /// What came to a node; answers questions by what they say.
 struct Tray {
     messages: Mutex<Vec<(NodeId, Lane, Vec<u8>)>>,
-    twins: Mutex<Vec<NodeId>>,
+    twins: Mutex<Vec<Twin>>,
     /// Questions that begin with `wait` take one of these.
     let_go: Semaphore,
     waiting: watch::Sender<usize>,
@@ -133,8 +134,8 @@ impl Inbox for Tray {
         node.0 >= 100
     }
 
-    fn twin(&self, node: NodeId, _there: SocketAddr) {
-        self.twins.lock().unwrap().push(node);
+    fn twin(&self, twin: Twin) {
+        self.twins.lock().unwrap().push(twin);
     }
 }
 

@@ -12,6 +12,8 @@ use crate::net::peer::LaneState;
 use crate::net::peer::NotSent;
 use crate::net::peer::Settings;
 use crate::net::peer::count::Count;
+use crate::net::peer::twins::Met;
+use crate::net::peer::twins::Twin;
 use crate::net::wire::Lane;
 use crate::net::wire::hello::Life;
 
@@ -163,7 +165,12 @@ async fn of_two_of_one_node_only_the_later_is_spoken_with() {
         told(&one) && told(&earlier)
     })
     .await;
-    assert!(one.inbox.twins.lock().unwrap().iter().all(|node| *node == two.id));
+    let (listens, from) = (Some(Met::At(two.peers.address())), Met::From([127, 0, 0, 1].into()));
+    let refused = Twin::Refused { node: two.id, there: from, other: listens };
+    assert!(one.inbox.twins.lock().unwrap().iter().all(|twin| *twin == refused), "{:?}", one.inbox.twins);
+    let place = two.place();
+    let fenced = |twin: &Twin| matches!(twin, Twin::Fenced { by, why } if *by == one.id && why.contains(&place));
+    assert!(earlier.inbox.twins.lock().unwrap().iter().all(fenced), "{:?}", earlier.inbox.twins);
     assert!(one.count(Count::EarlierLife) > 0 && earlier.count(Count::RefusedByPeer) > 0);
     assert_eq!(two.ask(&one, Lane::Requests, b"ab").await, b"ba");
     assert_eq!(one.ask(&two, Lane::Requests, b"ab").await, b"ba");

@@ -38,6 +38,7 @@ use crate::net::peer::Settings;
 use crate::net::peer::count::Count;
 use crate::net::peer::guest;
 use crate::net::peer::guest::AskError;
+use crate::net::peer::twins::Twin;
 use crate::net::tls::PeerIdentity;
 use crate::net::tls::PeerTls;
 use crate::net::wire;
@@ -389,7 +390,7 @@ async fn a_twin_is_refused_counted_and_told_of() {
     let words = [hello(Purpose::Lane(Lane::Gossip)), frame(Kind::Message, b"ab")].concat();
     assert_eq!(refusal(&say(&one, Some(&twin), &words).await).reason, Reason::SameNode);
     unharmed(&one, &two, Count::SameNode, 1).await;
-    assert_eq!(*one.inbox.twins.lock().unwrap(), [one.id]);
+    assert_eq!(*one.inbox.twins.lock().unwrap(), [Twin::Called { from: [127, 0, 0, 1].into() }]);
 }
 
 #[tokio::test]
