@@ -505,6 +505,18 @@ pub const UNHEARD_DOUBT: Duration = Duration::from_secs(5);
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(10);
 /// Within this time a node that met the limit of its open files tells of it: whoever waits is accepted again and again.
 pub const FILES_MET_WITHIN: Duration = Duration::from_secs(5);
+/// Over this time requests whose token is refused are counted.
+pub const ACCESS_REFUSED_WINDOW: Duration = Duration::from_secs(60);
+/// In steps of this.
+pub const ACCESS_REFUSED_STEP: Duration = Duration::from_secs(5);
+/// Fewer in that window are no alarm: four broken devices that try again each second make 240, a person who mistypes a few.
+pub const ACCESS_REFUSED_MIN: u64 = 300;
+/// Nor are those of fewer steps: a program that is stopped within ten seconds is mended already.
+pub const ACCESS_REFUSED_STEPS_MIN: usize = 3;
+/// When there was none for so long they are over: devices that have no way in try again within seconds.
+pub const ACCESS_REFUSED_OVER: Duration = Duration::from_secs(15);
+/// Addresses that are counted apart in each step: of more it is only told that there are. Below 40 KiB in all.
+pub const ACCESS_REFUSED_ADDRESSES: usize = 64;
 /// Over this time it is looked how late what was to run ran.
 pub const STARVED_WINDOW: Duration = Duration::from_secs(10);
 /// How often it is looked for how long a limit held this process back: some times in that window.

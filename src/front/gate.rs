@@ -35,6 +35,7 @@ use crate::node::access::BadToken;
 use crate::node::access::Caller;
 use crate::node::error::DoorError;
 use crate::node::telemetry::Operation;
+use crate::proto::alarm::judge::Shut;
 use crate::proto::audit::Via;
 use crate::proto::scope::Need;
 
@@ -203,9 +204,15 @@ fn identify(node: &Node, request: &Request, peer: Option<Peer>, need: Need) -> R
         return Ok(Caller::anonymous(from));
     }
     if headers.contains_key(header::AUTHORIZATION) {
-        let bearer = bearer(headers).ok_or_else(|| unauthorized("this needs a token: `Authorization: Bearer …`"))?;
-        let known = node.caller_of(bearer, from);
-        return known.map_err(|reason| refused(node, reason, "this token is not valid here"));
+        let shut = || node.refusals().note_token(Shut::Unknown, from);
+        let bearer = bearer(headers).ok_or_else(|| {
+            shut();
+            unauthorized("this needs a token: `Authorization: Bearer …`")
+        })?;
+        return node.caller_of(bearer, from).map_err(|reason| {
+            shut();
+            refused(node, reason, "this token is not valid here")
+        });
     }
     let Some(secret) = cookie::read(headers, secure, node.who().cluster) else {
         return Err(unauthorized("this needs a token: `Authorization: Bearer …`"));
@@ -236,6 +243,9 @@ fn not_enough(node: &Node, caller: &Caller, route: &Route) -> Problem {
         (_, Via::Session) => "this user may not do it; an admin can change that",
         (_, Via::Local | Via::Anonymous | Via::Token) => "this token's scopes do not allow it",
     };
+    if caller.via == Via::Token {
+        node.refusals().note_token(Shut::NotEnough, caller.from);
+    }
     if let Some(dropped) = node.refusals().not_enough.admit(time::mono()) {
         let (caller, via) = (&*caller.name, caller.via);
         tracing::info!(caller, ?via, method, path, ?need, dropped, "a caller's scopes were not enough");

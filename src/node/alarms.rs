@@ -52,6 +52,7 @@ use crate::proto::member::view::Reason;
 use crate::proto::member::view::Seen;
 use crate::proto::member::view::Status;
 
+mod access;
 mod process;
 mod quorum;
 mod twins;
@@ -160,6 +161,7 @@ impl Node {
         let mut found = self.findings_of_the_disk();
         found.extend(self.findings_of_the_store());
         found.extend(self.findings_of_the_process());
+        found.extend(self.access_refused());
         found.extend(self.findings_of_this_node());
         // Read on another node's screen, "here" is nowhere.
         let (me, called) = (self.me(), self.called());

@@ -1,12 +1,18 @@
-//! Refused callers in the log: a few a minute with how many were left out, so that nobody fills a disk by knocking.
+//! Refused callers in the log: a few a minute with how many were left out, so that nobody fills a disk by knocking. Those with
+//! a token are counted as well: many of them are an alarm.
 
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Instant;
 
 use crate::base::limits::LOG_REFUSALS_EVERY;
 use crate::base::limits::LOG_REFUSALS_MAX;
+use crate::base::time;
 use crate::node::Node;
+use crate::proto::alarm::judge::ManyRefused;
+use crate::proto::alarm::judge::RefusedTokens;
+use crate::proto::alarm::judge::Shut;
 
 /// Refusals of one kind.
 #[derive(Default)]
@@ -21,6 +27,20 @@ pub struct Refusals {
     pub not_enough: Lines,
     /// Requests that name another host.
     pub misdirected: Lines,
+    tokens: Mutex<RefusedTokens>,
+}
+
+impl Refusals {
+    /// A token did not open what somebody there asked for.
+    pub fn note_token(&self, why: Shut, from: Option<IpAddr>) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.note(why, from, time::steady_ms().0);
+    }
+
+    /// Those of the last minute, where they are many.
+    pub(super) fn many_tokens(&self) -> Option<ManyRefused> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).many(time::steady_ms().0)
+    }
 }
 
 #[derive(Default)]

@@ -43,6 +43,8 @@ pub enum Code {
     FilesUsedUp,
     /// A node gets too little of its processor.
     Starved,
+    /// Many requests are refused for their token.
+    AccessRefused,
     /// What was stored cannot be read.
     CorruptRecord,
     /// One more loss, and requests are refused.
@@ -72,7 +74,7 @@ pub enum Code {
 }
 
 /// All of them, in their order.
-pub const CODES: [Code; 25] = [
+pub const CODES: [Code; 26] = [
     Code::Removed,
     Code::Twin,
     Code::Recovering,
@@ -85,6 +87,7 @@ pub const CODES: [Code; 25] = [
     Code::MemberDown,
     Code::FilesUsedUp,
     Code::Starved,
+    Code::AccessRefused,
     Code::CorruptRecord,
     Code::QuorumAtRisk,
     Code::VoterLost,
@@ -136,6 +139,7 @@ impl Code {
             Self::MemberDown => "member_down",
             Self::FilesUsedUp => "files_used_up",
             Self::Starved => "starved",
+            Self::AccessRefused => "access_refused",
             Self::CorruptRecord => "corrupt_record",
             Self::QuorumAtRisk => "quorum_at_risk",
             Self::VoterLost => "voter_lost",
@@ -175,6 +179,7 @@ impl Code {
             | Self::MemberVanished
             | Self::MemberDown
             | Self::Starved
+            | Self::AccessRefused
             | Self::QuorumAtRisk
             | Self::VoterLost
             | Self::DiskForecast
@@ -207,6 +212,8 @@ impl Code {
             Self::QuorumAtRisk | Self::VoterLost => (1_500, 3_000),
             // One burst of connections is none; it is met again and again where it is one.
             Self::FilesUsedUp => (2_000, 30_000),
+            // Counted over a minute.
+            Self::AccessRefused => (0, 10_000),
             // A moment's load is none.
             Self::Starved => (5_000, 30_000),
             // Found by a request now and then: it stands until nobody has met it for long.
@@ -235,6 +242,7 @@ impl Code {
             | Self::IndexFailed
             | Self::FilesUsedUp
             | Self::Starved
+            | Self::AccessRefused
             | Self::CrashLoop
             | Self::MemberVanished
             | Self::HandoffPaused

@@ -379,6 +379,7 @@ fn raised(code: Code) -> Vec<Rule> {
         Code::Twin
         | Code::FilesUsedUp
         | Code::Starved
+        | Code::AccessRefused
         | Code::DiskFull
         | Code::IndexFailed
         | Code::CorruptRecord
@@ -416,6 +417,7 @@ fn cleared(code: Code) -> Vec<Rule> {
         Code::Removed
         | Code::FilesUsedUp
         | Code::Starved
+        | Code::AccessRefused
         | Code::Twin
         | Code::DiskFull
         | Code::IndexFailed

@@ -416,6 +416,41 @@ async fn files_that_are_used_up_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_was_revoked_and_that_devices_still_have_is_named_until_they_stop() {
+    let cluster = Cluster::start(3).await;
+    let (client, mut told) = (cluster.client(0), Told::default());
+    cluster.bucket("t", json!({ "n": 3 })).await;
+    at_rest(&cluster).await;
+    let wish = json!({ "name": "devices", "scopes": ["device:write"] }).to_string();
+    let made = call(&client, "POST", "/v1/tokens", &[], wish).await.json();
+    let device = crate::support::client(&cluster.urls()[VICTIM], made["token"].as_str());
+    let write = async || call(&device, "PUT", "/v1/kv/t/k", &[], "x").await.status;
+    eventually("it is good for writes", async || (write().await == 200).then_some(())).await;
+    let since = now();
+    assert_eq!(call(&client, "DELETE", "/v1/tokens/devices", &[], "").await.status, 204);
+    eventually("it is none any more", async || (write().await == 401).then_some(())).await;
+
+    let is_raised = async || {
+        let alarms = call(&client, "GET", "/v1/alarms", &[], "").await.json();
+        let alarms = alarms["alarms"].as_array().unwrap().clone();
+        alarms.into_iter().find(|told| told["alarm"]["code"] == "access_refused").map(|mut told| told["alarm"].take())
+    };
+    let mut every = tokio::time::interval(Duration::from_millis(20));
+    let alarm = eventually("it is told", async || {
+        every.tick().await;
+        assert_eq!(write().await, 401);
+        is_raised().await
+    })
+    .await;
+    assert_eq!((&alarm["node"], &alarm["severity"]), (&json!(NUMBER), &json!("warning")));
+    let text = alarm["text"].as_str().unwrap();
+    assert!(text.contains("All came from 127.0.0.1") && text.contains("ringfort audit --access"), "{text}");
+    told.look("access-refused", &client, &since, Some(NUMBER)).await;
+    eventually("it is over", async || is_raised().await.is_none().then_some(())).await;
+    told.all_were();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_somebody_ordered_and_forgot_is_named_with_who_did() {
     let cluster = Cluster::start(3).await;
     let (client, mut told) = (cluster.client(0), Told::default());

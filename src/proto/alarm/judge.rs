@@ -1,8 +1,16 @@
-//! What figures say: whether a clock is wrong, a disk slow, a transfer stuck.
+//! What figures say: whether a clock is wrong, a disk slow, a transfer stuck, many tokens refused.
 
+use core::net::IpAddr;
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
 use crate::base::id::NodeId;
+use crate::base::limits::ACCESS_REFUSED_ADDRESSES;
+use crate::base::limits::ACCESS_REFUSED_MIN;
+use crate::base::limits::ACCESS_REFUSED_OVER;
+use crate::base::limits::ACCESS_REFUSED_STEP;
+use crate::base::limits::ACCESS_REFUSED_STEPS_MIN;
+use crate::base::limits::ACCESS_REFUSED_WINDOW;
 use crate::base::limits::CLOCK_SKEW_MAX;
 use crate::base::limits::HELD_BACK_EVERY;
 use crate::base::limits::LATE_AT_ONCE;
@@ -158,5 +166,98 @@ impl HeldBack {
         let Some((since_ms, before_ms)) = self.looks.front().copied() else { return 0 };
         let (took_ms, held_ms) = (now_ms.saturating_sub(since_ms), held_back_ms.saturating_sub(before_ms));
         if took_ms < millis(STARVED_WINDOW) / 2 { 0 } else { (held_ms.saturating_mul(100) / took_ms).min(100) }
+    }
+}
+
+/// Why a token did not open what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shut {
+    /// It is none of this cluster, is one no longer, or has ended.
+    Unknown,
+    /// It is one, for other things.
+    NotEnough,
+}
+
+/// Requests that were refused for their token, of the last [`ACCESS_REFUSED_WINDOW`].
+#[derive(Debug, Clone, Default)]
+pub struct RefusedTokens {
+    steps: VecDeque<Step>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Step {
+    began_ms: u64,
+    unknown: u64,
+    not_enough: u64,
+    /// By where they came from; what does not fit is counted above only.
+    from: BTreeMap<IpAddr, u64>,
+    not_all: bool,
+}
+
+/// Many were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManyRefused {
+    /// Of [`Shut::Unknown`].
+    pub unknown: u64,
+    /// Of [`Shut::NotEnough`].
+    pub not_enough: u64,
+    /// Where they came from, as far as that was noted.
+    pub addresses: usize,
+    /// It was not noted of all.
+    pub not_all: bool,
+    /// From where most came, and how many at least.
+    pub most: Option<(IpAddr, u64)>,
+}
+
+impl RefusedTokens {
+    /// One more.
+    pub fn note(&mut self, why: Shut, from: Option<IpAddr>, now_ms: u64) {
+        self.forget(now_ms);
+        let is_new = |last: &Step| now_ms.saturating_sub(last.began_ms) >= millis(ACCESS_REFUSED_STEP);
+        if self.steps.back().is_none_or(is_new) {
+            self.steps.push_back(Step { began_ms: now_ms, ..Step::default() });
+        }
+        let Some(step) = self.steps.back_mut() else { return };
+        match why {
+            Shut::Unknown => step.unknown += 1,
+            Shut::NotEnough => step.not_enough += 1,
+        }
+        let has_room = step.from.len() < ACCESS_REFUSED_ADDRESSES;
+        match from.map(|from| from.to_canonical()) {
+            Some(from) if has_room || step.from.contains_key(&from) => *step.from.entry(from).or_default() += 1,
+            Some(_) | None => step.not_all = true,
+        }
+    }
+
+    /// What they are, where they are many, for some time, and not over.
+    pub fn many(&mut self, now_ms: u64) -> Option<ManyRefused> {
+        self.forget(now_ms);
+        let last_ms = self.steps.back()?.began_ms;
+        let (unknown, not_enough) =
+            self.steps.iter().fold((0, 0), |(unknown, other), step| (unknown + step.unknown, other + step.not_enough));
+        let are_over = now_ms.saturating_sub(last_ms) >= millis(ACCESS_REFUSED_OVER);
+        if are_over || self.steps.len() < ACCESS_REFUSED_STEPS_MIN || unknown + not_enough < ACCESS_REFUSED_MIN {
+            return None;
+        }
+        let mut from: BTreeMap<IpAddr, u64> = BTreeMap::new();
+        for (address, count) in self.steps.iter().flat_map(|step| &step.from) {
+            *from.entry(*address).or_default() += count;
+        }
+        let not_all = self.steps.iter().any(|step| step.not_all);
+        let addresses = from.len();
+        Some(ManyRefused {
+            unknown,
+            not_enough,
+            addresses,
+            not_all,
+            most: from.into_iter().max_by_key(|(_, count)| *count),
+        })
+    }
+
+    fn forget(&mut self, now_ms: u64) {
+        let is_old = |step: &Step| now_ms.saturating_sub(step.began_ms) >= millis(ACCESS_REFUSED_WINDOW);
+        while self.steps.front().is_some_and(is_old) {
+            self.steps.pop_front();
+        }
     }
 }

@@ -9,7 +9,10 @@ use super::Severity;
 use super::Subject;
 use super::judge::HeldBack;
 use super::judge::Lateness;
+use super::judge::ManyRefused;
+use super::judge::RefusedTokens;
 use super::judge::SYNC_BUCKETS;
+use super::judge::Shut;
 use super::judge::Still;
 use super::judge::Syncs;
 use super::judge::skewed;
@@ -216,4 +219,45 @@ fn how_long_a_limit_holds_back_is_told_of_the_last_seconds() {
     assert_eq!((told[32], told[40], told[99]), (56, 45, 0), "{told:?}");
     assert_eq!(held.look(60_000, 0), 0, "another limit");
     assert_eq!(held.look(66_000, 60_000), 100);
+}
+
+/// So many requests a second over so many seconds, each from one of these addresses in turn; then it is looked.
+fn refused(per_second: u64, seconds: u64, addresses: u8) -> (RefusedTokens, u64) {
+    let (mut refused, mut from) = (RefusedTokens::default(), (1..=addresses).cycle());
+    let start_ms = 1_000_000;
+    for at in 0..per_second * seconds {
+        let why = if at % 10 == 0 { Shut::NotEnough } else { Shut::Unknown };
+        let from = from.next().map(|last| [10, 0, 0, last].into());
+        refused.note(why, from, start_ms + at * 1_000 / per_second);
+    }
+    (refused, start_ms + seconds * 1_000)
+}
+
+#[test]
+fn tokens_that_are_refused_are_told_when_they_are_many_for_some_time_and_until_they_are_over() {
+    let many = |per_second, seconds, addresses| {
+        let (mut refused, now_ms) = refused(per_second, seconds, addresses);
+        refused.many(now_ms)
+    };
+    assert_eq!(many(1, 600, 1), None, "a person, or a device, that tries each second");
+    assert_eq!(many(4, 600, 4), None, "a few broken devices");
+    assert_eq!(many(1_000, 9, 1), None, "it was stopped at once");
+    let all = many(50, 20, 2).unwrap();
+    let ten = Some(([10, 0, 0, 2].into(), 500));
+    assert_eq!(all, ManyRefused { unknown: 900, not_enough: 100, addresses: 2, not_all: false, most: ten });
+    let minute = many(50, 600, 1).unwrap();
+    assert!((2_750..=3_000).contains(&(minute.unknown + minute.not_enough)), "of the last minute: {minute:?}");
+
+    let (mut over, now_ms) = refused(50, 20, 1);
+    assert!(over.many(now_ms + 9_000).is_some() && over.many(now_ms + 15_000).is_none());
+    assert_eq!(over.many(now_ms + 600_000), None);
+}
+
+#[test]
+fn of_very_many_addresses_only_some_are_kept_and_it_is_said_so() {
+    let (mut refused, now_ms) = refused(100, 30, 200);
+    let many = refused.many(now_ms).unwrap();
+    // A step begins where the one before it ended, in the middle of all addresses.
+    assert!(many.not_all && (64..=2 * 64).contains(&many.addresses), "{many:?}");
+    assert_eq!(many.unknown + many.not_enough, 3_000);
 }
