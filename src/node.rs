@@ -20,6 +20,7 @@ use crate::net::interfaces;
 use crate::proto::control::State;
 use crate::store::identity::Identity;
 use crate::store::partition::open::DiskStore;
+use crate::store::roots::Roots;
 
 pub mod access;
 pub mod alarms;
@@ -119,6 +120,8 @@ struct Inner {
     refusals: refusals::Refusals,
     started: Instant,
     data_dir: std::path::PathBuf,
+    /// Which directories it and those in it are.
+    roots: Roots,
     disk_reserve: AtomicU64,
     settings: RwLock<Arc<settings::Settings>>,
     reloads: OnceLock<mpsc::Sender<settings::ReloadWish>>,

@@ -11,4 +11,5 @@ pub mod logbook;
 pub mod marks;
 pub mod memory;
 pub mod partition;
+pub mod roots;
 pub mod space;

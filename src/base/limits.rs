@@ -496,6 +496,9 @@ pub const LOAD_STEP: u8 = 25;
 pub const EVENT_STREAMS_MAX: usize = 64;
 /// Events that a node keeps for those who come back: a day of a cluster that changes, about 300 KiB.
 pub const EVENTS_KEPT: usize = 1000;
+/// Who said something of itself within this time is heard: what a node says goes with each of its messages, several a second,
+/// and nobody is called down before having been silent for longer.
+pub const HEARD_LATELY: Duration = Duration::from_secs(2);
 /// Machines that an alarm names: what is read at a glance.
 pub const ALARM_NAMES_MAX: usize = 5;
 /// Another node is called down only when it was not heard for so long since this one knows it: it may be on its way.

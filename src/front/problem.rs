@@ -148,6 +148,7 @@ impl From<DoorError> for Problem {
             }
             DoorError::FewVoters(_) => new(StatusCode::CONFLICT, "too_few_voters"),
             DoorError::NoQuorum { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "no_quorum").outcome("failed"),
+            DoorError::FilesGone => new(StatusCode::SERVICE_UNAVAILABLE, "files_gone").outcome("failed"),
             DoorError::DiskFull { .. } | DoorError::NoFiles { .. } => {
                 new(StatusCode::INSUFFICIENT_STORAGE, "disk_full").outcome("failed").retry_after(10)
             }

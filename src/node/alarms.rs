@@ -16,6 +16,7 @@ use crate::base::id::NodeId;
 use crate::base::limits::ALARMS_TOLD_MAX;
 use crate::base::limits::CLOCK_SKEW_MAX;
 use crate::base::limits::FORECAST_ALARM;
+use crate::base::limits::HEARD_LATELY;
 use crate::base::limits::LATE_PERCENT;
 use crate::base::limits::MEMBERS_TICK;
 use crate::base::limits::OVERLAY_BYTES_MAX;
@@ -25,6 +26,7 @@ use crate::base::limits::UNHEARD_DOUBT;
 use crate::base::time;
 use crate::base::time::millis;
 use crate::node::Node;
+use crate::node::cluster::now_ms;
 use crate::node::debug::logs::LogCounts;
 use crate::node::health::Health;
 use crate::node::series::Forecast;
@@ -184,9 +186,18 @@ impl Node {
     }
 
     fn findings_of_the_disk(&self) -> Vec<Finding> {
-        let Health { space, disk_full, .. } = self.health();
+        let Health { space, disk_full, gone, .. } = self.health();
         let (me, there) = (self.me(), self.0.data_dir.display());
         let mut found = Vec::new();
+        if let Some(gone) = gone {
+            let to_do = "Do not stop this node or others before what it holds is elsewhere: drain it, `ringfort replace` it, and only \
+                         then start it anew.";
+            let cause = format!(
+                "{gone} was removed or renamed while the node runs: what it stored lives on only as long as this process. New \
+                 writes are refused here."
+            );
+            found.push(Finding::new(Code::FilesGone, me, cause, to_do));
+        }
         if let Some(left) = space.and_then(|space| space.short_of_files()) {
             let free = mib(space.map_or(0, |space| space.free));
             let cause = format!(
@@ -410,6 +421,15 @@ fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -
     if !matches!(seen.status, Status::Down | Status::Gone) {
         return found;
     }
+    if seen.reason == Reason::NoAnswer && told.is_none() && is_heard(seen) {
+        let cause = format!(
+            "Node {node} ({name}) runs and is heard, and nothing that is sent to it arrives: a firewall on it keeps others out, \
+             or the way to it is cut or loses much. Others take it for down; nothing is lost."
+        );
+        let to_do = "Look at its firewall, its cable and the network to it; do not replace it.";
+        found.push(Finding::new(Code::MemberDown, subject, cause, to_do));
+        return found;
+    }
     if seen.reason == Reason::NoAnswer && told.is_none() {
         let said = match &seen.news {
             Some(news) => format!(
@@ -437,6 +457,11 @@ fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -
     let unheard = seen.reason == Reason::NeverHeard;
     found.push(Finding { doubt_ms: if unheard { millis(UNHEARD_DOUBT) } else { 0 }, ..down });
     found
+}
+
+/// Whether something of its own came lately: of a machine that is gone nothing did since it was suspected.
+fn is_heard(seen: &Seen) -> bool {
+    seen.said_ms.is_some_and(|said_ms| now_ms().saturating_sub(said_ms) < millis(HEARD_LATELY))
 }
 
 fn of_clock(node: NodeId, off_ms: i64) -> Finding {

@@ -91,6 +91,7 @@ use crate::store::partition::open::DiskStore;
 use crate::store::partition::open::OpenError;
 use crate::store::partition::open::Owner;
 use crate::store::partition::open::check_owner;
+use crate::store::roots::Roots;
 
 /// What the caller decides.
 #[derive(Debug, Clone)]
@@ -327,6 +328,7 @@ fn assemble(
         insides: Watched::default(),
         refusals: Refusals::default(),
         started: time::mono(),
+        roots: Roots::note(&options.data),
         data_dir: options.data,
         disk_reserve: AtomicU64::new(options.disk_reserve),
         settings: RwLock::default(),

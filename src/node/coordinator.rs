@@ -115,7 +115,7 @@ fn failure(error: DoorError) -> Failure {
     match error {
         DoorError::Refused(refusal) => Failure::Refused(refusal),
         DoorError::DiskFull { reserve_mib } => Failure::DiskFull { reserve_mib },
-        DoorError::NoSpace | DoorError::NoFiles { .. } => Failure::DiskFull { reserve_mib: 0 },
+        DoorError::NoSpace | DoorError::NoFiles { .. } | DoorError::FilesGone => Failure::DiskFull { reserve_mib: 0 },
         DoorError::TooLarge { len } => Failure::TooLarge { len: len as u64 },
         DoorError::Corrupt { detail } => Failure::Corrupt(detail),
         DoorError::TooFewOwners { answered, need } => {

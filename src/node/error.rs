@@ -145,6 +145,12 @@ pub enum DoorError {
         /// How many can still be made.
         left: u64,
     },
+    /// Its directories were removed or renamed.
+    #[error(
+        "the files of this node were removed or renamed while it runs; nothing was stored; use another node; an operator sees the \
+         alarm `files_gone`"
+    )]
+    FilesGone,
     /// The journal could not grow.
     #[error("the disk is full; nothing was stored")]
     NoSpace,

@@ -23,6 +23,8 @@ use crate::store::space::Space;
 pub struct Health {
     /// Of the disk.
     pub(super) space: Option<Space>,
+    /// A directory of this node that is not there any more, as a sentence begins.
+    pub(super) gone: Option<String>,
     /// Less is free than is kept in reserve, bytes or files.
     pub(super) disk_full: bool,
     /// The index hangs on one step.
@@ -52,9 +54,12 @@ impl Node {
     /// Refuses new data while free space is below the reserve.
     ///
     /// # Errors
-    /// [`DoorError::DiskFull`], [`DoorError::NoFiles`].
+    /// [`DoorError::DiskFull`], [`DoorError::NoFiles`], [`DoorError::FilesGone`].
     pub(super) fn check_space(&self) -> Result<(), DoorError> {
-        let Health { space, disk_full, .. } = self.health();
+        let Health { space, disk_full, gone, .. } = self.health();
+        if gone.is_some() {
+            return Err(DoorError::FilesGone);
+        }
         if let Some(left) = space.and_then(|space| space.short_of_files()) {
             return Err(DoorError::NoFiles { left });
         }
@@ -79,6 +84,7 @@ impl Node {
     /// # Errors
     /// Of the operating system.
     pub fn look_at_disk(&self) -> std::io::Result<()> {
+        self.look_at_roots();
         let space = space::look(&self.0.data_dir)?;
         let disk_full = space.is_short(self.disk_reserve());
         self.0.store.progress().hold_proofs(!space.has_files_for_a_proof());
@@ -90,6 +96,15 @@ impl Node {
         }
         *health = Health { space: Some(space), disk_full, index_slow, ..health.clone() };
         Ok(())
+    }
+
+    fn look_at_roots(&self) {
+        let gone = self.0.roots.gone(&self.0.data_dir).map(|place| place.display().to_string());
+        let mut health = self.0.health.write().unwrap_or_else(PoisonError::into_inner);
+        if gone != health.gone {
+            tracing::error!(gone, "whether the directories of this node are there changed");
+            health.gone = gone;
+        }
     }
 
     /// Watches for ever: what was counted, space, and the index's thread, which ends the process when it is stuck or broken.

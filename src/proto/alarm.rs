@@ -25,6 +25,8 @@ pub enum Code {
     Twin,
     /// A node has lost what it had acked.
     Recovering,
+    /// The files of a running node were removed or renamed.
+    FilesGone,
     /// There is no room for new data.
     DiskFull,
     /// The index does not take changes.
@@ -74,10 +76,11 @@ pub enum Code {
 }
 
 /// All of them, in their order.
-pub const CODES: [Code; 26] = [
+pub const CODES: [Code; 27] = [
     Code::Removed,
     Code::Twin,
     Code::Recovering,
+    Code::FilesGone,
     Code::DiskFull,
     Code::IndexFailed,
     Code::NoQuorum,
@@ -130,6 +133,7 @@ impl Code {
             Self::Removed => "removed",
             Self::Twin => "twin",
             Self::Recovering => "recovering",
+            Self::FilesGone => "files_gone",
             Self::DiskFull => "disk_full",
             Self::IndexFailed => "index_failed",
             Self::NoQuorum => "no_quorum",
@@ -169,6 +173,7 @@ impl Code {
             Self::Removed
             | Self::Twin
             | Self::Recovering
+            | Self::FilesGone
             | Self::DiskFull
             | Self::IndexFailed
             | Self::NoQuorum
@@ -201,6 +206,7 @@ impl Code {
         let (raise_ms, clear_ms) = match self {
             Self::Removed
             | Self::Recovering
+            | Self::FilesGone
             | Self::DiskFull
             | Self::IndexFailed
             | Self::HandoffPaused
@@ -239,7 +245,7 @@ impl Code {
         match self {
             Self::Removed
             | Self::Twin
-            | Self::IndexFailed
+            | Self::FilesGone
             | Self::FilesUsedUp
             | Self::Starved
             | Self::AccessRefused
@@ -251,7 +257,7 @@ impl Code {
             | Self::CertificateEnds => &[],
             Self::SlowDisk => &[Self::Starved],
             Self::Recovering => &[Self::CorruptRecord],
-            Self::CorruptRecord => &[],
+            Self::IndexFailed | Self::CorruptRecord => &[Self::FilesGone],
             Self::DiskFull => &[Self::DiskForecast],
             Self::DiskForecast => &[],
             Self::LogDropped => &[Self::DiskFull, Self::SlowDisk],

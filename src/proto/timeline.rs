@@ -375,11 +375,12 @@ fn raised(code: Code) -> Vec<Rule> {
         Code::HandoffPaused => vec![Rule::of(Kind::HandoffPaused)],
         Code::TransferStuck => vec![Rule::of(Kind::MemberDown), Rule::of(Kind::LayoutCommitted)],
         Code::Removed => vec![Rule::same(Kind::MemberRemoved)],
+        Code::AccessRefused => vec![Rule::of(Kind::Ordered)],
         Code::CertificateEnds => vec![Rule::of(Kind::ConfigReloaded)],
         Code::Twin
+        | Code::FilesGone
         | Code::FilesUsedUp
         | Code::Starved
-        | Code::AccessRefused
         | Code::DiskFull
         | Code::IndexFailed
         | Code::CorruptRecord
@@ -415,6 +416,7 @@ fn cleared(code: Code) -> Vec<Rule> {
         Code::HandoffPaused => vec![Rule::of(Kind::HandoffResumed), Rule::of(Kind::LayoutAtRest)],
         Code::CertificateEnds => vec![Rule::of(Kind::ConfigReloaded)],
         Code::Removed
+        | Code::FilesGone
         | Code::FilesUsedUp
         | Code::Starved
         | Code::AccessRefused
@@ -436,7 +438,7 @@ fn cleared(code: Code) -> Vec<Rule> {
 }
 
 /// What the audit says of orders that change the cluster, and what they bring about. An order of another kind is no entry.
-const ORDERS: [(&str, &[Kind]); 12] = [
+const ORDERS: [(&str, &[Kind]); 15] = [
     ("sends devices away from node", &[Kind::MemberDrained]),
     ("sends devices to node", &[Kind::MemberUndrained]),
     ("lets node `", &[Kind::MemberJoined]),
@@ -449,6 +451,10 @@ const ORDERS: [(&str, &[Kind]); 12] = [
     ("drops the staged plan", &[Kind::PlanCleared]),
     ("commits plan", &[Kind::LayoutCommitted]),
     ("sets bucket", &[Kind::LayoutCommitted]),
+    // From then on devices or people are refused what they had.
+    ("removes bucket", &[]),
+    ("removes token", &[Kind::AlarmRaised]),
+    ("removes user", &[]),
 ];
 
 fn order(words: &str) -> Option<&'static [Kind]> {
@@ -471,6 +477,9 @@ fn is_ordered(effect: &Entry, told: &str) -> bool {
             !words.get(at + found.len()..).is_some_and(|rest| rest.starts_with(|next: char| next.is_ascii_digit()))
         })
     };
-    // Who is let in has no number yet.
-    brings && (words.starts_with("lets node `") || effect.node.is_none_or(names_it))
+    // Who is let in has no number yet, and a token is good on every node.
+    brings
+        && (effect.kind() == Some(Kind::AlarmRaised)
+            || words.starts_with("lets node `")
+            || effect.node.is_none_or(names_it))
 }

@@ -308,3 +308,26 @@ async fn last_words_stay_the_cause_where_no_report_came_of_that_end() {
     let text = told["text"].as_str().unwrap();
     assert!(text.contains("said why: its journal failed") && text.contains("Read-only file system"), "{told:#}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_is_taken_away_under_a_running_node_is_told_and_nothing_more_is_stored_there() {
+    let cluster = Cluster::start(3).await;
+    cluster.bucket("b", serde_json::json!({ "kind": "lww" })).await;
+    let put = async || call(&cluster.client(1), "PUT", "/v1/kv/b/k", &[], "1").await;
+    assert_eq!(put().await.status, 200);
+    let (journal, aside) = (cluster.data(1).join("journal"), cluster.data(1).join("aside"));
+    std::fs::rename(&journal, &aside).unwrap();
+    let told = async || {
+        let all = cluster.client(0).ask(hyper::Method::GET, "/v1/alarms").await.ok()?;
+        let mut all = all["alarms"].as_array()?.clone().into_iter();
+        Some(all.find(|it| it["alarm"]["code"] == "files_gone" && it["alarm"]["node"] == 2))
+    };
+    let alarm = eventually("another node tells it", async || told().await?).await;
+    let cause = alarm["alarm"]["cause"].as_str().unwrap();
+    assert!(cause.contains("/journal was removed or renamed while the node runs"), "{alarm}");
+    let refused = put().await;
+    assert!(refused.status == 503 && refused.text().contains("files_gone"), "{refused:?}");
+    std::fs::rename(&aside, &journal).unwrap();
+    eventually("it is over", async || told().await?.is_none().then_some(())).await;
+    eventually("it stores again", async || (put().await.status == 200).then_some(())).await;
+}

@@ -209,9 +209,22 @@ fn an_entry_of_a_later_release_stands_without_a_cause() {
 }
 
 #[test]
-fn orders_about_who_may_do_what_are_not_told() {
+fn orders_about_who_may_do_what_are_not_told_unless_they_take_something_away() {
     assert!(is_told("sends devices away from node 3: a new fan") && is_told("lets node 3 leave"));
+    assert!(
+        ["removes bucket `b` with all its data", "removes token 7, `d`", "removes user `sam`"].into_iter().all(is_told)
+    );
     assert!(!is_told("makes token `t` for admin") && !is_told("gives user `sam` another password"));
+}
+
+#[test]
+fn tokens_are_refused_because_one_was_removed() {
+    let order = ordered(10, "removes token 7, `d`");
+    let refused = alarm(2, 40_000, Kind::AlarmRaised, Code::AccessRefused, 2);
+    let linked = link(vec![order.clone(), refused.clone()]);
+    assert_eq!(linked[1].cause.as_deref(), Some(linked[0].entry.id.as_str()));
+    let other = link(vec![ordered(10, "removes bucket `b` with all its data"), refused]);
+    assert_eq!(other[1].cause, None);
 }
 
 #[test]
