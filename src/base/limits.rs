@@ -496,9 +496,16 @@ pub const LOAD_STEP: u8 = 25;
 pub const EVENT_STREAMS_MAX: usize = 64;
 /// Events that a node keeps for those who come back: a day of a cluster that changes, about 300 KiB.
 pub const EVENTS_KEPT: usize = 1000;
+/// Over this time it is counted how often another node gave no answer.
+pub const FLAPS_WINDOW: Duration = Duration::from_secs(60);
+/// From so many on it is an alarm: one is a moment's load, and two may be the same one seen by two.
+pub const FLAPS_MIN: usize = 3;
 /// Who said something of itself within this time is heard: what a node says goes with each of its messages, several a second,
 /// and nobody is called down before having been silent for longer.
 pub const HEARD_LATELY: Duration = Duration::from_secs(2);
+/// Who has been heard since it was called down is still heard for so long: it knocks more and more seldom at those that it
+/// does not hear.
+pub const HEARD_STILL: Duration = Duration::from_secs(30);
 /// Machines that an alarm names: what is read at a glance.
 pub const ALARM_NAMES_MAX: usize = 5;
 /// Another node is called down only when it was not heard for so long since this one knows it: it may be on its way.

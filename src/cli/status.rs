@@ -54,7 +54,27 @@ pub async fn status(client: &Client, as_json: bool) -> Done {
         let follows = if part("follows_from").is_empty() { "" } else { "  follows from it: " };
         output::line(format_args!("{follows}{}: {}", part("severity").to_uppercase(), part("text")));
     }
+    told_by_others(client, status.pointer("/node")).await;
     Ok(())
+}
+
+/// What is wrong as others see it and this node does not. Where they cannot be asked, what this one says is all there is.
+async fn told_by_others(client: &Client, asked: Option<&Value>) {
+    let Ok(all) = client.ask(Method::GET, "/v1/alarms").await else { return };
+    for told in all.pointer("/alarms").and_then(Value::as_array).into_iter().flatten() {
+        let by = told.pointer("/told_by").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        if by.iter().any(|node| Some(node) == asked) {
+            continue;
+        }
+        let part = |name: &str| told.pointer(name).and_then(Value::as_str).unwrap_or_default();
+        let by: Vec<String> = by.iter().map(|node| format!("node {node}")).collect();
+        let severity = part("/alarm/severity").to_uppercase();
+        output::line(format_args!("{severity}, as {} sees it: {}", by.join(" and "), part("/alarm/text")));
+    }
+    for (node, why) in all.pointer("/unanswered").and_then(Value::as_object).into_iter().flatten() {
+        let why = why.as_str().unwrap_or_default();
+        output::line(format_args!("Node {node} does not say what is wrong there: {why}"));
+    }
 }
 
 /// Runs `ringfort version`.

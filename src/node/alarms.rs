@@ -15,8 +15,11 @@ use crate::base::codec::Blob;
 use crate::base::id::NodeId;
 use crate::base::limits::ALARMS_TOLD_MAX;
 use crate::base::limits::CLOCK_SKEW_MAX;
+use crate::base::limits::FLAPS_MIN;
+use crate::base::limits::FLAPS_WINDOW;
 use crate::base::limits::FORECAST_ALARM;
 use crate::base::limits::HEARD_LATELY;
+use crate::base::limits::HEARD_STILL;
 use crate::base::limits::LATE_PERCENT;
 use crate::base::limits::MEMBERS_TICK;
 use crate::base::limits::OVERLAY_BYTES_MAX;
@@ -362,6 +365,7 @@ impl Node {
                 }
                 found.extend(of_link(*node, member, seen, &called, &self.0.cluster.reach.why(*node)));
                 found.extend(of_member(*node, member, seen, told));
+                found.extend(of_doubts(*node, member, self.doubts(*node)));
             }
         }
         found
@@ -418,7 +422,8 @@ fn of_link(node: NodeId, member: &Member, seen: &Seen, from: &str, why: &str) ->
 /// `told`: how it ended, where somebody said so.
 fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -> Vec<Finding> {
     let (subject, name, mut found) = (Subject::Node(node), &member.name, Vec::new());
-    if !matches!(seen.status, Status::Down | Status::Gone) {
+    let fails_at_its_start = seen.status == Status::Leaving && told.is_some();
+    if !matches!(seen.status, Status::Down | Status::Gone) && !fails_at_its_start {
         return found;
     }
     if seen.reason == Reason::NoAnswer && told.is_none() && is_heard(seen) {
@@ -459,9 +464,26 @@ fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -
     found
 }
 
-/// Whether something of its own came lately: of a machine that is gone nothing did since it was suspected.
+/// `doubts`: how often it was suspected in the last [`FLAPS_WINDOW`].
+fn of_doubts(node: NodeId, member: &Member, doubts: usize) -> Option<Finding> {
+    if doubts < FLAPS_MIN {
+        return None;
+    }
+    let (name, seconds) = (&member.name, FLAPS_WINDOW.as_secs());
+    let cause = format!(
+        "Node {node} ({name}) answers only now and then: in the last {seconds} s it gave no answer {doubts} times, neither directly \
+         nor through others. The network to it loses packets, or it gets too little of its processor. Nothing is lost; requests \
+         may be slow."
+    );
+    let to_do = "Look at its cable, its port and the switch, and at what else runs on it.";
+    Some(Finding::new(Code::MemberFlaps, Subject::Node(node), cause, to_do))
+}
+
+/// Whether something of its own comes: of a machine that is gone nothing did since it was suspected.
 fn is_heard(seen: &Seen) -> bool {
-    seen.said_ms.is_some_and(|said_ms| now_ms().saturating_sub(said_ms) < millis(HEARD_LATELY))
+    let Some(said_ms) = seen.said_ms else { return false };
+    let ago_ms = now_ms().saturating_sub(said_ms);
+    ago_ms < millis(HEARD_LATELY) || (said_ms >= seen.since_ms && ago_ms < millis(HEARD_STILL))
 }
 
 fn of_clock(node: NodeId, off_ms: i64) -> Finding {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 use crate::base::id::NodeId;
+use crate::base::limits::FLAPS_WINDOW;
 use crate::base::limits::MEMBERS_TICK;
 use crate::base::limits::TURNS_KEPT;
 use crate::base::time;
@@ -155,6 +156,13 @@ impl Node {
                 since: time::rfc3339(turn.at_ms),
             })
             .collect()
+    }
+
+    /// How often it was suspected of late.
+    pub(super) fn doubts(&self, node: NodeId) -> usize {
+        let since_ms = time::wall_ms().saturating_sub(time::millis(FLAPS_WINDOW));
+        let is_doubt = |turn: &&Turn| turn.status == Status::Suspect && turn.at_ms >= since_ms;
+        self.0.cluster.past().get(&node).into_iter().flatten().filter(is_doubt).count()
     }
 
     /// All nodes that are not removed, in order.

@@ -69,6 +69,8 @@ pub enum Code {
     ClockSkew,
     /// A node is there and is not reached.
     LinkBroken,
+    /// A node answers only now and then.
+    MemberFlaps,
     /// A certificate is near its end.
     CertificateEnds,
     /// Lines of the log were dropped.
@@ -76,7 +78,7 @@ pub enum Code {
 }
 
 /// All of them, in their order.
-pub const CODES: [Code; 27] = [
+pub const CODES: [Code; 28] = [
     Code::Removed,
     Code::Twin,
     Code::Recovering,
@@ -102,6 +104,7 @@ pub const CODES: [Code; 27] = [
     Code::HandoffPaused,
     Code::ClockSkew,
     Code::LinkBroken,
+    Code::MemberFlaps,
     Code::CertificateEnds,
     Code::LogDropped,
 ];
@@ -155,6 +158,7 @@ impl Code {
             Self::HandoffPaused => "handoff_paused",
             Self::ClockSkew => "clock_skew",
             Self::LinkBroken => "link_broken",
+            Self::MemberFlaps => "member_flaps",
             Self::CertificateEnds => "certificate_ends",
             Self::LogDropped => "log_dropped",
         }
@@ -195,6 +199,7 @@ impl Code {
             | Self::HandoffPaused
             | Self::ClockSkew
             | Self::LinkBroken
+            | Self::MemberFlaps
             | Self::CertificateEnds
             | Self::LogDropped => Severity::Warning,
         }
@@ -231,6 +236,8 @@ impl Code {
             Self::TransferStuck => (0, 10_000),
             // A clock that is being set is wrong for a moment.
             Self::ClockSkew => (15_000, 15_000),
+            // Counted over a minute: it comes and goes with that.
+            Self::MemberFlaps => (0, 10_000),
             // A connection that broke is made anew within a second or two.
             Self::LinkBroken => (5_000, 5_000),
             // Counted now and then: a storm is over when there was none for a minute.
@@ -255,7 +262,7 @@ impl Code {
             | Self::ClockSkew
             | Self::LinkBroken
             | Self::CertificateEnds => &[],
-            Self::SlowDisk => &[Self::Starved],
+            Self::SlowDisk | Self::MemberFlaps => &[Self::Starved],
             Self::Recovering => &[Self::CorruptRecord],
             Self::IndexFailed | Self::CorruptRecord => &[Self::FilesGone],
             Self::DiskFull => &[Self::DiskForecast],

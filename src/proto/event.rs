@@ -204,7 +204,7 @@ impl Kind {
     /// Whether it is worth keeping for long: what only lasts a moment is not.
     #[must_use]
     pub fn is_kept(self) -> bool {
-        !matches!(self, Self::MemberSuspect | Self::LayoutPhase)
+        !matches!(self, Self::LayoutPhase)
     }
 }
 

@@ -201,7 +201,7 @@ struct Rule {
     same_node: bool,
     /// Told later than what follows from it: found out afterwards, until the node was there again.
     also_later: bool,
-    /// Seen at about the same time, by others also a little earlier; but not before the node was lost.
+    /// Seen at about the same time, by others also a little earlier; but not before the node was lost or in doubt.
     about_then: bool,
 }
 
@@ -214,9 +214,9 @@ impl Rule {
         Self { same_node: true, ..Self::of(kind) }
     }
 
-    /// A beginning, which others see when its node tells it, or a moment before.
-    fn start() -> Self {
-        Self { about_then: true, ..Self::same(Kind::NodeStarted) }
+    /// Of a node that is there: its beginning, which others see when it tells that, or a moment before; or that it was let in.
+    fn arrival(kind: Kind) -> Self {
+        Self { about_then: true, ..Self::same(kind) }
     }
 
     /// An end that is only known when it was looked into.
@@ -288,7 +288,8 @@ impl Rule {
         let is = |link: &Linked, kind| link.entry.kind() == Some(kind) && link.entry.node == effect.node;
         let apart_ms = |link: &Linked| effect.at_ms().abs_diff(link.entry.at_ms());
         let near = |link: &&Linked| apart_ms(link) <= TIMELINE_CAUSE_MS;
-        let lost = |link: &&Linked| self.about_then && is(link, Kind::MemberDown);
+        let gone = |link: &&Linked| is(link, Kind::MemberDown) || is(link, Kind::MemberSuspect);
+        let lost = |link: &&Linked| self.about_then && gone(link);
         let earlier = linked.get(..at)?.iter().enumerate().rev().take_while(|(_, link)| near(link) && !lost(link));
         let fits = |(was_at, link): &(usize, &Linked)| self.fits(effect, &link.entry) && !is_over(linked, *was_at, at);
         let before = earlier.into_iter().find(fits).map(|(_, link)| link);
@@ -320,7 +321,7 @@ fn rules(effect: &Entry) -> Vec<Rule> {
         Kind::MemberGone | Kind::MemberStopping => {
             vec![Rule::same(Kind::NodeStopped), Rule::same(Kind::MemberStopping)]
         }
-        Kind::MemberUp => vec![Rule::start(), Rule::same(Kind::MemberJoined)],
+        Kind::MemberUp => vec![Rule::arrival(Kind::NodeStarted), Rule::arrival(Kind::MemberJoined)],
         Kind::NodeStarted => vec![Rule::same(Kind::Crash), Rule::same(Kind::NodeStopped)],
         Kind::MemberJoined
         | Kind::MemberLeaving
@@ -390,13 +391,21 @@ fn raised(code: Code) -> Vec<Rule> {
         | Code::IndexBehind
         | Code::LogDropped
         | Code::LinkBroken
+        | Code::MemberFlaps
         | Code::ClockSkew => Vec::new(),
     };
     let same = |parent: Code| {
         matches!(
             (code, parent),
-            (Code::VoterLost | Code::MemberDown | Code::Recovering | Code::DiskFull | Code::IndexSlow, _)
-                | (Code::IndexBehind | Code::TransferStuck, Code::DiskFull | Code::SlowDisk | Code::IndexFailed)
+            (
+                Code::VoterLost
+                    | Code::MemberDown
+                    | Code::MemberFlaps
+                    | Code::Recovering
+                    | Code::DiskFull
+                    | Code::IndexSlow,
+                _
+            ) | (Code::IndexBehind | Code::TransferStuck, Code::DiskFull | Code::SlowDisk | Code::IndexFailed)
         )
     };
     rules.extend(code.follows_from().iter().map(|parent| Rule::raised(*parent, same(*parent))));
@@ -431,6 +440,7 @@ fn cleared(code: Code) -> Vec<Rule> {
         | Code::TransferStuck
         | Code::LogDropped
         | Code::LinkBroken
+        | Code::MemberFlaps
         | Code::ClockSkew => Vec::new(),
     };
     rules.push(Rule::raised(code, true));

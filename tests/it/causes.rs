@@ -325,6 +325,11 @@ async fn a_journal_that_is_taken_away_under_a_running_node_is_told_and_nothing_m
     let alarm = eventually("another node tells it", async || told().await?).await;
     let cause = alarm["alarm"]["cause"].as_str().unwrap();
     assert!(cause.contains("/journal was removed or renamed while the node runs"), "{alarm}");
+    let mut status = support::command(cluster.dir.path(), &["status", "--url", &cluster.urls()[0]]);
+    status.env("RINGFORT_TOKEN", cluster.token());
+    let status = support::ended(status);
+    assert_eq!(status.code, 0, "{}", status.err);
+    assert!(status.out.contains("CRITICAL, as node 2 sees it: Node 2 (n2): "), "{}", status.out);
     let refused = put().await;
     assert!(refused.status == 503 && refused.text().contains("files_gone"), "{refused:?}");
     std::fs::rename(&aside, &journal).unwrap();

@@ -47,6 +47,23 @@ async fn who_does_not_reach_those_that_are_there_sends_devices_elsewhere_and_say
     eventually("it serves again", async || (ready(&cluster, 1).await.0 == 200).then_some(())).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_heard_and_hears_nobody_is_down_and_not_called_silent() {
+    let cluster = Cluster::start(3).await;
+    // As behind a firewall that lets its own connections out and nothing in.
+    cluster.cut("loss=100@2");
+    let cause = eventually("it is called down", async || {
+        let status = cluster.client(0).ask(Method::GET, "/v1/status").await.ok()?;
+        let alarms = status["alarms"].as_array()?;
+        assert!(alarms.iter().all(|alarm| alarm["code"] != "member_vanished"), "{alarms:?}");
+        let down = alarms.iter().find(|alarm| alarm["code"] == "member_down" && alarm["node"] == 2)?;
+        Some(down["cause"].as_str()?.to_owned())
+    })
+    .await;
+    assert!(cause.contains("runs and is heard, and nothing that is sent to it arrives"), "{cause}");
+    cluster.cut("");
+}
+
 /// Of those that are about too few machines.
 const OF_QUORUMS: [&str; 4] = ["no_quorum", "no_control", "voter_lost", "quorum_at_risk"];
 

@@ -133,17 +133,18 @@ impl Node {
     }
 
     fn end_of(&self, node: NodeId, seen: &Seen) -> Option<End> {
-        let said_ms = seen.said_ms.filter(|_| seen.status == Status::Down)?;
+        // Who said that it restarts and ended by a failure since does not come back by itself.
+        let said_ms = seen.said_ms.filter(|_| matches!(seen.status, Status::Down | Status::Leaving))?;
         self.0.ends.lock().get(&node).filter(|end| end.until_ms >= said_ms).cloned()
     }
 
     /// Why a node is down, as half a sentence behind its name.
     pub(in crate::node) fn why_down(&self, node: NodeId, seen: &Seen) -> String {
         let words = seen.reason.in_words();
-        let Some(said_ms) = seen.said_ms.filter(|_| seen.status == Status::Down) else { return words.to_owned() };
         if let Some(end) = self.end_told(node, seen) {
             return end;
         }
+        let Some(said_ms) = seen.said_ms.filter(|_| seen.status == Status::Down) else { return words.to_owned() };
         let ago_ms = now_ms().saturating_sub(said_ms);
         let at = time::rfc3339(time::wall_ms().saturating_sub(ago_ms));
         format!("vanished without a word: it {words}, and the last news of it came at {at}")

@@ -266,3 +266,14 @@ fn who_is_up_again_is_so_because_it_began_anew_also_where_that_is_told_a_moment_
     let late = entry(3, 91 + TIMELINE_TOGETHER_MS, began, 3);
     assert_eq!(link(vec![entry(1, 50, down, 3), entry(1, 90, up, 3), late])[1].cause, None);
 }
+
+#[test]
+fn who_only_was_in_doubt_answers_again_for_no_older_reason() {
+    let past = [entry(1, 5, Kind::MemberJoined, 3), entry(3, 6, Kind::NodeStarted, 3), entry(1, 7, Kind::MemberUp, 3)];
+    let flaps = [entry(1, 60_000, Kind::MemberSuspect, 3), entry(1, 61_000, Kind::MemberUp, 3)];
+    let linked = link([&past[..], &flaps].concat());
+    assert_eq!(linked[2].cause.as_deref(), Some("3.1.6-node_started-3"));
+    assert_eq!(linked[4].cause, None);
+    let let_in = link(vec![past[0].clone(), past[2].clone()]);
+    assert_eq!(let_in[1].cause.as_deref(), Some("1.1.5-member_joined-3"));
+}
