@@ -462,10 +462,11 @@ fn begin_life(marks: &MarksFile, start: u64, store: &DiskStore) {
 }
 
 /// Each start is higher than all before, also in a directory that was put back from a copy, as long as the clock was not: else
-/// the others take it for the copy that it is, and it has to wait until they have forgotten the life of before.
+/// the others take it for the copy that it is, and it has to wait until they have forgotten the life of before. In milliseconds,
+/// because who is left of two starts soon after the other.
 fn next_start(marks: &MarksFile) -> u64 {
     let counted = marks.read(|marks| marks.starts).saturating_add(1);
-    counted.max(time::wall_ms() / 1000)
+    counted.max(time::wall_ms())
 }
 
 fn note_start(marks: &MarksFile, start: u64) {

@@ -42,7 +42,7 @@ pub struct Marks {
     pub adopted: u64,
     /// Slots that it has merged, with the list that it did so for: the version in which that came.
     pub synced: BTreeMap<PartitionId, u64>,
-    /// How often this node was started.
+    /// Of its last start, higher than of all before: the wall clock's milliseconds, or one more than before.
     pub starts: u64,
     /// Owners that may have missed something in a slot, while this node wrote it.
     pub missed: BTreeMap<NodeId, BTreeSet<PartitionId>>,

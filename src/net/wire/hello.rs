@@ -27,11 +27,11 @@ pub struct Versions {
 /// This release.
 pub const VERSIONS: Versions = Versions { lowest: 1, highest: 1, features: 0, required: 0 };
 
-/// One life of a node. Of two that show one number the later one counts: the one that was started more often, and of
-/// equals either, but the same one for everybody.
+/// One life of a node. Of two that show one number the one that was started later counts, and of equals either, but the same
+/// one for everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Life {
-    /// How often it was started, as its directory remembers.
+    /// Higher than at every start before, as its directory remembers.
     pub start: u64,
     /// Random at each start.
     pub draw: u64,
