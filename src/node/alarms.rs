@@ -18,8 +18,6 @@ use crate::base::limits::CLOCK_SKEW_MAX;
 use crate::base::limits::FLAPS_MIN;
 use crate::base::limits::FLAPS_WINDOW;
 use crate::base::limits::FORECAST_ALARM;
-use crate::base::limits::HEARD_LATELY;
-use crate::base::limits::HEARD_STILL;
 use crate::base::limits::LATE_PERCENT;
 use crate::base::limits::MEMBERS_TICK;
 use crate::base::limits::OVERLAY_BYTES_MAX;
@@ -193,8 +191,8 @@ impl Node {
         let (me, there) = (self.me(), self.0.data_dir.display());
         let mut found = Vec::new();
         if let Some(gone) = gone {
-            let to_do = "Do not stop this node or others before what it holds is elsewhere: drain it, `ringfort replace` it, and only \
-                         then start it anew.";
+            let to_do = "If it was renamed, put it back. If it is gone, let this machine leave (`ringfort leave`) before it is stopped, \
+                         and stop no other one meanwhile.";
             let cause = format!(
                 "{gone} was removed or renamed while the node runs: what it stored lives on only as long as this process. New \
                  writes are refused here."
@@ -365,7 +363,7 @@ impl Node {
                 }
                 found.extend(of_link(*node, member, seen, &called, &self.0.cluster.reach.why(*node)));
                 found.extend(of_member(*node, member, seen, told));
-                found.extend(of_doubts(*node, member, self.doubts(*node)));
+                found.extend(of_doubts(*node, &member.name, self.doubts(*node)));
             }
         }
         found
@@ -426,7 +424,7 @@ fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -
     if !matches!(seen.status, Status::Down | Status::Gone) && !fails_at_its_start {
         return found;
     }
-    if seen.reason == Reason::NoAnswer && told.is_none() && is_heard(seen) {
+    if seen.reason == Reason::NoAnswer && told.is_none() && seen.is_heard(now_ms()) {
         let cause = format!(
             "Node {node} ({name}) runs and is heard, and nothing that is sent to it arrives: a firewall on it keeps others out, \
              or the way to it is cut or loses much. Others take it for down; nothing is lost."
@@ -465,11 +463,11 @@ fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -
 }
 
 /// `doubts`: how often it was suspected in the last [`FLAPS_WINDOW`].
-fn of_doubts(node: NodeId, member: &Member, doubts: usize) -> Option<Finding> {
+fn of_doubts(node: NodeId, name: &str, doubts: usize) -> Option<Finding> {
     if doubts < FLAPS_MIN {
         return None;
     }
-    let (name, seconds) = (&member.name, FLAPS_WINDOW.as_secs());
+    let seconds = FLAPS_WINDOW.as_secs();
     let cause = format!(
         "Node {node} ({name}) answers only now and then: in the last {seconds} s it gave no answer {doubts} times, neither directly \
          nor through others. The network to it loses packets, or it gets too little of its processor. Nothing is lost; requests \
@@ -477,13 +475,6 @@ fn of_doubts(node: NodeId, member: &Member, doubts: usize) -> Option<Finding> {
     );
     let to_do = "Look at its cable, its port and the switch, and at what else runs on it.";
     Some(Finding::new(Code::MemberFlaps, Subject::Node(node), cause, to_do))
-}
-
-/// Whether something of its own comes: of a machine that is gone nothing did since it was suspected.
-fn is_heard(seen: &Seen) -> bool {
-    let Some(said_ms) = seen.said_ms else { return false };
-    let ago_ms = now_ms().saturating_sub(said_ms);
-    ago_ms < millis(HEARD_LATELY) || (said_ms >= seen.since_ms && ago_ms < millis(HEARD_STILL))
 }
 
 fn of_clock(node: NodeId, off_ms: i64) -> Finding {
@@ -506,4 +497,17 @@ fn sentence(words: &str) -> String {
 
 fn mib(bytes: u64) -> u64 {
     bytes / (1024 * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_doubts;
+    use crate::base::id::NodeId;
+
+    #[test]
+    fn one_doubt_is_a_moments_load_and_some_within_a_minute_are_told() {
+        let told = |doubts| of_doubts(NodeId(3), "gamma", doubts).map(|finding| finding.cause);
+        assert_eq!([0, 2].map(told), [None, None]);
+        assert!(told(3).unwrap().contains("in the last 60 s it gave no answer 3 times"));
+    }
 }

@@ -93,6 +93,8 @@ use crate::store::partition::open::Owner;
 use crate::store::partition::open::check_owner;
 use crate::store::roots::Roots;
 
+mod life;
+
 /// What the caller decides.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
@@ -260,9 +262,9 @@ pub async fn open(options: NodeOptions, on_poison: impl Fn() -> OnPoison) -> Res
     let tag = rng::nonzero_u64().map_err(io("asking for randomness"))?;
     let birth = recovery::Birth { cluster: identity.cluster, node: identity.node, generation: 0, tag };
     let (memory, marks) = wear::open_notes(&dir, &identity)?;
-    let start = next_start(&marks);
+    let start = life::next_start(&marks);
     if identity.born {
-        note_start(&marks, start);
+        life::note_start(&marks, start);
     }
     let life = Life { start, draw: rng::nonzero_u64().map_err(io("asking for randomness"))? };
     let way = way(&identity_dir, &identity, listener, life)?;
@@ -452,27 +454,13 @@ fn advertised(options: &NodeOptions, listener: Option<&Settings>) -> Vec<String>
 
 /// Counts the start; and what was purged cannot come back from the first moment on.
 fn begin_life(marks: &MarksFile, start: u64, store: &DiskStore) {
-    note_start(marks, start);
+    life::note_start(marks, start);
     marks.read(|marks| {
         for (partition, floor) in &marks.floors {
             store.raise_floor(*partition, *floor);
         }
         marks.purged.iter().for_each(|(partition, stamp)| store.raise_purged(*partition, Some(*stamp)));
     });
-}
-
-/// Each start is higher than all before, also in a directory that was put back from a copy, as long as the clock was not: else
-/// the others take it for the copy that it is, and it has to wait until they have forgotten the life of before. In milliseconds,
-/// because who is left of two starts soon after the other.
-fn next_start(marks: &MarksFile) -> u64 {
-    let counted = marks.read(|marks| marks.starts).saturating_add(1);
-    counted.max(time::wall_ms())
-}
-
-fn note_start(marks: &MarksFile, start: u64) {
-    if let Err(error) = marks.change(|marks| marks.starts = start) {
-        tracing::warn!(%error, "this start could not be counted; others may take this node for the one before");
-    }
 }
 
 fn way(identity_dir: &Path, identity: &Identity, listener: Option<Settings>, life: Life) -> Result<Way, BirthError> {

@@ -3,6 +3,8 @@
 
 use foca::State;
 
+use crate::base::limits::HEARD_LATELY;
+use crate::base::limits::HEARD_STILL;
 use crate::base::limits::RESTART_PATIENCE;
 use crate::base::limits::UNHEARD_DOUBT;
 use crate::base::time::millis;
@@ -115,6 +117,14 @@ impl Seen {
         self.reason == Reason::NeverHeard && now_ms.saturating_sub(self.since_ms) < millis(UNHEARD_DOUBT)
     }
 
+    /// Whether something of its own comes: of a machine that is gone nothing did since it was suspected.
+    #[must_use]
+    pub fn is_heard(&self, now_ms: u64) -> bool {
+        let Some(said_ms) = self.said_ms else { return false };
+        let ago_ms = now_ms.saturating_sub(said_ms);
+        ago_ms < millis(HEARD_LATELY) || (said_ms >= self.since_ms && ago_ms < millis(HEARD_STILL))
+    }
+
     /// Whether it need not be knocked at.
     pub(super) fn is_active(&self) -> bool {
         self.active
@@ -192,5 +202,16 @@ mod tests {
         assert_eq!(seen(5, State::Alive, &before).status, Status::Up);
         let failed = seen(5, State::Down, &before);
         assert_eq!((failed.status, failed.reason, failed.since_ms), (Status::Down, Reason::NoAnswer, 50));
+    }
+
+    #[test]
+    fn who_is_called_down_is_heard_as_long_as_it_goes_on_to_speak() {
+        let down_at = 10_000;
+        let heard = |said_ms, now_ms| Seen { said_ms, ..Seen::unheard(down_at) }.is_heard(now_ms);
+        assert!(!heard(None, down_at));
+        assert!(!heard(Some(down_at - 3_000), down_at), "it was silent before it was called down");
+        assert!(heard(Some(down_at - 500), down_at), "it speaks, and does not answer");
+        assert!(heard(Some(down_at + 1_000), down_at + 9_000), "it knocks now and then");
+        assert!(!heard(Some(down_at + 1_000), down_at + 31_000), "not any more");
     }
 }
