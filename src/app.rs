@@ -327,7 +327,8 @@ async fn serve(place: &RunArguments, config: &Config, logs: &Logs, panics: mpsc:
     worker::vital("said", node.clone().keep_said(said));
     let reloading = worker::vital("reload", live.watch(signals.hangup, node.hear_reloads()));
     let (stop, stopped) = watch::channel(false);
-    let serving = worker::vital("serve", listeners.serve(route::assemble(node.clone(), faces()), stopped));
+    let serving =
+        worker::vital("serve", listeners.serve(route::assemble(node.clone(), faces()), Some(node.clone()), stopped));
     signals.stop.wait().await;
     reloading.abort();
     tracing::info!("stopping: requests in flight are finished");

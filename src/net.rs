@@ -2,6 +2,7 @@
 //! that opens peer sockets.
 
 pub mod interfaces;
+mod neighbours;
 pub mod peer;
 pub mod resolve;
 mod task;

@@ -91,6 +91,7 @@ impl Live {
                     let now = self.renew().err();
                     if let Some(trouble) = now.as_ref().filter(|now| trouble.as_ref() != Some(*now)) {
                         tracing::error!("the server certificate is not renewed: {trouble}");
+                        self.node.note_refused_settings(&format!("the server certificate is not renewed: {trouble}"));
                     }
                     trouble = now;
                 }
@@ -103,7 +104,10 @@ impl Live {
         let done = block_in_place(|| self.try_reload());
         match &done {
             Ok(done) => tracing::info!(?done, "the configuration was read anew"),
-            Err(reason) => tracing::error!("the configuration was not taken: {reason}; what ran before runs on"),
+            Err(reason) => {
+                tracing::error!("the configuration was not taken: {reason}; what ran before runs on");
+                self.node.note_refused_settings(reason);
+            }
         }
         done
     }
@@ -199,6 +203,6 @@ impl Live {
             }
         });
         let (config, names) = (entries.collect(), self.in_force.names());
-        self.node.note_settings(Settings { names, config, certificate: self.certificate.clone() });
+        self.node.note_settings(Settings { names, config, certificate: self.certificate.clone(), refused: None });
     }
 }

@@ -57,7 +57,7 @@ async fn serve(config: &Config, logs: &Logs, told: &str) -> Result<Exit, Failure
     tracing::warn!(?addresses, ends, "the rescue console is served; nothing is served to devices");
     let (stop, stopped) = watch::channel(false);
     let router = front::assemble(rescue.clone(), vec![documents::face(), pages::face()]);
-    let serving = worker::vital("serve", listeners.serve(router, stopped));
+    let serving = worker::vital("serve", listeners.serve(router, None, stopped));
     let mut again = pin!(rescue.asked_again());
     let exit = loop {
         tokio::select! {

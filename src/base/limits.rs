@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+mod alarms;
 mod books;
 mod control;
 mod crashes;
 mod peers;
 mod repair;
 
+pub use alarms::*;
 pub use books::*;
 pub use control::*;
 pub use crashes::*;

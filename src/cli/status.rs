@@ -49,21 +49,33 @@ pub async fn status(client: &Client, as_json: bool) -> Done {
             format!("{} records in {} syncs since the start", text("/journal/records"), text("/journal/groups")),
         ),
     ]);
-    for alarm in status.pointer("/alarms").and_then(Value::as_array).into_iter().flatten() {
+    let all = client.ask(Method::GET, "/v1/alarms").await.unwrap_or_default();
+    for alarm in list(&status, "/alarms").filter(|alarm| !is_in_full(alarm, &all)) {
         let part = |name: &str| alarm.get(name).and_then(Value::as_str).unwrap_or_default();
         let follows = if part("follows_from").is_empty() { "" } else { "  follows from it: " };
         output::line(format_args!("{follows}{}: {}", part("severity").to_uppercase(), part("text")));
     }
-    told_by_others(client, status.pointer("/node")).await;
+    told_by_others(&all, status.pointer("/node"));
     Ok(())
 }
 
+fn list<'v>(value: &'v Value, at: &str) -> impl Iterator<Item = &'v Value> {
+    value.pointer(at).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Whether the node that was asked only heard of it, and another one says it in full.
+fn is_in_full(alarm: &Value, all: &Value) -> bool {
+    let is_same = |told: &Value| {
+        ["code", "subject"].iter().all(|part| told.pointer(&format!("/alarm/{part}")) == alarm.get(part))
+    };
+    alarm.get("said_by").is_some_and(|node| !node.is_null()) && list(all, "/alarms").any(is_same)
+}
+
 /// What is wrong as others see it and this node does not. Where they cannot be asked, what this one says is all there is.
-async fn told_by_others(client: &Client, asked: Option<&Value>) {
-    let Ok(all) = client.ask(Method::GET, "/v1/alarms").await else { return };
-    for told in all.pointer("/alarms").and_then(Value::as_array).into_iter().flatten() {
-        let by = told.pointer("/told_by").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        if by.iter().any(|node| Some(node) == asked) {
+fn told_by_others(all: &Value, asked: Option<&Value>) {
+    for told in list(all, "/alarms") {
+        let by: Vec<&Value> = list(told, "/told_by").collect();
+        if by.iter().any(|node| Some(*node) == asked) {
             continue;
         }
         let part = |name: &str| told.pointer(name).and_then(Value::as_str).unwrap_or_default();

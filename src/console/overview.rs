@@ -29,7 +29,7 @@ use crate::node::status::Status;
 use crate::node::telemetry::OPERATIONS;
 use crate::proto::alarm;
 use crate::proto::alarm::Alarm;
-use crate::proto::alarm::Severity;
+use crate::proto::alarm::code::Severity;
 
 /// Names and colours of the operations, in the order of [`OPERATIONS`].
 const NAMES: [(&str, &str); OPERATIONS.len()] =

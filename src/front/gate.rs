@@ -27,6 +27,7 @@ use crate::front::cookie;
 use crate::front::host;
 use crate::front::origin;
 use crate::front::problem::Problem;
+use crate::front::problem::Said;
 use crate::front::route::RefusedRequest;
 use crate::front::route::Route;
 use crate::front::route::Table;
@@ -36,6 +37,8 @@ use crate::node::access::Caller;
 use crate::node::error::DoorError;
 use crate::node::telemetry::Operation;
 use crate::proto::alarm::judge::Shut;
+use crate::proto::alarm::turned_away::Fault;
+use crate::proto::alarm::turned_away::No;
 use crate::proto::audit::Via;
 use crate::proto::scope::Need;
 
@@ -135,7 +138,23 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
         tell_age(&gate.node, &mut response);
     }
     gate.node.telemetry().answered(route.operation, response.status().as_u16(), started.elapsed());
+    if is_for_devices(route.need) {
+        note_refusal(&gate.node, &response, from);
+    }
     response
+}
+
+/// Counts what a device was refused, but for what many ask for on purpose, and for what has an alarm of its own.
+fn note_refusal(node: &Node, response: &Response, from: Option<IpAddr>) {
+    let Some(said) = response.extensions().get::<Said>() else { return };
+    let fault = match response.status() {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return,
+        StatusCode::PRECONDITION_FAILED | StatusCode::PRECONDITION_REQUIRED => return,
+        StatusCode::NOT_FOUND if said.code == "not_found" => return,
+        status if status.is_server_error() => Fault::Ours,
+        _ => Fault::Theirs,
+    };
+    node.turn_away(No { code: said.code, fault, text: &said.detail, from, counted: true });
 }
 
 /// Whether a request needs a place inside the door.

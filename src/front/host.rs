@@ -18,6 +18,8 @@ use crate::base::time;
 use crate::front::gate::Peer;
 use crate::front::problem::Problem;
 use crate::node::Node;
+use crate::proto::alarm::turned_away::Fault;
+use crate::proto::alarm::turned_away::No;
 
 /// Letters of a host and its port: the longest name of DNS, and a colon with five digits.
 const LETTERS_MAX: usize = 259;
@@ -53,7 +55,10 @@ fn named<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Named<'r> {
 /// # Errors
 /// A 421 that says what to do.
 pub(super) fn check(node: &Node, request: &Request) -> Result<(), Problem> {
-    check_by(request, |name| node.is_called(name)).inspect_err(|_problem| {
+    check_by(request, |name| node.is_called(name)).inspect_err(|problem| {
+        let from = request.extensions().get::<Peer>().and_then(|peer| peer.ip());
+        let (code, text) = (problem.code, "it names another host than this node");
+        node.turn_away(No { code, fault: Fault::Theirs, text, from, counted: false });
         if let Some(dropped) = node.refusals().misdirected.admit(time::mono()) {
             tracing::info!(dropped, "a request over plain HTTP named another host");
         }

@@ -81,6 +81,15 @@ impl Problem {
     }
 }
 
+/// With the response, for who counts refusals.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    /// See [`Problem`].
+    pub code: &'static str,
+    /// See [`Problem`].
+    pub detail: String,
+}
+
 fn title(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("Refused")
 }
@@ -98,6 +107,7 @@ impl IntoResponse for Problem {
         }
         let body = Body::from(self.document(&request_id).to_string());
         let mut response = (self.status, body).into_response();
+        response.extensions_mut().insert(Said { code: self.code, detail: self.detail });
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::UNAUTHORIZED {

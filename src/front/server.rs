@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -38,7 +39,9 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tower_service::Service;
 
+use crate::base::limits::ANSWER_PATIENCE;
 use crate::base::limits::CONNECTIONS_MAX;
+use crate::base::limits::CONNECTIONS_PER_ADDRESS_MAX;
 use crate::base::limits::H2_CONNECTION_WINDOW_BYTES;
 use crate::base::limits::H2_PIECE_BYTES;
 use crate::base::limits::H2_RESETS_MAX;
@@ -56,6 +59,7 @@ use crate::base::limits::SHUTDOWN_GRACE;
 use crate::base::listen::Listen;
 use crate::base::open_files;
 use crate::base::pulse;
+use crate::base::time;
 use crate::front::answer;
 use crate::front::crowd::Crowd;
 use crate::front::crowd::Seat;
@@ -65,8 +69,11 @@ use crate::front::linger::Lingering;
 use crate::front::problem::Problem;
 use crate::front::tls;
 use crate::front::tls::Tls;
+use crate::node::Node;
 use crate::node::drill;
 use crate::node::worker;
+use crate::proto::alarm::turned_away::Fault;
+use crate::proto::alarm::turned_away::No;
 
 /// A wait after `accept` failed, as with too many open files: trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -151,8 +158,9 @@ impl Listeners {
     }
 
     /// Serves until `stop` is true, then lets requests in flight finish, for a while.
-    pub async fn serve(self, router: Router, stop: watch::Receiver<bool>) {
-        let server = Server { router, crowd: Crowd::new(connections_max()), stop: stop.clone() };
+    /// Whom it turns away before there is a request, `node` is told.
+    pub async fn serve(self, router: Router, node: Option<Node>, stop: watch::Receiver<bool>) {
+        let server = Server { router, node, crowd: Crowd::new(connections_max()), stop: stop.clone() };
         // The owner gets in also when everyone else's places are taken.
         let owner = Server { crowd: Crowd::new(OWNER_CONNECTIONS_MAX), ..server.clone() };
         let mut accepting = Vec::new();
@@ -200,6 +208,8 @@ fn connections_max() -> usize {
 #[derive(Clone)]
 struct Server {
     router: Router,
+    /// None where no store is open.
+    node: Option<Node>,
     crowd: Crowd,
     stop: watch::Receiver<bool>,
 }
@@ -217,11 +227,22 @@ impl Server {
                 Ok((stream, address)) => {
                     // Small answers must not wait for more.
                     let _unsupported = stream.set_nodelay(true);
+                    let came = time::mono();
                     let seat = tokio::select! {
                         seat = self.crowd.seat(address.ip()) => seat,
                         () = asked_to_stop(&mut self.stop) => return,
                     };
-                    let Some(seat) = seat else { continue };
+                    let Some(seat) = seat else {
+                        self.turn_away("connections_of_one_address", &over_the_limit(), address.ip());
+                        continue;
+                    };
+                    if came.elapsed() >= ANSWER_PATIENCE {
+                        self.turn_away(
+                            "connections_full",
+                            "all connections that may be are busy, and new ones wait",
+                            address.ip(),
+                        );
+                    }
                     let server = self.clone();
                     match tls.clone() {
                         Some(tls) => worker::spawn("connection", server.converse_tls(stream, tls, address, seat)),
@@ -257,14 +278,22 @@ impl Server {
         }
     }
 
+    fn turn_away(&self, code: &'static str, text: &str, from: IpAddr) {
+        if let Some(node) = &self.node {
+            node.turn_away(No { code, fault: Fault::Theirs, text, from: Some(from), counted: false });
+        }
+    }
+
     /// The handshake is the connection's own affair: a slow one keeps a seat, and nobody waiting.
     async fn converse_tls(self, stream: TcpStream, tls: Tls, address: SocketAddr, seat: Seat) {
         let stream = tokio::select! {
             stream = tls.handshake(stream, Arc::clone(&seat.guest), self.stop.clone()) => stream,
             _how = seat.guest.overstayed() => return,
         };
-        if let Some(stream) = stream {
-            Box::pin(self.converse(stream, Peer::Tls(address), seat)).await;
+        match stream {
+            Ok(stream) => Box::pin(self.converse(stream, Peer::Tls(address), seat)).await,
+            Err(Some(why)) => self.turn_away("tls_handshake", &why, address.ip()),
+            Err(None) => {}
         }
     }
 
@@ -272,7 +301,7 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { router, crowd, mut stop } = self;
+        let Self { router, crowd, mut stop, .. } = self;
         let guest = Arc::clone(&seat.guest);
         let standstills = pulse::standstills();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -319,6 +348,10 @@ impl Server {
             tracing::debug!(%error, "a connection ended in an error");
         }
     }
+}
+
+fn over_the_limit() -> String {
+    format!("{CONNECTIONS_PER_ADDRESS_MAX} connections of one address are busy, and no more are taken from there")
 }
 
 /// A panic in a request ends that one, and no other of its connection.

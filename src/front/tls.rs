@@ -53,17 +53,18 @@ impl Tls {
         Ok(())
     }
 
-    /// From a connection to a TLS stream; `None` where it does not become one in time, or the node stops.
+    /// From a connection to a TLS stream, or why it did not become one, where that says something: who knocks and goes, comes
+    /// too slowly, or is there when the node stops, says nothing.
     pub(super) async fn handshake(
         &self,
         stream: TcpStream,
         guest: Arc<Guest>,
         mut stop: watch::Receiver<bool>,
-    ) -> Option<TlsStream<TcpStream>> {
+    ) -> Result<TlsStream<TcpStream>, Option<String>> {
         let stopped = stop.clone();
         tokio::select! {
-            done = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.shake(stream, guest, stopped)) => done.ok()?,
-            _ = stop.wait_for(|stop| *stop) => None,
+            done = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.shake(stream, guest, stopped)) => done.unwrap_or(Err(None)),
+            _ = stop.wait_for(|stop| *stop) => Err(None),
         }
     }
 
@@ -72,18 +73,23 @@ impl Tls {
         stream: TcpStream,
         guest: Arc<Guest>,
         stop: watch::Receiver<bool>,
-    ) -> Option<TlsStream<TcpStream>> {
+    ) -> Result<TlsStream<TcpStream>, Option<String>> {
         let mut first = [0];
-        if stream.peek(&mut first).await.ok()? == 0 {
-            return None;
+        if stream.peek(&mut first).await.unwrap_or(0) == 0 {
+            return Err(None);
         }
         if first != [HANDSHAKE_RECORD] {
             refuse_plain(stream, guest, stop).await;
-            return None;
+            return Err(Some("it does not speak TLS: http:// was asked where https:// is served".to_owned()));
         }
         let config = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
         let shaken = TlsAcceptor::from(config).accept(stream).await;
-        shaken.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
+        shaken.map_err(|error| {
+            tracing::debug!(%error, "a TLS handshake failed");
+            // Only what the other side said or did wrong; that it went away is not its reason.
+            let told = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+            told.then(|| error.to_string())
+        })
     }
 }
 

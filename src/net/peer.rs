@@ -41,6 +41,7 @@ use crate::net::peer::lane::PerLane;
 use crate::net::peer::lives::Lives;
 use crate::net::peer::serve::InLane;
 use crate::net::peer::stream::Ended;
+use crate::net::peer::trouble::Trouble;
 use crate::net::peer::twins::Twin;
 use crate::net::task::Tasks;
 use crate::net::tls::PeerIdentity;
@@ -59,8 +60,10 @@ mod dial;
 pub mod guest;
 mod lane;
 mod lives;
+mod round_trips;
 mod serve;
 mod stream;
+pub mod trouble;
 pub mod twins;
 mod waiting;
 
@@ -197,7 +200,7 @@ pub struct LaneView {
     /// The peer has a connection to this node.
     pub inbound: bool,
     /// Why there was no connection last, where there is none now.
-    pub why: Option<String>,
+    pub why: Option<Trouble>,
 }
 
 /// A peer, for people.
@@ -372,7 +375,15 @@ impl Peers {
         peers.values().map(|peer| peer.view()).collect()
     }
 
-    /// Bytes that wait to be written to all of them.
+    /// How long the smallest question to a peer and its answer take, in the middle of the last ones; none where it is not connected
+    /// or was not for long.
+    #[must_use]
+    pub fn round_trip(&self, node: NodeId) -> Option<Duration> {
+        let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.get(&node)?.out.of(dial::TIMED).round_trip()
+    }
+
+    /// Bytes that wait to be written, to all of them.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);

@@ -15,19 +15,15 @@ use crate::base::codec::Blob;
 use crate::base::id::NodeId;
 use crate::base::limits::ALARMS_TOLD_MAX;
 use crate::base::limits::CLOCK_SKEW_MAX;
-use crate::base::limits::FLAPS_MIN;
-use crate::base::limits::FLAPS_WINDOW;
 use crate::base::limits::FORECAST_ALARM;
 use crate::base::limits::LATE_PERCENT;
 use crate::base::limits::MEMBERS_TICK;
 use crate::base::limits::OVERLAY_BYTES_MAX;
 use crate::base::limits::SYNC_HANGS;
 use crate::base::limits::TRANSFER_STUCK;
-use crate::base::limits::UNHEARD_DOUBT;
 use crate::base::time;
 use crate::base::time::millis;
 use crate::node::Node;
-use crate::node::cluster::now_ms;
 use crate::node::debug::logs::LogCounts;
 use crate::node::health::Health;
 use crate::node::series::Forecast;
@@ -36,10 +32,12 @@ use crate::node::standing::LossView;
 use crate::node::survival::is_synced;
 use crate::proto::alarm::Alarm;
 use crate::proto::alarm::Board;
-use crate::proto::alarm::Code;
 use crate::proto::alarm::Finding;
+use crate::proto::alarm::Key;
 use crate::proto::alarm::Moment;
 use crate::proto::alarm::Subject;
+use crate::proto::alarm::code::Code;
+use crate::proto::alarm::fold;
 use crate::proto::alarm::judge;
 use crate::proto::alarm::judge::HeldBack;
 use crate::proto::alarm::judge::Lateness;
@@ -50,14 +48,17 @@ use crate::proto::control::members::Member;
 use crate::proto::control::members::MemberState;
 use crate::proto::diagnosis::Found;
 use crate::proto::diagnosis::Wish;
-use crate::proto::member::view::Link;
-use crate::proto::member::view::Reason;
 use crate::proto::member::view::Seen;
 use crate::proto::member::view::Status;
 
 mod access;
+mod config;
+mod links;
+mod members;
 mod process;
 mod quorum;
+mod told;
+mod turned_away;
 mod twins;
 
 /// What was found so far.
@@ -71,6 +72,8 @@ pub struct Alarms {
     dropped: Mutex<u64>,
     lateness: Mutex<Lateness>,
     held_back: Mutex<HeldBack>,
+    /// What others said of themselves.
+    heard: Mutex<told::Heard>,
 }
 
 /// Damage that was told of.
@@ -103,9 +106,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Node {
-    /// What an operator should know now: roots before what follows from them, worst first.
+    /// What an operator should know now: roots before what follows from them, worst first. What others say of themselves is
+    /// among it.
     #[must_use]
     pub fn alarms(&self) -> Vec<Alarm> {
+        let mut alarms = self.alarms_seen();
+        let known: BTreeSet<Key> = alarms.iter().map(Alarm::key).collect();
+        alarms.extend(self.told().into_iter().filter(|alarm| !known.contains(&alarm.key())));
+        fold(alarms)
+    }
+
+    /// What this node sees itself.
+    pub(super) fn alarms_seen(&self) -> Vec<Alarm> {
         let found = self.findings();
         let now = Moment { steady_ms: time::steady_ms().0, wall_ms: time::wall_ms() };
         let mut board = lock(&self.0.cluster.alarms.board);
@@ -138,12 +150,13 @@ impl Node {
                 all.add(said.node, &alarm);
             }
         }
+        all.add_heard(self.told());
         all
     }
 
     /// For another node.
     pub(super) fn alarms_to_tell(&self) -> Found {
-        let alarms = self.alarms();
+        let alarms = self.alarms_seen();
         let written = alarms.iter().take(ALARMS_TOLD_MAX).filter_map(|alarm| serde_json::to_vec(alarm).ok());
         Found::Alarms(written.map(|written| Blob(written.into())).collect())
     }
@@ -165,6 +178,8 @@ impl Node {
         found.extend(self.findings_of_the_store());
         found.extend(self.findings_of_the_process());
         found.extend(self.access_refused());
+        found.extend(self.turned_away());
+        found.extend(self.config_refused());
         found.extend(self.findings_of_this_node());
         // Read on another node's screen, "here" is nowhere.
         let (me, called) = (self.me(), self.called());
@@ -361,9 +376,11 @@ impl Node {
                 if self.is_rescued(*node, seen) {
                     found.push(of_loop(*node, member, told.as_deref().unwrap_or_default()));
                 }
-                found.extend(of_link(*node, member, seen, &called, &self.0.cluster.reach.why(*node)));
-                found.extend(of_member(*node, member, seen, told));
-                found.extend(of_doubts(*node, &member.name, self.doubts(*node)));
+                let why = self.0.cluster.reach.why(*node);
+                found.extend(links::of_link(*node, member, seen, &called, &why));
+                found.extend(links::of_pace(*node, member, seen, &called, self.round_trip(*node)));
+                found.extend(members::of_member(*node, member, seen, told, self.0.cluster.reach.trouble(*node)));
+                found.extend(links::of_doubts(*node, &member.name, self.doubts(*node)));
             }
         }
         found
@@ -403,80 +420,6 @@ fn of_loop(node: NodeId, member: &Member, told: &str) -> Finding {
     Finding::new(Code::CrashLoop, Subject::Node(node), cause, to_do)
 }
 
-/// `from`: who does not reach it; `why` begins with a blank.
-fn of_link(node: NodeId, member: &Member, seen: &Seen, from: &str, why: &str) -> Option<Finding> {
-    if seen.status != Status::Up || seen.link != Link::Broken {
-        return None;
-    }
-    let cause = format!(
-        "Node {node} ({}) is there, and {from} does not reach it: requests do not pass between the two.{why} Nothing is lost.",
-        member.name
-    );
-    let to_do = "Look at the network between them, in both directions, also whether large packets pass; until then the loss of one \
-                 more machine may stop requests.";
-    Some(Finding::new(Code::LinkBroken, Subject::Node(node), cause, to_do))
-}
-
-/// `told`: how it ended, where somebody said so.
-fn of_member(node: NodeId, member: &Member, seen: &Seen, told: Option<String>) -> Vec<Finding> {
-    let (subject, name, mut found) = (Subject::Node(node), &member.name, Vec::new());
-    let fails_at_its_start = seen.status == Status::Leaving && told.is_some();
-    if !matches!(seen.status, Status::Down | Status::Gone) && !fails_at_its_start {
-        return found;
-    }
-    if seen.reason == Reason::NoAnswer && told.is_none() && seen.is_heard(now_ms()) {
-        let cause = format!(
-            "Node {node} ({name}) runs and is heard, and nothing that is sent to it arrives: a firewall on it keeps others out, \
-             or the way to it is cut or loses much. Others take it for down; nothing is lost."
-        );
-        let to_do = "Look at its firewall, its cable and the network to it; do not replace it.";
-        found.push(Finding::new(Code::MemberDown, subject, cause, to_do));
-        return found;
-    }
-    if seen.reason == Reason::NoAnswer && told.is_none() {
-        let said = match &seen.news {
-            Some(news) => format!(
-                " What it said last: {} requests a second, load {} %, {} MiB of disk free.",
-                news.requests_per_s,
-                news.load,
-                mib(news.disk.free)
-            ),
-            None => String::new(),
-        };
-        let cause = format!(
-            "Node {node} ({name}) fell silent without a word: no stop, no report of a crash. Its machine, its power or the \
-             network to it is gone, or all of its processes were killed or stopped.{said}"
-        );
-        let to_do = "Look at the machine and at the network to it.";
-        found.push(Finding::new(Code::MemberVanished, subject, cause, to_do));
-    }
-    let why = told.unwrap_or_else(|| seen.reason.in_words().to_owned());
-    let cause = format!("Node {node} ({name}) is down: it {why}.");
-    let to_do = format!(
-        "Start it again; if it is gone for ever `ringfort replace {name}` brings a machine into its place, and `ringfort remove \
-         {name}` does without one."
-    );
-    let down = Finding::new(Code::MemberDown, subject, cause, to_do);
-    let unheard = seen.reason == Reason::NeverHeard;
-    found.push(Finding { doubt_ms: if unheard { millis(UNHEARD_DOUBT) } else { 0 }, ..down });
-    found
-}
-
-/// `doubts`: how often it was suspected in the last [`FLAPS_WINDOW`].
-fn of_doubts(node: NodeId, name: &str, doubts: usize) -> Option<Finding> {
-    if doubts < FLAPS_MIN {
-        return None;
-    }
-    let seconds = FLAPS_WINDOW.as_secs();
-    let cause = format!(
-        "Node {node} ({name}) answers only now and then: in the last {seconds} s it gave no answer {doubts} times, neither directly \
-         nor through others. The network to it loses packets, or it gets too little of its processor. Nothing is lost; requests \
-         may be slow."
-    );
-    let to_do = "Look at its cable, its port and the switch, and at what else runs on it.";
-    Some(Finding::new(Code::MemberFlaps, Subject::Node(node), cause, to_do))
-}
-
 fn of_clock(node: NodeId, off_ms: i64) -> Finding {
     let (seconds, way) = (off_ms.unsigned_abs() / 1000, if off_ms > 0 { "ahead of" } else { "behind" });
     let cause = format!(
@@ -497,17 +440,4 @@ fn sentence(words: &str) -> String {
 
 fn mib(bytes: u64) -> u64 {
     bytes / (1024 * 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::of_doubts;
-    use crate::base::id::NodeId;
-
-    #[test]
-    fn one_doubt_is_a_moments_load_and_some_within_a_minute_are_told() {
-        let told = |doubts| of_doubts(NodeId(3), "gamma", doubts).map(|finding| finding.cause);
-        assert_eq!([0, 2].map(told), [None, None]);
-        assert!(told(3).unwrap().contains("in the last 60 s it gave no answer 3 times"));
-    }
 }

@@ -91,6 +91,9 @@ pub trait Wire: Send + Sync + 'static {
     /// Calls a member at these addresses from now on.
     fn look_for(&self, node: NodeId, addresses: Vec<String>);
 
+    /// How long the smallest question to a member and its answer take of late; none where that is not known.
+    fn round_trip(&self, to: NodeId) -> Option<Duration>;
+
     /// Bytes that wait to be written to all members.
     fn waiting_bytes(&self) -> usize;
 }
@@ -402,6 +405,11 @@ impl Node {
         if let Some(wire) = self.0.cluster.wire.get() {
             wire.say(to, word.encode());
         }
+    }
+
+    /// How long the smallest question to another node and its answer take of late.
+    pub(super) fn round_trip(&self, to: NodeId) -> Option<Duration> {
+        self.0.cluster.wire.get()?.round_trip(to)
     }
 
     /// Bytes that wait to be written to all others.

@@ -10,7 +10,7 @@ use crate::base::id::PartitionId;
 use crate::node::Node;
 use crate::node::error::DoorError;
 use crate::node::worker;
-use crate::proto::alarm::Code;
+use crate::proto::alarm::code::Code;
 use crate::proto::control::State;
 use crate::proto::key::IndexKey;
 use crate::proto::object::Object;
@@ -178,7 +178,7 @@ impl Node {
                 }
             }
             let (objects, damaged) = tally.check();
-            let alarms = node.alarms();
+            let alarms = node.alarms_seen();
             let space = match alarms.iter().find(|alarm| alarm.code == Code::DiskFull) {
                 Some(alarm) => Check::fail("disk", alarm.text.clone()),
                 None => Check::ok("disk", format!("{} MiB free", node.space().map_or(0, |space| space.free) >> 20)),

@@ -221,7 +221,8 @@ impl Node {
             };
             let drained = plan::drain_of(member).map(|drain| drain.reason);
             let (name, reason) = (member.name.clone(), reason.in_words());
-            (*node, MemberSeen { name, part: member.state, status, reason, drained })
+            let addresses = member.addresses.clone();
+            (*node, MemberSeen { name, part: member.state, addresses, status, reason, drained })
         };
         let words::Status { leader, term, .. } = self.0.consensus.status();
         Scene {
@@ -232,7 +233,7 @@ impl Node {
             paused: self.handoff_pause().map(|pause| pause.reason),
             recovering: self.loss().and_then(|loss| loss.why).map(|why| (me, why)),
             alarms: self
-                .alarms()
+                .alarms_seen()
                 .into_iter()
                 .map(|alarm| (alarm.key(), AlarmSeen { cause: alarm.cause, to_do: alarm.to_do }))
                 .collect(),

@@ -386,6 +386,7 @@ impl Keeper {
             handoff: figures.handoff,
             standing: self.node.standing(),
             wall_ms: figures.wall_ms,
+            alarms: self.node.codes(),
             // Whom it sees changes sooner than the rest, and the others compare it with what they see.
             digests: figures.digests.map(|digests| Digests { members: self.node.digest_of_members(), ..digests }),
         };

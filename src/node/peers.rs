@@ -208,6 +208,10 @@ impl Wire for Lanes {
         }
     }
 
+    fn round_trip(&self, to: NodeId) -> Option<Duration> {
+        self.peers.as_ref()?.round_trip(to)
+    }
+
     fn waiting_bytes(&self) -> usize {
         self.peers.as_ref().map_or(0, Peers::waiting_bytes)
     }

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use crate::base::id::NodeId;
 use crate::net::peer::LaneState;
 use crate::net::peer::LinkView;
+use crate::net::peer::trouble::Trouble;
 use crate::node::Node;
 use crate::proto::control::State;
 use crate::proto::member::view::Link;
@@ -29,7 +30,7 @@ pub struct Reach {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Broken {
     /// What a try to connect said last.
-    why: Option<String>,
+    why: Option<Trouble>,
     /// Some lanes stand all the same.
     some_pass: bool,
 }
@@ -66,6 +67,11 @@ impl Reach {
         let why = view.lanes.iter().filter(|lane| lane.state == LaneState::Down).find_map(|lane| lane.why.clone());
         self.broken().insert(view.node, Broken { why, some_pass: up > 0 });
         Link::Broken
+    }
+
+    /// What the last try to reach a node said; none where a part of the links to it stands.
+    pub(super) fn trouble(&self, node: NodeId) -> Option<Trouble> {
+        self.broken().get(&node).filter(|broken| !broken.some_pass)?.why.clone()
     }
 
     /// Why a node is not reached, as a sentence that begins with a blank; empty where nothing is known.
@@ -123,13 +129,16 @@ mod tests {
     use crate::net::peer::LaneState;
     use crate::net::peer::LaneView;
     use crate::net::peer::LinkView;
+    use crate::net::peer::trouble::Kind;
+    use crate::net::peer::trouble::Trouble;
     use crate::net::wire::Lane;
     use crate::node::reach::Reach;
     use crate::proto::member::view::Link;
 
     fn link(states: [LaneState; 4]) -> LinkView {
         let lane = |(lane, state): (Lane, LaneState)| {
-            let why = (state == LaneState::Down).then(|| "10.0.0.2:7400 does not answer".to_owned());
+            let trouble = || Trouble { kind: Kind::NoAnswer, text: "10.0.0.2:7400 does not answer".to_owned() };
+            let why = (state == LaneState::Down).then(trouble);
             LaneView { lane, state, since: time::mono(), address: None, inbound: true, why }
         };
         let lanes = Lane::ALL.into_iter().zip(states).map(lane).collect();
@@ -143,8 +152,10 @@ mod tests {
         assert_eq!(reach.why(NodeId(2)), "");
         assert_eq!(reach.note(&link([up, LaneState::Dialling, up, up])), Link::Unknown);
         assert_eq!(reach.note(&link([down; 4])), Link::Broken);
+        assert_eq!(reach.trouble(NodeId(2)).unwrap().kind, Kind::NoAnswer);
         assert_eq!(reach.why(NodeId(2)), " Here the last try to connect ended with \"10.0.0.2:7400 does not answer\".");
         assert_eq!(reach.note(&link([up, down, down, up])), Link::Broken);
+        assert_eq!(reach.trouble(NodeId(2)), None, "it is reached by a part of them");
         let why = reach.why(NodeId(2));
         assert!(why.contains("large packets") && why.contains("does not answer"), "{why}");
         assert_eq!(reach.note(&link([up; 4])), Link::Good);

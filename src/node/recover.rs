@@ -287,7 +287,7 @@ fn why_not(peers: &Peers, node: NodeId) -> String {
     let lane = link.and_then(|link| link.lanes.into_iter().find(|lane| lane.lane == Lane::Control));
     match lane {
         Some(lane) if lane.state == LaneState::Up => "it is connected and does not answer".to_owned(),
-        Some(lane) => lane.why.unwrap_or_else(|| "no answer".to_owned()),
+        Some(lane) => lane.why.map_or_else(|| "no answer".to_owned(), |why| why.text),
         None => "no answer".to_owned(),
     }
 }

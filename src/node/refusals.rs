@@ -1,5 +1,5 @@
 //! Refused callers in the log: a few a minute with how many were left out, so that nobody fills a disk by knocking. Those with
-//! a token are counted as well: many of them are an alarm.
+//! a token, and what devices are refused for other reasons, are counted as well: many of them are an alarm.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -13,6 +13,9 @@ use crate::node::Node;
 use crate::proto::alarm::judge::ManyRefused;
 use crate::proto::alarm::judge::RefusedTokens;
 use crate::proto::alarm::judge::Shut;
+use crate::proto::alarm::turned_away::Much;
+use crate::proto::alarm::turned_away::No;
+use crate::proto::alarm::turned_away::TurnedAway;
 
 /// Refusals of one kind.
 #[derive(Default)]
@@ -28,6 +31,7 @@ pub struct Refusals {
     /// Requests that name another host.
     pub misdirected: Lines,
     tokens: Mutex<RefusedTokens>,
+    away: Mutex<TurnedAway>,
 }
 
 impl Refusals {
@@ -35,6 +39,16 @@ impl Refusals {
     pub fn note_token(&self, why: Shut, from: Option<IpAddr>) {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.note(why, from, time::steady_ms().0);
+    }
+
+    /// Whoever asked was turned away; `asked`: requests for values since the start.
+    pub fn note(&self, no: No<'_>, asked: u64) {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).note(no, asked, time::steady_ms().0);
+    }
+
+    /// What was refused in the last minute, where it is much.
+    pub(super) fn much(&self, asked: u64) -> Option<Much> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).much(asked, time::steady_ms().0)
     }
 
     /// Those of the last minute, where they are many.
@@ -68,6 +82,11 @@ impl Lines {
 }
 
 impl Node {
+    /// Counts that whoever asked was turned away.
+    pub fn turn_away(&self, no: No<'_>) {
+        self.refusals().note(no, self.telemetry().of_values());
+    }
+
     /// What was logged of refused callers lately.
     #[must_use]
     pub fn refusals(&self) -> &Refusals {

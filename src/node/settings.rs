@@ -45,6 +45,8 @@ pub struct Settings {
     pub config: Vec<ConfigEntry>,
     /// What is shown to clients; none where nothing speaks HTTPS.
     pub certificate: Option<CertificateView>,
+    /// Why what was configured last is not in force.
+    pub refused: Option<String>,
 }
 
 /// What a reload did.
@@ -80,6 +82,12 @@ impl Node {
     /// Notes what runs by the configuration now.
     pub fn note_settings(&self, settings: Settings) {
         *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Notes that what was configured was not taken, or not put in force.
+    pub fn note_refused_settings(&self, reason: &str) {
+        let settings = Settings { refused: Some(reason.to_owned()), ..(*self.settings()).clone() };
+        self.note_settings(settings);
     }
 
     /// Wishes come here from now on; the first caller hears them.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::node::Node;
-use crate::proto::alarm::Code;
 use crate::proto::alarm::Finding;
+use crate::proto::alarm::code::Code;
 use crate::proto::member::view::Link;
 use crate::proto::shared;
 use crate::proto::shared::Held;

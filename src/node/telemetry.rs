@@ -121,6 +121,13 @@ impl Telemetry {
         classes.map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
 
+    /// Requests for values among them.
+    #[must_use]
+    pub fn of_values(&self) -> u64 {
+        let values = OPERATIONS.iter().zip(&self.operations).filter(|((known, _), _)| *known != Operation::Other);
+        values.flat_map(|(_, counters)| &counters.classes).map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
     /// What was counted so far, in the order of [`OPERATIONS`].
     #[must_use]
     pub fn counts(&self) -> [Counts; OPERATION_COUNT] {

@@ -11,300 +11,15 @@ use serde::Serializer;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
 use crate::base::time;
+use crate::proto::alarm::code::CODES;
+use crate::proto::alarm::code::Code;
+use crate::proto::alarm::code::Severity;
 
+pub mod code;
 pub mod judge;
 #[cfg(test)]
 mod tests;
-
-/// Of what kind an alarm is. In order of how much it matters, within a severity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Code {
-    /// The cluster refuses this node for ever.
-    Removed,
-    /// Two machines show the number of one node.
-    Twin,
-    /// A node has lost what it had acked.
-    Recovering,
-    /// The files of a running node were removed or renamed.
-    FilesGone,
-    /// There is no room for new data.
-    DiskFull,
-    /// The index does not take changes.
-    IndexFailed,
-    /// A partition has too few owners.
-    NoQuorum,
-    /// The control plane has no majority.
-    NoControl,
-    /// A node fails at every start.
-    CrashLoop,
-    /// A node fell silent without a word.
-    MemberVanished,
-    /// A node is down.
-    MemberDown,
-    /// A node can open no more files or connections.
-    FilesUsedUp,
-    /// A node gets too little of its processor.
-    Starved,
-    /// Many requests are refused for their token.
-    AccessRefused,
-    /// What was stored cannot be read.
-    CorruptRecord,
-    /// One more loss, and requests are refused.
-    QuorumAtRisk,
-    /// A voter of the control plane is not there.
-    VoterLost,
-    /// There will be no room soon.
-    DiskForecast,
-    /// The disk takes long for a sync.
-    SlowDisk,
-    /// The index hangs on one step.
-    IndexSlow,
-    /// The index does not keep up.
-    IndexBehind,
-    /// What moves does not move.
-    TransferStuck,
-    /// Somebody let what moves wait.
-    HandoffPaused,
-    /// A node's clock is wrong.
-    ClockSkew,
-    /// A node is there and is not reached.
-    LinkBroken,
-    /// A node answers only now and then.
-    MemberFlaps,
-    /// A certificate is near its end.
-    CertificateEnds,
-    /// Lines of the log were dropped.
-    LogDropped,
-}
-
-/// All of them, in their order.
-pub const CODES: [Code; 28] = [
-    Code::Removed,
-    Code::Twin,
-    Code::Recovering,
-    Code::FilesGone,
-    Code::DiskFull,
-    Code::IndexFailed,
-    Code::NoQuorum,
-    Code::NoControl,
-    Code::CrashLoop,
-    Code::MemberVanished,
-    Code::MemberDown,
-    Code::FilesUsedUp,
-    Code::Starved,
-    Code::AccessRefused,
-    Code::CorruptRecord,
-    Code::QuorumAtRisk,
-    Code::VoterLost,
-    Code::DiskForecast,
-    Code::SlowDisk,
-    Code::IndexSlow,
-    Code::IndexBehind,
-    Code::TransferStuck,
-    Code::HandoffPaused,
-    Code::ClockSkew,
-    Code::LinkBroken,
-    Code::MemberFlaps,
-    Code::CertificateEnds,
-    Code::LogDropped,
-];
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Somebody is refused, or data is in danger.
-    Critical,
-    /// Nobody is harmed yet.
-    Warning,
-}
-
-/// How long something has to stand before it is an alarm, and to be gone before it is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// Milliseconds before it is raised.
-    pub raise_ms: u64,
-    /// Milliseconds before it is cleared.
-    pub clear_ms: u64,
-}
-
-impl Code {
-    /// The name for programs.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Removed => "removed",
-            Self::Twin => "twin",
-            Self::Recovering => "recovering",
-            Self::FilesGone => "files_gone",
-            Self::DiskFull => "disk_full",
-            Self::IndexFailed => "index_failed",
-            Self::NoQuorum => "no_quorum",
-            Self::NoControl => "no_control",
-            Self::CrashLoop => "crash_loop",
-            Self::MemberVanished => "member_vanished",
-            Self::MemberDown => "member_down",
-            Self::FilesUsedUp => "files_used_up",
-            Self::Starved => "starved",
-            Self::AccessRefused => "access_refused",
-            Self::CorruptRecord => "corrupt_record",
-            Self::QuorumAtRisk => "quorum_at_risk",
-            Self::VoterLost => "voter_lost",
-            Self::DiskForecast => "disk_forecast",
-            Self::SlowDisk => "slow_disk",
-            Self::IndexSlow => "index_slow",
-            Self::IndexBehind => "index_behind",
-            Self::TransferStuck => "transfer_stuck",
-            Self::HandoffPaused => "handoff_paused",
-            Self::ClockSkew => "clock_skew",
-            Self::LinkBroken => "link_broken",
-            Self::MemberFlaps => "member_flaps",
-            Self::CertificateEnds => "certificate_ends",
-            Self::LogDropped => "log_dropped",
-        }
-    }
-
-    /// The one of this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        CODES.into_iter().find(|code| code.name() == name)
-    }
-
-    /// How bad it is.
-    #[must_use]
-    pub fn severity(self) -> Severity {
-        match self {
-            Self::Removed
-            | Self::Twin
-            | Self::Recovering
-            | Self::FilesGone
-            | Self::DiskFull
-            | Self::IndexFailed
-            | Self::NoQuorum
-            | Self::NoControl
-            | Self::FilesUsedUp
-            | Self::CorruptRecord => Severity::Critical,
-            Self::CrashLoop
-            | Self::MemberVanished
-            | Self::MemberDown
-            | Self::Starved
-            | Self::AccessRefused
-            | Self::QuorumAtRisk
-            | Self::VoterLost
-            | Self::DiskForecast
-            | Self::SlowDisk
-            | Self::IndexSlow
-            | Self::IndexBehind
-            | Self::TransferStuck
-            | Self::HandoffPaused
-            | Self::ClockSkew
-            | Self::LinkBroken
-            | Self::MemberFlaps
-            | Self::CertificateEnds
-            | Self::LogDropped => Severity::Warning,
-        }
-    }
-
-    /// What was judged patiently before it is found is raised at once, and what is no matter of degree is over at once.
-    #[must_use]
-    pub fn patience(self) -> Patience {
-        let (raise_ms, clear_ms) = match self {
-            Self::Removed
-            | Self::Recovering
-            | Self::FilesGone
-            | Self::DiskFull
-            | Self::IndexFailed
-            | Self::HandoffPaused
-            | Self::CertificateEnds => (0, 0),
-            // Who comes back is heard once or twice before it is sure.
-            Self::Twin | Self::CrashLoop | Self::MemberVanished | Self::MemberDown => (0, 2_000),
-            // A node that starts has not heard the others yet; a change of voters or owners takes a moment.
-            Self::NoQuorum | Self::NoControl => (1_000, 2_000),
-            Self::QuorumAtRisk | Self::VoterLost => (1_500, 3_000),
-            // One burst of connections is none; it is met again and again where it is one.
-            Self::FilesUsedUp => (2_000, 30_000),
-            // Counted over a minute.
-            Self::AccessRefused => (0, 10_000),
-            // A moment's load is none.
-            Self::Starved => (5_000, 30_000),
-            // Found by a request now and then: it stands until nobody has met it for long.
-            Self::CorruptRecord => (0, 600_000),
-            Self::DiskForecast => (120_000, 600_000),
-            Self::SlowDisk => (10_000, 60_000),
-            Self::IndexSlow => (0, 5_000),
-            Self::IndexBehind => (2_000, 10_000),
-            Self::TransferStuck => (0, 10_000),
-            // A clock that is being set is wrong for a moment.
-            Self::ClockSkew => (15_000, 15_000),
-            // Counted over a minute: it comes and goes with that.
-            Self::MemberFlaps => (0, 10_000),
-            // A connection that broke is made anew within a second or two.
-            Self::LinkBroken => (5_000, 5_000),
-            // Counted now and then: a storm is over when there was none for a minute.
-            Self::LogDropped => (0, 60_000),
-        };
-        Patience { raise_ms, clear_ms }
-    }
-
-    /// What it may follow from, the likeliest first.
-    #[must_use]
-    pub fn follows_from(self) -> &'static [Self] {
-        match self {
-            Self::Removed
-            | Self::Twin
-            | Self::FilesGone
-            | Self::FilesUsedUp
-            | Self::Starved
-            | Self::AccessRefused
-            | Self::CrashLoop
-            | Self::MemberVanished
-            | Self::HandoffPaused
-            | Self::ClockSkew
-            | Self::LinkBroken
-            | Self::CertificateEnds => &[],
-            Self::SlowDisk | Self::MemberFlaps => &[Self::Starved],
-            Self::Recovering => &[Self::CorruptRecord],
-            Self::IndexFailed | Self::CorruptRecord => &[Self::FilesGone],
-            Self::DiskFull => &[Self::DiskForecast],
-            Self::DiskForecast => &[],
-            Self::LogDropped => &[Self::DiskFull, Self::SlowDisk],
-            Self::MemberDown => &[Self::CrashLoop, Self::MemberVanished],
-            Self::NoQuorum | Self::QuorumAtRisk => &[Self::MemberDown, Self::Recovering, Self::Twin, Self::LinkBroken],
-            Self::NoControl | Self::VoterLost => &[Self::MemberDown, Self::Recovering],
-            Self::IndexSlow | Self::IndexBehind => &[Self::IndexFailed, Self::DiskFull, Self::SlowDisk],
-            Self::TransferStuck => &[Self::MemberDown, Self::DiskFull, Self::SlowDisk],
-        }
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl Serialize for Code {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl Severity {
-    /// The name for programs.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Critical => "critical",
-            Self::Warning => "warning",
-        }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+pub mod turned_away;
 
 /// What an alarm is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -391,6 +106,8 @@ pub struct Alarm {
     pub subject: Subject,
     /// The node, where it is about one.
     pub node: Option<NodeId>,
+    /// Whose word it is, where who shows it only heard it.
+    pub said_by: Option<NodeId>,
     /// Since when, in wall milliseconds.
     #[serde(rename = "since", serialize_with = "as_time")]
     pub since_ms: u64,
@@ -459,8 +176,16 @@ impl Board {
 
 impl Entry {
     fn alarm(&self, since_ms: u64) -> Alarm {
-        let Finding { key: Key { code, subject }, cause, to_do, .. } = self.finding.clone();
-        Alarm {
+        Alarm::new(self.finding.clone(), since_ms)
+    }
+}
+
+impl Alarm {
+    /// Of what stands since then, in wall milliseconds; nothing follows from it, nor it from anything.
+    #[must_use]
+    pub fn new(finding: Finding, since_ms: u64) -> Self {
+        let Finding { key: Key { code, subject }, cause, to_do, .. } = finding;
+        Self {
             code,
             severity: code.severity(),
             text: format!("{cause} {to_do}"),
@@ -468,14 +193,13 @@ impl Entry {
             to_do,
             subject,
             node: subject.node(),
+            said_by: None,
             since_ms,
             follows_from: None,
             follow: 0,
         }
     }
-}
 
-impl Alarm {
     /// What tells it apart.
     #[must_use]
     pub fn key(&self) -> Key {

@@ -41,6 +41,8 @@ pub struct MemberSeen {
     pub name: String,
     /// How far its part in the cluster goes.
     pub part: MemberState,
+    /// Where others reach it.
+    pub addresses: Vec<String>,
     /// Whether it is there.
     pub status: Status,
     /// Why, behind its name.
@@ -69,6 +71,8 @@ pub enum Kind {
     NodeStarted,
     /// A node was let in.
     MemberJoined,
+    /// It is reached at other addresses.
+    MemberMoved,
     /// It is there.
     MemberUp,
     /// It did not answer, and may object.
@@ -126,9 +130,10 @@ pub enum Kind {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 29] = [
+pub const KINDS: [Kind; 30] = [
     Kind::NodeStarted,
     Kind::MemberJoined,
+    Kind::MemberMoved,
     Kind::MemberUp,
     Kind::MemberSuspect,
     Kind::MemberDown,
@@ -165,6 +170,7 @@ impl Kind {
         match self {
             Self::NodeStarted => "node_started",
             Self::MemberJoined => "member_joined",
+            Self::MemberMoved => "member_moved",
             Self::MemberUp => "member_up",
             Self::MemberSuspect => "member_suspect",
             Self::MemberDown => "member_down",
@@ -314,7 +320,7 @@ impl Repairs {
 }
 
 fn member(node: NodeId, was: Option<&MemberSeen>, now: &MemberSeen, events: &mut Vec<Event>) {
-    let MemberSeen { name, part, status, reason, drained } = now;
+    let MemberSeen { name, part, addresses, status, reason, drained } = now;
     let mut tell = |kind, text: String| events.push(Event::of_node(kind, node, format!("node {node} ({name}) {text}")));
     let part_was = was.map(|was| was.part);
     match part {
@@ -332,6 +338,11 @@ fn member(node: NodeId, was: Option<&MemberSeen>, now: &MemberSeen, events: &mut
     }
     if part_was.is_none_or(|was| was == MemberState::Removed) {
         tell(Kind::MemberJoined, "was let in".to_owned());
+    }
+    let is_known = |was: &&MemberSeen| !was.addresses.is_empty() && was.part != MemberState::Removed;
+    if let Some(was) = was.filter(is_known).filter(|was| was.addresses != *addresses) {
+        let list = |addresses: &[String]| addresses.join(", ");
+        tell(Kind::MemberMoved, format!("is reached at {} now; before: {}", list(addresses), list(&was.addresses)));
     }
     // Who was just let in and is not there yet is not called down.
     let unheard = was.is_none() && *status == Status::Down;

@@ -8,7 +8,7 @@ use crate::base::id::NodeId;
 use crate::base::limits::TIMELINE_CAUSE_MS;
 use crate::base::limits::TIMELINE_OVER_MS;
 use crate::base::limits::TIMELINE_TOGETHER_MS;
-use crate::proto::alarm::Code;
+use crate::proto::alarm::code::Code;
 use crate::proto::crash::UNNOTED;
 use crate::proto::event::Kind;
 use crate::proto::logline::Level;
@@ -221,7 +221,12 @@ impl Rule {
 
     /// An end that is only known when it was looked into.
     fn end() -> Self {
-        Self { also_later: true, ..Self::same(Kind::Crash) }
+        Self::later(Kind::Crash)
+    }
+
+    /// About the same node, also where it is known only afterwards.
+    fn later(kind: Kind) -> Self {
+        Self { also_later: true, ..Self::same(kind) }
     }
 
     fn raised(code: Code, same_node: bool) -> Self {
@@ -317,7 +322,13 @@ fn rules(effect: &Entry) -> Vec<Rule> {
     match kind {
         Kind::AlarmRaised => effect.code().map_or_else(Vec::new, raised),
         Kind::AlarmCleared => effect.code().map_or_else(Vec::new, cleared),
-        Kind::MemberDown => vec![Rule::end(), Rule::same(Kind::MemberStopping), Rule::same(Kind::NodeStopped)],
+        Kind::MemberDown => vec![
+            Rule::end(),
+            Rule::same(Kind::MemberStopping),
+            Rule::same(Kind::NodeStopped),
+            Rule::later(Kind::MemberMoved),
+        ],
+        Kind::MemberMoved => vec![Rule::arrival(Kind::NodeStarted)],
         Kind::MemberGone | Kind::MemberStopping => {
             vec![Rule::same(Kind::NodeStopped), Rule::same(Kind::MemberStopping)]
         }
@@ -364,6 +375,7 @@ fn raised(code: Code) -> Vec<Rule> {
         Code::CrashLoop => vec![Rule::same(Kind::Crash)],
         Code::MemberDown | Code::MemberVanished => vec![
             Rule::end(),
+            Rule::later(Kind::MemberMoved),
             Rule::same(Kind::MemberDown),
             Rule::same(Kind::MemberGone),
             Rule::same(Kind::MemberStopping),
@@ -378,10 +390,12 @@ fn raised(code: Code) -> Vec<Rule> {
         Code::Removed => vec![Rule::same(Kind::MemberRemoved)],
         Code::AccessRefused => vec![Rule::of(Kind::Ordered)],
         Code::CertificateEnds => vec![Rule::of(Kind::ConfigReloaded)],
+        Code::RequestsRefused => vec![Rule::of(Kind::Ordered)],
         Code::Twin
         | Code::FilesGone
         | Code::FilesUsedUp
         | Code::Starved
+        | Code::ConfigRefused
         | Code::DiskFull
         | Code::IndexFailed
         | Code::CorruptRecord
@@ -391,6 +405,7 @@ fn raised(code: Code) -> Vec<Rule> {
         | Code::IndexBehind
         | Code::LogDropped
         | Code::LinkBroken
+        | Code::LinkSlow
         | Code::MemberFlaps
         | Code::ClockSkew => Vec::new(),
     };
@@ -401,6 +416,7 @@ fn raised(code: Code) -> Vec<Rule> {
                 Code::VoterLost
                     | Code::MemberDown
                     | Code::MemberFlaps
+                    | Code::LinkSlow
                     | Code::Recovering
                     | Code::DiskFull
                     | Code::IndexSlow,
@@ -423,12 +439,13 @@ fn cleared(code: Code) -> Vec<Rule> {
         }
         Code::Recovering => vec![Rule::same(Kind::RecoveryEnded)],
         Code::HandoffPaused => vec![Rule::of(Kind::HandoffResumed), Rule::of(Kind::LayoutAtRest)],
-        Code::CertificateEnds => vec![Rule::of(Kind::ConfigReloaded)],
+        Code::CertificateEnds | Code::ConfigRefused => vec![Rule::same(Kind::ConfigReloaded)],
         Code::Removed
         | Code::FilesGone
         | Code::FilesUsedUp
         | Code::Starved
         | Code::AccessRefused
+        | Code::RequestsRefused
         | Code::Twin
         | Code::DiskFull
         | Code::IndexFailed
@@ -440,6 +457,7 @@ fn cleared(code: Code) -> Vec<Rule> {
         | Code::TransferStuck
         | Code::LogDropped
         | Code::LinkBroken
+        | Code::LinkSlow
         | Code::MemberFlaps
         | Code::ClockSkew => Vec::new(),
     };
@@ -462,7 +480,7 @@ const ORDERS: [(&str, &[Kind]); 15] = [
     ("commits plan", &[Kind::LayoutCommitted]),
     ("sets bucket", &[Kind::LayoutCommitted]),
     // From then on devices or people are refused what they had.
-    ("removes bucket", &[]),
+    ("removes bucket", &[Kind::AlarmRaised]),
     ("removes token", &[Kind::AlarmRaised]),
     ("removes user", &[]),
 ];
@@ -481,6 +499,11 @@ pub fn is_told(words: &str) -> bool {
 fn is_ordered(effect: &Entry, told: &str) -> bool {
     let Some(words) = told.split_once(": ").map(|(_, words)| words) else { return false };
     let brings = order(words).is_some_and(|kinds| effect.kind().is_some_and(|kind| kinds.contains(&kind)));
+    // Whoever lost a token is refused for that, and who lost a bucket for this.
+    let is_refused_for = |code| {
+        let wrong = [(Code::AccessRefused, "removes bucket"), (Code::RequestsRefused, "removes token")];
+        !wrong.iter().any(|(alarm, order)| *alarm == code && words.starts_with(order))
+    };
     let names_it = |node: NodeId| {
         let name = format!("node {node}");
         words.match_indices(&name).any(|(at, found)| {
@@ -489,6 +512,7 @@ fn is_ordered(effect: &Entry, told: &str) -> bool {
     };
     // Who is let in has no number yet, and a token is good on every node.
     brings
+        && effect.code().is_none_or(is_refused_for)
         && (effect.kind() == Some(Kind::AlarmRaised)
             || words.starts_with("lets node `")
             || effect.node.is_none_or(names_it))

@@ -243,7 +243,7 @@ async fn is_put_out(evil: &Evil, nodes: &[Node], late: &IndexKey) {
     eventually("it is not spoken with", async || {
         let links = evil.peers.links();
         let refused = |at: usize| {
-            let why = links[at].lanes[2].why.clone().unwrap_or_default();
+            let why = links[at].lanes[2].why.clone().map(|why| why.text).unwrap_or_default();
             why.contains("no member of this cluster any more")
         };
         (refused(0) && refused(1)).then_some(())

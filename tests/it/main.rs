@@ -64,6 +64,7 @@ mod tidy;
 mod timeline;
 mod tls;
 mod tls_files;
+mod told;
 mod transfer;
 mod values;
 mod wire;

@@ -349,7 +349,7 @@ async fn serve(node: &Node, faces: Vec<Face>) -> (SocketAddr, watch::Sender<bool
     let listeners = server::bind(&[loopback], None, None).await.unwrap();
     let address = listeners.addresses()[0].address;
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(listeners.serve(route::assemble(node.clone(), faces), stopped));
+    let serving = tokio::spawn(listeners.serve(route::assemble(node.clone(), faces), Some(node.clone()), stopped));
     (address, stop, serving)
 }
 

@@ -79,6 +79,8 @@ pub const PEER_QUESTIONS_MAX: usize = 4096;
 /// Bytes of those: more than the door of the asking node lets in.
 pub const PEER_QUESTION_BYTES_MAX: usize = 96 * 1024 * 1024;
 
+/// Bytes of the kernel's list of neighbours that are read: the thousand that it keeps at most, of 80 bytes each, and some.
+pub const NEIGHBOURS_BYTES_MAX: u64 = 128 * 1024;
 /// Time for each step of a call to a peer: TCP, then TLS and the first words.
 pub const PEER_DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The wait after the first call to a peer that failed; doubled with each, with jitter.
@@ -89,6 +91,8 @@ pub const PEER_REDIAL_MAX: Duration = Duration::from_secs(2);
 pub const PEER_UNACKED_MAX: Duration = Duration::from_secs(2);
 /// How long a connection to a peer may be silent before it is asked for a sign of life.
 pub const PEER_PING_EVERY: Duration = Duration::from_millis(500);
+/// The last round trips to a peer that are looked at, one each half second: a moment's jam is none.
+pub const ROUND_TRIPS_KEPT: usize = 20;
 /// How long it may be silent before it is taken for dead: three signs of life late.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
 /// How long the later of two machines with one node's number must be silent before the earlier is spoken with again: longer

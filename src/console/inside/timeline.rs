@@ -21,7 +21,7 @@ use crate::front::query::Query;
 use crate::node::Node;
 use crate::node::timeline::EntryView;
 use crate::node::timeline::Filter;
-use crate::proto::alarm::Severity;
+use crate::proto::alarm::code::Severity;
 use crate::proto::event::Kind;
 
 /// The page.
@@ -32,7 +32,7 @@ pub const BACK: [(&str, &str); 5] =
     [("1h", "Last hour"), ("6h", "Last 6 hours"), ("1d", "Last day"), ("7d", "Last 7 days"), ("", "All that is kept")];
 
 /// Kinds that can be chosen alone, and how people call them.
-pub const KINDS: [(&str, &str); 10] = [
+pub const KINDS: [(&str, &str); 11] = [
     ("", "Everything"),
     ("alarm_raised", "Alarms raised"),
     ("member_down", "Machines down"),
@@ -41,6 +41,7 @@ pub const KINDS: [(&str, &str); 10] = [
     ("layout_committed", "Changes of owners"),
     ("ordered", "Orders"),
     ("member_drained", "Drains"),
+    ("member_moved", "Addresses"),
     ("config_reloaded", "Configuration"),
     ("repaired", "Repairs"),
 ];
@@ -165,6 +166,7 @@ pub fn kind(entry: &EntryView) -> (&'static str, &'static str) {
             Kind::NodeStarted
             | Kind::NodeStopped
             | Kind::MemberJoined
+            | Kind::MemberMoved
             | Kind::MemberStopping
             | Kind::MemberGone
             | Kind::MemberLeaving

@@ -202,7 +202,7 @@ fn nodes() -> Described {
 
 fn events() -> Described {
     let told = "Each event with an `id`, its kind as `event`, and as `data` a document with `id`, `kind`, `at`, `node` (null where \
-                it is about none), `code` (of an alarm) and `text`. Kinds: node_started, member_joined, member_up, \
+                it is about none), `code` (of an alarm) and `text`. Kinds: node_started, member_joined, member_moved, member_up, \
                 member_suspect, member_down, member_stopping, member_gone, member_leaving, member_removed, member_drained, \
                 member_undrained, plan_staged, plan_cleared, layout_committed, layout_phase, layout_at_rest, crash, \
                 alarm_raised, alarm_cleared; more may come. `missed` has no id: there was more than what follows. A comment every few \

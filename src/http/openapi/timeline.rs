@@ -15,7 +15,7 @@ use super::schemas::object;
 use super::schemas::reference;
 use super::schemas::text;
 use crate::base::limits::TIMELINE_PAGE_MAX;
-use crate::proto::alarm::CODES;
+use crate::proto::alarm::code::CODES;
 use crate::proto::event::KINDS;
 
 /// All that [`describe`] knows.
@@ -64,6 +64,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
             ("to_do", text()),
             ("subject", text()),
             ("node", maybe("integer")),
+            ("said_by", maybe("integer")),
             ("since", instant()),
             ("follows_from", maybe("string")),
             ("follow", count()),

@@ -17,6 +17,7 @@ use crate::base::limits::PEER_REDIAL_MAX;
 use crate::base::limits::PEER_SILENCE_MAX;
 use crate::base::rng;
 use crate::base::time;
+use crate::net::neighbours;
 use crate::net::peer::CallError;
 use crate::net::peer::LaneState;
 use crate::net::peer::Peer;
@@ -27,6 +28,7 @@ use crate::net::peer::stream;
 use crate::net::peer::stream::Ended;
 use crate::net::peer::stream::Reader;
 use crate::net::peer::stream::Stream;
+use crate::net::peer::trouble::Trouble;
 use crate::net::peer::twins::Met;
 use crate::net::peer::twins::Twin;
 use crate::net::resolve;
@@ -43,9 +45,12 @@ use crate::net::wire::hello::Purpose;
 use crate::net::wire::hello::Reason;
 use crate::net::wire::hello::Refusal;
 
+/// The lane whose round trips are timed: what goes over it is small, and nobody's disk is waited for.
+pub(super) const TIMED: Lane = Lane::Gossip;
+
 /// Why a peer could not be reached.
 #[derive(Debug, thiserror::Error)]
-enum DialError {
+pub(super) enum DialError {
     /// It has no address, or one that is none.
     #[error("no address of it is known")]
     NoAddress,
@@ -61,8 +66,16 @@ enum DialError {
         source: io::Error,
     },
     /// Nothing came in time.
-    #[error("{0} does not answer")]
-    Timeout(String),
+    #[error("{address} does not answer{}", if *.nobody { ", and nobody on the network says that it is there" } else { "" })]
+    Timeout {
+        /// Where.
+        address: String,
+        /// The network was asked who has that address, in vain.
+        nobody: bool,
+    },
+    /// Whoever took the connection said nothing in time.
+    #[error("{0} takes connections and says nothing")]
+    Mute(SocketAddr),
     /// It says no.
     #[error("it refuses: {}", .0.text)]
     Refused(Refusal),
@@ -94,7 +107,7 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
                 peer.redial_others(lane);
                 let began = time::mono();
                 let ended = tokio::select! {
-                    ended = converse(&shared, &peer, out, stream) => ended,
+                    ended = converse(&shared, &peer, lane, stream) => ended,
                     () = peer.lives.end(life) => Ended::Replaced,
                 };
                 shared.count_end(&ended);
@@ -103,7 +116,7 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
                 }
                 let lived = began.elapsed() >= PEER_REDIAL_MAX;
                 tracing::debug!(node = %peer.node, lane = lane.name(), %ended, "a connection to a peer ended");
-                out.lost(if lived { LaneState::Dialling } else { LaneState::Down }, ended.to_string());
+                out.lost(if lived { LaneState::Dialling } else { LaneState::Down }, Trouble::ended(&ended));
                 shared.changed();
                 if lived {
                     backoff.reset();
@@ -112,7 +125,7 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
             }
             Err(error) => {
                 tracing::debug!(node = %peer.node, lane = lane.name(), %error, "a peer cannot be reached");
-                out.lost(LaneState::Down, error.to_string());
+                out.lost(LaneState::Down, Trouble::from(&error));
                 shared.changed();
             }
         }
@@ -141,7 +154,7 @@ async fn dial(shared: &Shared, peer: &Peer, lane: Lane) -> Result<Dialled, DialE
             Ok(dialled) => return Ok(dialled),
             Err(error) => {
                 // Nobody waits for the further addresses of a node that is not at its first.
-                out.lost(LaneState::Down, error.to_string());
+                out.lost(LaneState::Down, Trouble::from(&error));
                 last = error;
             }
         }
@@ -150,21 +163,22 @@ async fn dial(shared: &Shared, peer: &Peer, lane: Lane) -> Result<Dialled, DialE
 }
 
 async fn dial_at(shared: &Shared, peer: &Peer, lane: Lane, text: &str) -> Result<Dialled, DialError> {
-    let late = || DialError::Timeout(text.to_owned());
+    let late = |nobody| DialError::Timeout { address: text.to_owned(), nobody };
     let (host, port) = text.rsplit_once(':').ok_or(DialError::NoAddress)?;
     let Ok(port) = port.parse() else { return Err(DialError::NoAddress) };
-    let found = within(resolve::resolve(host, port)).await.ok_or_else(late)??;
+    let found = within(resolve::resolve(host, port)).await.ok_or_else(|| late(false))??;
     let mut last = DialError::NoAddress;
     for address in found {
         let connected = match within(TcpStream::connect(address)).await {
-            Some(Ok(tcp)) => within(introduce(shared, peer, lane, tcp, address)).await,
-            Some(Err(source)) => Some(Err(DialError::Connect { address, source })),
-            None => None,
+            Some(Ok(tcp)) => {
+                within(introduce(shared, peer, lane, tcp, address)).await.unwrap_or(Err(DialError::Mute(address)))
+            }
+            Some(Err(source)) => Err(DialError::Connect { address, source }),
+            None => Err(late(neighbours::is_nobodys(address.ip()))),
         };
         match connected {
-            Some(Ok((stream, life))) => return Ok((stream, life, address)),
-            Some(Err(error)) => last = error,
-            None => last = late(),
+            Ok((stream, life)) => return Ok((stream, life, address)),
+            Err(error) => last = error,
         }
     }
     Err(last)
@@ -224,14 +238,15 @@ async fn introduce(
 }
 
 /// A connection's life.
-async fn converse(shared: &Shared, peer: &Peer, out: &OutLane, stream: Stream<TlsStream<TcpStream>>) -> Ended {
+async fn converse(shared: &Shared, peer: &Peer, lane: Lane, stream: Stream<TlsStream<TcpStream>>) -> Ended {
+    let out = peer.out.of(lane);
     let Stream { mut reader, mut writer } = stream;
     let ended = {
         let mut writing = std::pin::pin!(stream::write(&mut writer, out));
         let (ended, writes) = tokio::select! {
             ended = listen(shared, out, &mut reader) => (ended, true),
             written = &mut writing => (written.err().unwrap_or(Ended::Unneeded), false),
-            () = beat(out) => (Ended::Silent, true),
+            () = beat(out, lane == TIMED) => (Ended::Silent, true),
             () = shared.is_left_by(peer) => (Ended::Unneeded, true),
         };
         if matches!(ended, Ended::Unneeded) && writes {
@@ -270,7 +285,10 @@ fn take(shared: &Shared, out: &OutLane, frame: Frame) -> Result<(), FrameError> 
             Silence::Busy => CallError::Busy,
             Silence::Failed => CallError::Failed,
         }),
-        Kind::Pong => return Ok(()),
+        Kind::Pong => {
+            out.ponged();
+            return Ok(());
+        }
         Kind::Hello | Kind::Refusal | Kind::Message | Kind::Question | Kind::Ping | Kind::Part => {
             return Err(FrameError::Unexpected);
         }
@@ -281,13 +299,15 @@ fn take(shared: &Shared, out: &OutLane, frame: Frame) -> Result<(), FrameError> 
     Ok(())
 }
 
-/// Asks for signs of life; ends where none came for too long.
-async fn beat(out: &OutLane) {
+/// Asks for signs of life, on a lane that is timed also where there are others; ends where none came for too long.
+async fn beat(out: &OutLane, timed: bool) {
     let mut silent = Duration::ZERO;
     while silent < PEER_SILENCE_MAX {
         tokio::time::sleep(PEER_PING_EVERY.min(PEER_SILENCE_MAX - silent)).await;
         silent = out.heard.ago();
-        if silent >= PEER_PING_EVERY {
+        if timed {
+            out.time_a_round_trip();
+        } else if silent >= PEER_PING_EVERY {
             out.ping();
         }
     }

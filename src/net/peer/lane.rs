@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -19,8 +20,10 @@ use crate::base::time;
 use crate::net::peer::CallError;
 use crate::net::peer::LaneState;
 use crate::net::peer::NotSent;
+use crate::net::peer::round_trips::RoundTrips;
 use crate::net::peer::stream::Heard;
 use crate::net::peer::stream::Queue;
+use crate::net::peer::trouble::Trouble;
 use crate::net::peer::waiting::Waiting;
 use crate::net::wire::Kind;
 use crate::net::wire::Lane;
@@ -69,6 +72,7 @@ pub(super) struct OutLane {
     pub(super) redial: Notify,
     /// When this lane's connection was heard.
     pub(super) heard: Heard,
+    round_trips: Mutex<RoundTrips>,
     /// Drop everything silently (`Peers::cut`).
     pub(super) cut: AtomicBool,
 }
@@ -80,7 +84,7 @@ struct State {
     link: LaneState,
     since: Instant,
     address: Option<SocketAddr>,
-    why: Option<String>,
+    why: Option<Trouble>,
     /// Nothing more is taken.
     done: bool,
 }
@@ -97,7 +101,7 @@ pub(super) struct Seen {
     pub(super) link: LaneState,
     pub(super) since: Instant,
     pub(super) address: Option<SocketAddr>,
-    pub(super) why: Option<String>,
+    pub(super) why: Option<Trouble>,
 }
 
 impl OutLane {
@@ -117,6 +121,7 @@ impl OutLane {
             wake: Notify::new(),
             redial: Notify::new(),
             heard: Heard::default(),
+            round_trips: Mutex::default(),
             cut: AtomicBool::new(cut),
         }
     }
@@ -159,6 +164,27 @@ impl OutLane {
         }
     }
 
+    /// Asks for a sign of life also where there are others, to see how long it takes.
+    pub(super) fn time_a_round_trip(&self) {
+        if self.round_trips().ask(time::mono()) {
+            self.ping();
+        }
+    }
+
+    /// A sign of life that was asked for came.
+    pub(super) fn ponged(&self) {
+        self.round_trips().answered(time::mono());
+    }
+
+    /// How long the smallest question and its answer take, in the middle of the last ones.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.round_trips().middle()
+    }
+
+    fn round_trips(&self) -> MutexGuard<'_, RoundTrips> {
+        self.round_trips.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn put(&self, state: &mut State, frame: &Ready<'_>) -> Result<(u64, usize), NotSent> {
         let was_empty = state.waiting.is_empty();
         let put = state.waiting.push(frame).map_err(|_full| NotSent::Full)?;
@@ -182,11 +208,12 @@ impl OutLane {
     /// There is a connection.
     pub(super) fn up(&self, address: SocketAddr) {
         self.heard.now();
+        *self.round_trips() = RoundTrips::default();
         self.state().turn(LaneState::Up, Some(address), None);
     }
 
     /// There is none any more: `link` says whether another one may be there at once.
-    pub(super) fn lost(&self, link: LaneState, why: String) {
+    pub(super) fn lost(&self, link: LaneState, why: Trouble) {
         let mut state = self.state();
         state.turn(link, None, Some(why));
         state.drop_all(NotSent::Down);
@@ -230,7 +257,7 @@ impl State {
         }
     }
 
-    fn turn(&mut self, link: LaneState, address: Option<SocketAddr>, why: Option<String>) {
+    fn turn(&mut self, link: LaneState, address: Option<SocketAddr>, why: Option<Trouble>) {
         if self.link != link {
             self.since = time::mono();
         }

@@ -1,8 +1,8 @@
 //! Many who are refused: a token was taken away or has ended, or devices were given a wrong one.
 
 use crate::node::Node;
-use crate::proto::alarm::Code;
 use crate::proto::alarm::Finding;
+use crate::proto::alarm::code::Code;
 use crate::proto::alarm::judge::ManyRefused;
 
 impl Node {

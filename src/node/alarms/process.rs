@@ -8,8 +8,8 @@ use crate::node::Node;
 use crate::node::alarms::lock;
 use crate::node::debug::machine;
 use crate::node::debug::machine::ProcessorLimit;
-use crate::proto::alarm::Code;
 use crate::proto::alarm::Finding;
+use crate::proto::alarm::code::Code;
 
 impl Node {
     pub(super) fn findings_of_the_process(&self) -> Vec<Finding> {

@@ -9,9 +9,9 @@ use crate::base::time::millis;
 use crate::node::Node;
 use crate::node::cluster::now_ms;
 use crate::node::reach::margin;
-use crate::proto::alarm::Code;
 use crate::proto::alarm::Finding;
 use crate::proto::alarm::Subject;
+use crate::proto::alarm::code::Code;
 use crate::proto::control::State;
 use crate::proto::ring::survives::Cause;
 use crate::proto::ring::survives::Margin;
@@ -103,7 +103,7 @@ mod tests {
     use super::named;
     use super::of_voters;
     use crate::base::id::NodeId;
-    use crate::proto::alarm::Code;
+    use crate::proto::alarm::code::Code;
     use crate::proto::control::State;
 
     #[test]

@@ -2,9 +2,9 @@
 
 use crate::net::peer::twins::Twin;
 use crate::node::Node;
-use crate::proto::alarm::Code;
 use crate::proto::alarm::Finding;
 use crate::proto::alarm::Subject;
+use crate::proto::alarm::code::Code;
 
 impl Node {
     pub(super) fn findings_of_twins(&self) -> Vec<Finding> {

@@ -9,16 +9,17 @@ use super::Scene;
 use super::between;
 use crate::base::id::NodeId;
 use crate::base::limits::EVENTS_KEPT;
-use crate::proto::alarm::Code;
 use crate::proto::alarm::Key;
 use crate::proto::alarm::Subject;
+use crate::proto::alarm::code::Code;
 use crate::proto::control::members::MemberState;
 use crate::proto::event::AlarmSeen;
 use crate::proto::member::view::Status;
 
 fn member(status: Status) -> MemberSeen {
     let (name, reason) = ("n2".to_owned(), "gave no answer");
-    MemberSeen { name, part: MemberState::Member, status, reason, drained: None }
+    let addresses = vec!["10.0.0.9:7400".to_owned()];
+    MemberSeen { name, part: MemberState::Member, addresses, status, reason, drained: None }
 }
 
 fn scene(member: Option<MemberSeen>) -> Scene {
@@ -52,6 +53,16 @@ fn a_member_is_told_of_when_it_comes_fails_returns_and_goes() {
     let removed = scene(Some(MemberSeen { part: MemberState::Removed, ..member(Status::Down) }));
     assert_eq!(kinds(&leaving, &removed), [Kind::MemberRemoved]);
     assert!(between(&scene(None), &removed).is_empty() && between(&removed, &removed).is_empty());
+}
+
+#[test]
+fn who_is_reached_elsewhere_than_before_is_told_with_both_addresses() {
+    let at = |address: &str| MemberSeen { addresses: vec![address.to_owned()], ..member(Status::Up) };
+    let moved = between(&scene(Some(at("10.0.0.2:7400"))), &scene(Some(at("10.0.0.7:7400"))));
+    assert_eq!((moved.len(), moved[0].kind, moved[0].node), (1, Kind::MemberMoved, Some(NodeId(2))));
+    assert_eq!(moved[0].text, "node 2 (n2) is reached at 10.0.0.7:7400 now; before: 10.0.0.2:7400");
+    let removed = scene(Some(MemberSeen { part: MemberState::Removed, ..at("10.0.0.2:7400") }));
+    assert_eq!(kinds(&removed, &scene(Some(at("10.0.0.7:7400")))), [Kind::MemberJoined]);
 }
 
 #[test]

@@ -14,11 +14,12 @@ use crate::base::id::NodeId;
 use crate::base::limits::MEMBER_MESSAGE_BYTES_MAX;
 use crate::base::limits::RELEASE_BYTES_MAX;
 use crate::base::limits::SWIM_PACKET_BYTES;
+use crate::proto::alarm::code::CodeSet;
 use crate::proto::member::identity::Id;
 use crate::proto::standing::Standing;
 
 /// The form of messages.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// Whether a node serves devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -60,6 +61,8 @@ pub struct News {
     pub digests: Option<Digests>,
     /// Its wall clock, a few seconds ago, in milliseconds; 0 before it has looked.
     pub wall_ms: u64,
+    /// What is wrong with it by its own word.
+    pub alarms: CodeSet,
 }
 
 /// What a node holds, in short, so that every other one can tell whether all hold the same.
@@ -236,6 +239,8 @@ mod tests {
     use crate::base::limits::MEMBER_MESSAGE_BYTES_MAX;
     use crate::base::limits::RELEASE_BYTES_MAX;
     use crate::base::limits::SWIM_PACKET_BYTES;
+    use crate::proto::alarm::code::CODES;
+    use crate::proto::alarm::code::CodeSet;
     use crate::proto::standing::Reach;
     use crate::proto::standing::Standing;
 
@@ -264,6 +269,7 @@ mod tests {
                 heals_s: Some(u64::MAX),
             }),
             wall_ms: u64::MAX,
+            alarms: CodeSet::from_iter(CODES),
         };
         let record = Record { start: u64::MAX, seq: u64::MAX, goodbye: Some(Goodbye::Stop), news };
         let said = encode(ClusterId(u128::MAX), &record, &[]);

@@ -7,8 +7,9 @@ use super::link;
 use super::stamp_after;
 use crate::base::id::NodeId;
 use crate::base::limits::TIMELINE_CAUSE_MS;
+use crate::base::limits::TIMELINE_OVER_MS;
 use crate::base::limits::TIMELINE_TOGETHER_MS;
-use crate::proto::alarm::Code;
+use crate::proto::alarm::code::Code;
 use crate::proto::crash::UNNOTED;
 use crate::proto::event::Kind;
 use crate::proto::logline::Record;
@@ -265,6 +266,18 @@ fn who_is_up_again_is_so_because_it_began_anew_also_where_that_is_told_a_moment_
     assert_eq!(healed[2].cause, None, "it did not begin anew");
     let late = entry(3, 91 + TIMELINE_TOGETHER_MS, began, 3);
     assert_eq!(link(vec![entry(1, 50, down, 3), entry(1, 90, up, 3), late])[1].cause, None);
+}
+
+#[test]
+fn who_fell_silent_because_it_moved_did_so_for_that() {
+    let (down, moved, up) = (Kind::MemberDown, Kind::MemberMoved, Kind::MemberUp);
+    let told = |later_ms| {
+        let began = entry(3, 600, Kind::NodeStarted, 3);
+        link(vec![entry(1, 500, down, 3), began, entry(1, 1_000, up, 3), entry(1, later_ms, moved, 3)])
+    };
+    assert_eq!(told(1_100)[0].cause.as_deref(), Some("1.1.1100-member_moved-3"));
+    assert_eq!(told(1_100)[3].cause.as_deref(), Some("3.1.600-node_started-3"));
+    assert_eq!(told(1_000 + TIMELINE_OVER_MS + 5_000)[0].cause, None, "that was another time");
 }
 
 #[test]

@@ -67,7 +67,7 @@ async fn a_forgotten_node_is_cut_off_and_refused() {
     assert_eq!(pending.await, Err(CallError::Lost));
     eventually("it is refused", || one.count(Count::NotAdmitted) > 0 && two.count(Count::RefusedByPeer) > 0).await;
     eventually("it says why", || {
-        two.peers.links()[0].lanes[0].why.as_ref().is_some_and(|why| why.contains("not known as a member"))
+        two.peers.links()[0].lanes[0].why.as_ref().is_some_and(|why| why.text.contains("not known as a member"))
     })
     .await;
     one.know(&two);

@@ -248,7 +248,7 @@ async fn who_dials_a_node_takes_no_other_for_it() {
     let device_port = Node::start(&server);
     assert!(two.peers.know(NodeId(5), vec![device_port.place()]));
     eventually("it is not taken", || {
-        two.peers.links()[2].lanes[0].why.as_ref().is_some_and(|why| why.contains("certificate"))
+        two.peers.links()[2].lanes[0].why.as_ref().is_some_and(|why| why.text.contains("certificate"))
     })
     .await;
     two.peers.forget(NodeId(4));
@@ -378,7 +378,7 @@ async fn other_versions_are_refused_with_the_versions_named() {
     let late = Node::start_with(&authority.node(3), Settings { versions: versions(7, 8), ..bind() });
     late.know(&one);
     eventually("the reason is there", || {
-        late.peers.links()[0].lanes[0].why.as_ref().is_some_and(|why| why.contains("4 to 5"))
+        late.peers.links()[0].lanes[0].why.as_ref().is_some_and(|why| why.text.contains("4 to 5"))
     })
     .await;
 }

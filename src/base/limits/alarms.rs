@@ -1,0 +1,24 @@
+//! Limits of what is judged before it is an alarm.
+
+use std::time::Duration;
+
+/// Round trips to another machine that take longer are told of: two continents are 200 ms apart.
+pub const LINK_SLOW: Duration = Duration::from_millis(250);
+/// Over this time it is counted what devices are refused.
+pub const TURNED_AWAY_WINDOW: Duration = Duration::from_secs(60);
+/// In steps of this.
+pub const TURNED_AWAY_STEP: Duration = Duration::from_secs(5);
+/// Fewer in that window are no alarm: a device that tries again each few seconds makes as many.
+pub const TURNED_AWAY_MIN: u64 = 20;
+/// Nor are those of fewer steps: the loss of a machine refuses some requests for a moment.
+pub const TURNED_AWAY_STEPS_MIN: usize = 3;
+/// Nor fewer of a hundred, where it is the cluster's fault.
+pub const TURNED_AWAY_PERCENT: u64 = 5;
+/// Nor fewer of a hundred, where it is the fault of who asks: some programs ask for what is not there.
+pub const TURNED_AWAY_THEIRS_PERCENT: u64 = 50;
+/// When there was none for so long they are over: devices try again within seconds.
+pub const TURNED_AWAY_OVER: Duration = Duration::from_secs(15);
+/// Kinds of refusals that are counted apart in each step.
+pub const TURNED_AWAY_CODES: usize = 8;
+/// Addresses of each kind that are counted apart in each step: of more it is only told how often. Below 300 KiB in all.
+pub const TURNED_AWAY_ADDRESSES: usize = 64;

@@ -1,0 +1,46 @@
+//! Much of what devices ask is refused: most of the time something else is an alarm as well, and this one says what it does to
+//! those out there. Where nothing else is, it says what is refused, and who asks.
+
+use crate::node::Node;
+use crate::proto::alarm::Finding;
+use crate::proto::alarm::code::Code;
+use crate::proto::alarm::turned_away::Fault;
+use crate::proto::alarm::turned_away::Much;
+
+impl Node {
+    pub(super) fn turned_away(&self) -> Option<Finding> {
+        let much = self.refusals().much(self.telemetry().of_values())?;
+        Some(Finding::new(Code::RequestsRefused, self.me(), in_words(&much), to_do(&much)))
+    }
+}
+
+fn in_words(much: &Much) -> String {
+    let Much { asked, refused, fault, code, times, last, most } = much;
+    let percent = refused.saturating_mul(100) / (*asked).max(1);
+    let whose = match fault {
+        Fault::Ours => "though nothing was wrong with them",
+        Fault::Theirs => "for what was asked",
+    };
+    let most = most.map(|(from, _)| format!(", most of these from {from}")).unwrap_or_default();
+    format!(
+        "In the last minute {refused} of {asked} requests of devices ({percent} %) were refused, {whose}: {times} with `{code}` \
+         (\"{last}\"){most}."
+    )
+}
+
+fn to_do(much: &Much) -> &'static str {
+    match (much.code, much.fault) {
+        ("busy" | "too_slow", _) => "Look who asks so much, spread it over more machines, or add one.",
+        ("connections_of_one_address" | "connections_full", _) => {
+            "Look which program there opens connections and does not end them."
+        }
+        ("tls_handshake", _) => {
+            "Look whether these devices trust the certificate of `ringfort reload`'s last answer, and whether its names are theirs."
+        }
+        ("no_such_bucket", _) => {
+            "Look in `ringfort timeline` who removed the bucket, or give these devices the right name."
+        }
+        (_, Fault::Ours) => "Look at the other alarms, then in `ringfort logs --level warn`.",
+        (_, Fault::Theirs) => "Look at what these devices send: their configuration or their release is wrong.",
+    }
+}
