@@ -151,6 +151,7 @@ impl Node {
             }
         }
         all.add_heard(self.told());
+        all.drop_refuted();
         all
     }
 
@@ -328,12 +329,21 @@ impl Node {
     }
 
     fn dropped(&self) -> Option<Finding> {
-        let LogCounts { flooded, lost } = self.logs()?.counts();
+        let LogCounts { flooded, lost, unshown } = self.logs()?.counts();
         let mut seen = lock(&self.0.cluster.alarms.dropped);
-        if flooded + lost <= *seen {
+        if flooded + lost + unshown <= *seen {
             return None;
         }
-        *seen = flooded + lost;
+        *seen = flooded + lost + unshown;
+        if unshown > 0 && flooded + lost == 0 {
+            let cause = format!(
+                "Nobody reads the standard error of this node: {unshown} lines of its log were not shown there since the start. They are \
+                 in `ringfort logs`."
+            );
+            let to_do =
+                "Look at what takes its output: the journal of the machine, a pipe, or a terminal that is stopped.";
+            return Some(Finding::new(Code::LogDropped, self.me(), cause, to_do));
+        }
         let cause = format!(
             "Lines of the log are dropped: {flooded} since the start because one place said too much, {lost} for want of room."
         );
@@ -369,7 +379,7 @@ impl Node {
     }
 
     fn of_members(&self, state: &State) -> Vec<Finding> {
-        let (sight, called, mut found) = (self.sight(), self.called(), Vec::new());
+        let (sight, called, mut found, mut doubts) = (self.sight(), self.called(), Vec::new(), BTreeMap::new());
         for (node, member) in state.members.iter().filter(|(_, member)| member.state != MemberState::Removed) {
             if let Some(seen) = sight.get(node).filter(|_| *node != self.who().node) {
                 let told = self.end_told(*node, seen);
@@ -380,9 +390,11 @@ impl Node {
                 found.extend(links::of_link(*node, member, seen, &called, &why));
                 found.extend(links::of_pace(*node, member, seen, &called, self.round_trip(*node)));
                 found.extend(members::of_member(*node, member, seen, told, self.0.cluster.reach.trouble(*node)));
-                found.extend(links::of_doubts(*node, &member.name, self.doubts(*node)));
+                doubts.insert(*node, self.doubts(*node));
             }
         }
+        let name = |node: &NodeId| state.members.get(node).map_or("", |member| member.name.as_str());
+        found.extend(links::of_doubts(self.who().node, &doubts, name));
         found
     }
 
@@ -401,6 +413,18 @@ impl Node {
 }
 
 impl AllAlarms {
+    /// Who answers did not vanish: one that says so lost its own way to it.
+    fn drop_refuted(&mut self) {
+        let unanswered = &self.unanswered;
+        self.alarms.retain(|ToldBy { alarm, .. }| {
+            let is = |part: &str, code: Code| alarm.get(part).and_then(|it| it.as_str()) == Some(code.name());
+            let says_gone = is("code", Code::MemberVanished)
+                || is("follows_from", Code::MemberVanished) && is("code", Code::MemberDown);
+            let node = alarm.get("node").and_then(serde_json::Value::as_u64).map(NodeId);
+            !says_gone || node.is_none_or(|node| unanswered.contains_key(&node))
+        });
+    }
+
     fn add(&mut self, node: NodeId, told: &Blob) {
         let Ok(alarm) = serde_json::from_slice::<serde_json::Value>(&told.0) else { return };
         let same = |other: &&mut ToldBy| {

@@ -276,7 +276,7 @@ fn is_led_no_more_by(effect: &Entry, node: NodeId) -> bool {
 fn is_why_it_failed(crash: &Entry, alarm: &Entry) -> bool {
     let says = |words: &[&str]| words.iter().any(|words| crash.text.contains(words));
     match alarm.code() {
-        Some(Code::SlowDisk) => says(&["did not turn", "sync"]),
+        Some(Code::SlowDisk) => says(&["did not turn", "did not answer", "sync"]),
         Some(Code::DiskFull) => says(&["room", "No space left", "exit status 74", "exit status 75"]),
         Some(_) | None => true,
     }
@@ -415,6 +415,7 @@ fn raised(code: Code) -> Vec<Rule> {
             (
                 Code::VoterLost
                     | Code::MemberDown
+                    | Code::MemberVanished
                     | Code::MemberFlaps
                     | Code::LinkSlow
                     | Code::Recovering

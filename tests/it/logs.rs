@@ -496,3 +496,39 @@ fn a_log_takes_lines_without_waiting_and_keeps_them_in_order() {
     let found = logs::reader(dir.path().join("log")).page(Place::From(0), &Want::default(), &Fits(filter)).unwrap();
     assert!(found.ended && found.lines.is_empty());
 }
+
+/// Somebody piped the output of a node into a program that hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_output_nobody_reads_goes_on_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    // It is as good as full: 64 KiB fit.
+    std::io::Write::write_all(&mut writer, &vec![b'\n'; 62 * 1024]).unwrap();
+    let mut command = crate::support::command(dir.path(), &["run", "--data", "d", "--listen", "http://127.0.0.1:0"]);
+    let mut child =
+        command.stdin(std::process::Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
+    drop(command);
+    let owner =
+        ringfort::cli::client::Client::new(ringfort::cli::client::Target::Socket(dir.path().join("d/ctl.sock")), None);
+    let alarm = eventually("it serves, and tells that nobody reads", async || {
+        let status = owner.ask(hyper::Method::GET, "/v1/status").await.ok()?;
+        status["alarms"].as_array()?.iter().find(|alarm| alarm["code"] == "log_dropped").cloned()
+    })
+    .await;
+    assert!(alarm["cause"].as_str().unwrap().contains("Nobody reads the standard error of this node: "), "{alarm:#}");
+    let reading = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        std::io::Read::read_to_end(&mut reader, &mut all).unwrap();
+        String::from_utf8_lossy(&all).into_owned()
+    });
+    eventually("lines are shown again", async || {
+        owner.ask(hyper::Method::GET, "/v1/status").await.ok()?;
+        Some(())
+    })
+    .await;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    let all = reading.join().unwrap();
+    assert!(all.contains(" lines were left out here: nobody read them)"), "{all}");
+}

@@ -1,6 +1,8 @@
 //! What one machine says of itself is on the others' screens, and what they find out about one that says nothing; what devices
 //! are refused, and what was configured and not taken.
 
+use std::net::TcpListener;
+
 use rustix::process::Signal;
 use rustix::process::kill_process;
 use serde_json::Value;
@@ -8,7 +10,6 @@ use serde_json::json;
 
 use crate::causes::stopped;
 use crate::cluster::Cluster;
-use crate::cluster::free_ports;
 use crate::support::call;
 use crate::support::command;
 use crate::support::ended;
@@ -115,7 +116,7 @@ async fn of_one_that_fell_silent_it_is_told_that_its_machine_answers_and_where_i
     assert!(cause.contains("its machine is there and answers, and Ringfort does not run on it"), "{cause}");
     assert!(alarm["to_do"].as_str().unwrap().contains("start Ringfort there"), "{alarm:#}");
     // It comes back at another address.
-    let port = free_ports(1);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let line = format!("peer_listen = \"127.0.0.1:{port}\"");
     configure(&cluster, |text| {
         let is_it = |old: &str| if old.starts_with("peer_listen") { line.clone() } else { old.to_owned() };

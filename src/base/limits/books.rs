@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// Milliseconds that a line of the log waits for who reads standard error: a terminal that draws is back within that.
+pub const SHOWN_PATIENCE_MS: i64 = 20;
 /// Bytes of one line of a book: a message of a screen or two with its fields, a backtrace's worth at most.
 pub const BOOK_LINE_BYTES_MAX: usize = 32 * 1024;
 /// Bytes after which a block of a book ends: one read of a disk, some hundred lines of which all are skipped at once.

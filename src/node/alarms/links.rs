@@ -1,5 +1,6 @@
 //! Links to others that are there: broken, slow, or there only now and then.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::id::NodeId;
@@ -48,30 +49,57 @@ pub(super) fn of_pace(
     Some(Finding::new(Code::LinkSlow, Subject::Node(node), cause, to_do))
 }
 
-/// `doubts`: how often it was suspected in the last [`FLAPS_WINDOW`].
-pub(super) fn of_doubts(node: NodeId, name: &str, doubts: usize) -> Option<Finding> {
-    if doubts < FLAPS_MIN {
-        return None;
-    }
+/// `doubts`: how often each of the others was suspected in the last [`FLAPS_WINDOW`]. Who is in doubt about all of them, where
+/// there are several, is the one whose network is bad.
+pub(super) fn of_doubts<'n>(
+    me: NodeId,
+    doubts: &BTreeMap<NodeId, usize>,
+    name: impl Fn(&NodeId) -> &'n str,
+) -> Vec<Finding> {
     let seconds = FLAPS_WINDOW.as_secs();
-    let cause = format!(
-        "Node {node} ({name}) answers only now and then: in the last {seconds} s it gave no answer {doubts} times, neither directly \
-         nor through others. The network to it loses packets, or it gets too little of its processor. Nothing is lost; requests \
-         may be slow."
-    );
+    let flapping: Vec<_> = doubts.iter().filter(|(_, doubts)| **doubts >= FLAPS_MIN).collect();
     let to_do = "Look at its cable, its port and the switch, and at what else runs on it.";
-    Some(Finding::new(Code::MemberFlaps, Subject::Node(node), cause, to_do))
+    let finding = |node: NodeId, cause: String| Finding::new(Code::MemberFlaps, Subject::Node(node), cause, to_do);
+    if flapping.len() > 1 && flapping.len() == doubts.len() {
+        let cause = format!(
+            "Node {me} ({}) reaches none of the others steadily: in the last {seconds} s each of them gave it no answer {FLAPS_MIN} \
+             times or more. Its own network loses packets or comes and goes, or it gets too little of its processor. Nothing is \
+             lost; requests may be slow.",
+            name(&me)
+        );
+        return vec![finding(me, cause)];
+    }
+    let told = flapping.into_iter().map(|(node, doubts)| {
+        let cause = format!(
+            "Node {node} ({}) answers only now and then: in the last {seconds} s it gave no answer {doubts} times, neither directly \
+             nor through others. The network to it loses packets or comes and goes, or it gets too little of its processor. Nothing \
+             is lost; requests may be slow.",
+            name(node)
+        );
+        finding(*node, cause)
+    });
+    told.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::of_doubts;
     use crate::base::id::NodeId;
+    use crate::proto::alarm::Subject;
 
     #[test]
     fn one_doubt_is_a_moments_load_and_some_within_a_minute_are_told() {
-        let told = |doubts| of_doubts(NodeId(3), "gamma", doubts).map(|finding| finding.cause);
-        assert_eq!([0, 2].map(told), [None, None]);
-        assert!(told(3).unwrap().contains("in the last 60 s it gave no answer 3 times"));
+        let told = |doubts: [usize; 2]| {
+            let doubts = [(NodeId(2), doubts[0]), (NodeId(3), doubts[1])].into();
+            of_doubts(NodeId(1), &doubts, |_| "gamma")
+        };
+        assert!(told([0, 0]).is_empty() && told([2, 2]).is_empty());
+        let three = told([0, 3]);
+        assert_eq!((three.len(), three[0].key.subject), (1, Subject::Node(NodeId(3))));
+        assert!(three[0].cause.contains("in the last 60 s it gave no answer 3 times"));
+        let all = told([3, 4]);
+        assert_eq!((all.len(), all[0].key.subject), (1, Subject::Node(NodeId(1))), "it is the one itself");
+        let of_two = of_doubts(NodeId(1), &[(NodeId(2), 3)].into(), |_| "beta");
+        assert_eq!(of_two[0].key.subject, Subject::Node(NodeId(2)), "of two nobody knows which");
     }
 }

@@ -1,5 +1,6 @@
 //! From how a process ended to its report: which kind of end it was, why in words, and what was noted before it.
 
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -30,10 +31,12 @@ const KILL: i32 = 9;
 /// All that is known of an end.
 #[derive(Debug)]
 pub struct Findings<'a> {
-    /// How it ended.
-    pub status: ExitStatus,
+    /// How it ended; none while it hangs.
+    pub status: Option<ExitStatus>,
     /// The supervisor ended it, because it did not turn.
     pub bitten: bool,
+    /// What its threads waited for then.
+    pub threads: &'a [String],
     /// The kernel says that it ended it for memory; with the group's limit, where there is one.
     pub out_of_memory: Option<Option<u64>>,
     /// It was asked to stop before.
@@ -54,16 +57,11 @@ impl Findings<'_> {
     }
 
     fn cause(&self) -> (Kind, String) {
-        let (signal, code) = (self.status.signal(), self.status.code());
         if self.bitten {
-            let seconds = RUNTIME_SILENCE_MAX.as_secs();
-            return (
-                Kind::Watchdog,
-                format!(
-                    "its runtime did not turn for {seconds} s while the process lived, as in a deadlock; the supervisor ended it"
-                ),
-            );
+            return (Kind::Watchdog, self.hang());
         }
+        let signal = self.status.and_then(|status| status.signal());
+        let code = self.status.and_then(|status| status.code());
         if let Some(limit) = self.out_of_memory.filter(|_| signal == Some(KILL)) {
             let limit =
                 limit.map(|bytes| format!(", which may have {} MiB", bytes / (1024 * 1024))).unwrap_or_default();
@@ -79,6 +77,23 @@ impl Findings<'_> {
             (Some(signal), _) => (Kind::Signal, crash::signal_in_words(signal)),
             (None, code) => (Kind::Exit, self.exit_in_words(code)),
         }
+    }
+
+    fn hang(&self) -> String {
+        let seconds = RUNTIME_SILENCE_MAX.as_secs();
+        let waiting: Vec<&str> = self.threads.iter().filter_map(|thread| waits_for_its_disk(thread)).collect();
+        if waiting.is_empty() {
+            return format!(
+                "its runtime did not turn for {seconds} s while the process lived, as in a deadlock; the supervisor ended it"
+            );
+        }
+        let names: BTreeSet<&str> = waiting.iter().copied().collect();
+        format!(
+            "its disk did not answer for {seconds} s or more: {} of its threads ({}) waited for it in the kernel, as when a file \
+             system is frozen for a snapshot or a backup, or a disk or its network hangs; the supervisor ended it",
+            waiting.len(),
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        )
     }
 
     /// The panic that the process did not get to report itself.
@@ -100,6 +115,13 @@ impl Findings<'_> {
         let last = last.map(|line| format!("; its last error: {}", plain(line))).unwrap_or_default();
         format!("exit status {code}: {means}{last}")
     }
+}
+
+/// The name of a thread, as [`crate::node::debug::machine::threads`] writes it, that waits in the kernel for what cannot be
+/// interrupted.
+fn waits_for_its_disk(thread: &str) -> Option<&str> {
+    let (name, state) = thread.split_once(' ')?.1.split_once(": ")?;
+    state.starts_with('D').then_some(name)
 }
 
 /// A line as it would be without a terminal, which shows levels in colours.
@@ -163,7 +185,36 @@ mod tests {
     use crate::proto::crash::Kind;
 
     fn judge(raw: i32, bitten: bool, out_of_memory: Option<Option<u64>>, story: &Story) -> (Kind, String) {
-        Findings { status: ExitStatus::from_raw(raw), bitten, out_of_memory, asked_to_stop: false, story }.judge()
+        let status = Some(ExitStatus::from_raw(raw));
+        Findings { status, bitten, threads: &[], out_of_memory, asked_to_stop: false, story }.judge()
+    }
+
+    #[test]
+    fn a_process_whose_threads_wait_for_the_disk_hangs_for_that() {
+        let threads = [
+            "7 journal: D (disk sleep), in percpu_rwsem_wait".to_owned(),
+            "8 index: S (sleeping), in futex_wait_queue".to_owned(),
+            "9 worker: D (disk sleep)".to_owned(),
+        ];
+        let story = Story::default();
+        let hangs = |threads: &[String]| {
+            let found = Findings {
+                status: None,
+                bitten: true,
+                threads,
+                out_of_memory: None,
+                asked_to_stop: false,
+                story: &story,
+            };
+            found.judge()
+        };
+        let (kind, reason) = hangs(&threads);
+        assert_eq!(kind, Kind::Watchdog);
+        assert!(
+            reason.starts_with("its disk did not answer for 3 s or more: 2 of its threads (journal, worker)"),
+            "{reason}"
+        );
+        assert!(hangs(&threads[1..2]).1.contains("as in a deadlock"));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::io;
 use std::io::IsTerminal;
-use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +37,7 @@ use crate::base::limits::LOG_SYNC_EVERY;
 use crate::base::limits::LOG_TARGET_BYTES_MAX;
 use crate::base::limits::LOG_TICK;
 use crate::base::time;
+use crate::node::debug::logs::shown::Shown;
 use crate::proto::flood::Flood;
 use crate::proto::flood::Verdict;
 use crate::proto::logline;
@@ -51,6 +51,7 @@ use crate::store::logbook::Writer;
 use crate::store::logbook::read::Reader;
 
 pub mod layer;
+mod shown;
 
 /// In front of every filter, so that one that names them wins. The warnings of `h2` are about what clients send, one for
 /// each frame, and whoever may connect could fill the disk with them. `openraft` tells of every step, and of a node that
@@ -119,6 +120,9 @@ struct Inner {
     flood: Mutex<Flood<Site>>,
     /// What did not go into the book, ever.
     lost: AtomicU64,
+    shown: Mutex<Shown>,
+    /// Lines that standard error did not take.
+    unshown: AtomicU64,
     written: watch::Sender<u64>,
     filter: Mutex<Filtering>,
     style: Style,
@@ -178,6 +182,8 @@ pub struct LogCounts {
     pub flooded: u64,
     /// Lines that did not go into the book: there was no room in the queue, or on the disk.
     pub lost: u64,
+    /// Lines that were not shown on standard error, because nobody reads it.
+    pub unshown: u64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -213,6 +219,8 @@ impl Logs {
             filled: Condvar::new(),
             flood: Mutex::default(),
             lost: AtomicU64::new(0),
+            shown: Mutex::new(Shown::new()),
+            unshown: AtomicU64::new(0),
             written: watch::Sender::new(0),
             filter: Mutex::new(filter),
             style,
@@ -342,7 +350,9 @@ impl Logs {
     /// What is counted.
     #[must_use]
     pub fn counts(&self) -> LogCounts {
-        LogCounts { flooded: lock(&self.0.flood).dropped(), lost: self.0.lost.load(Ordering::Relaxed) }
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (lost, unshown) = (count(&self.0.lost), count(&self.0.unshown));
+        LogCounts { flooded: lock(&self.0.flood).dropped(), lost, unshown }
     }
 
     /// Whether a line of this place is taken, and how many were dropped before it.
@@ -373,8 +383,9 @@ impl Logs {
         // Whatever ends this process: its supervisor has the last lines, whether they came to a disk or not.
         flight::note_line(show(wall_ms, level, words, Style::Plain).as_bytes());
         let shown = show(wall_ms, level, words, self.0.style);
-        // Nobody can be told where standard error is gone.
-        let _gone = io::stderr().lock().write_all(shown.as_bytes());
+        if !lock(&self.0.shown).show(&shown) {
+            self.0.unshown.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn own(&self, level: Level, message: &str, fields: BTreeMap<String, String>) -> Record {

@@ -167,7 +167,10 @@ impl Supervisor<'_> {
                     let found = self.marker.note_holding(watched.holds(), pid, self.data);
                     found.iter().for_each(|report| self.send_courier(report));
                     match watched.look(pid) {
-                        Some(signal) => signal,
+                        Some(signal) => {
+                            watched.hang().iter().for_each(|report| self.send_courier(report));
+                            signal
+                        }
                         None => continue,
                     }
                 }

@@ -357,7 +357,6 @@ impl Code {
             | Self::Starved
             | Self::AccessRefused
             | Self::CrashLoop
-            | Self::MemberVanished
             | Self::HandoffPaused
             | Self::ClockSkew
             | Self::LinkBroken
@@ -379,7 +378,8 @@ impl Code {
             Self::DiskFull => &[Self::DiskForecast],
             Self::DiskForecast => &[],
             Self::LogDropped => &[Self::DiskFull, Self::SlowDisk],
-            Self::MemberDown => &[Self::CrashLoop, Self::MemberVanished],
+            Self::MemberVanished => &[Self::MemberFlaps],
+            Self::MemberDown => &[Self::CrashLoop, Self::MemberVanished, Self::MemberFlaps],
             Self::NoQuorum | Self::QuorumAtRisk => &[Self::MemberDown, Self::Recovering, Self::Twin, Self::LinkBroken],
             Self::NoControl | Self::VoterLost => &[Self::MemberDown, Self::Recovering],
             Self::IndexSlow | Self::IndexBehind => &[Self::IndexFailed, Self::DiskFull, Self::SlowDisk],

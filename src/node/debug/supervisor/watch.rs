@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use crate::base::flight;
 use crate::base::flight::Deck;
 use crate::base::flight::Stage;
+use crate::base::flight::Story;
 use crate::base::id::NodeId;
 use crate::base::limits::ABORT_PATIENCE;
 use crate::base::time;
@@ -73,6 +74,8 @@ pub(super) struct Watched {
     memory: Memory,
     open_files: Option<u64>,
     threads: Vec<String>,
+    /// The report that was made while it hung.
+    hung: Option<Report>,
 }
 
 impl Watched {
@@ -93,6 +96,7 @@ impl Watched {
             memory: Memory::default(),
             open_files: None,
             threads: Vec::new(),
+            hung: None,
         }
     }
 
@@ -150,6 +154,39 @@ impl Watched {
         Some(Signal::ABORT)
     }
 
+    /// The report about one that hangs, once: others are told at once, as it may not end before its disk answers. Asks no disk.
+    pub(super) fn hang(&mut self) -> Option<Report> {
+        if self.bitten.is_none() || self.hung.is_some() {
+            return None;
+        }
+        let story = self.deck.as_ref().map(Deck::story).unwrap_or_default();
+        let node = NodeId(story.who.as_ref()?.node);
+        let findings = self.findings(None, None, false, &story);
+        let (kind, reason) = findings.judge();
+        let mut report = autopsy::report(node, kind, reason, &story)?;
+        self.add_vitals(&mut report);
+        let report = report.finish();
+        self.hung = Some(report.clone());
+        Some(report)
+    }
+
+    fn findings<'f>(
+        &'f self,
+        status: Option<ExitStatus>,
+        out_of_memory: Option<Option<u64>>,
+        asked_to_stop: bool,
+        story: &'f Story,
+    ) -> Findings<'f> {
+        Findings { status, bitten: self.bitten.is_some(), threads: &self.threads, out_of_memory, asked_to_stop, story }
+    }
+
+    fn add_vitals(&self, report: &mut Report) {
+        report.uptime_ms = time::millis(self.started.elapsed());
+        report.memory = self.memory;
+        report.open_files = self.open_files;
+        report.threads.clone_from(&self.threads);
+    }
+
     /// How long it has lived.
     pub(super) fn lived(&self) -> Duration {
         self.started.elapsed()
@@ -176,7 +213,7 @@ impl Watched {
     }
 
     /// The report about its end; `None` without entropy for its name.
-    pub(super) fn report(&mut self, status: ExitStatus, asked_to_stop: bool) -> Option<Report> {
+    pub(super) fn report(&self, status: ExitStatus, asked_to_stop: bool) -> Option<Report> {
         let story = self.deck.as_ref().map(Deck::story).unwrap_or_default();
         let kernel = machine::kernel_on_memory(self.pid);
         let group = Group::own();
@@ -185,13 +222,8 @@ impl Watched {
             self.group.as_ref().filter(|(known, _)| Some(known) == group.as_ref()).map_or(0, |(_, before)| *before);
         let killed_more = group.as_ref().is_some_and(|group| group.killed() > before);
         let limit = group.as_ref().and_then(Group::limit);
-        let findings = Findings {
-            status,
-            bitten: self.bitten.is_some(),
-            out_of_memory: (killed_more || !kernel.is_empty()).then_some(limit),
-            asked_to_stop,
-            story: &story,
-        };
+        let out_of_memory = (killed_more || !kernel.is_empty()).then_some(limit);
+        let findings = self.findings(Some(status), out_of_memory, asked_to_stop, &story);
         let (kind, reason) = findings.judge();
         let who = identity::read(&self.data.join("identity")).ok().flatten();
         let node = story.who.as_ref().map(|who| NodeId(who.node)).or(who.as_ref().map(|who| who.node));
@@ -202,10 +234,11 @@ impl Watched {
         if let (true, Some(who)) = (report.name.is_empty(), who) {
             report.name = who.name;
         }
-        report.uptime_ms = time::millis(self.started.elapsed());
-        report.memory = self.memory;
-        report.open_files = self.open_files;
-        report.threads = std::mem::take(&mut self.threads);
+        self.add_vitals(&mut report);
+        if let Some(hung) = &self.hung {
+            // The same thing, and since then.
+            (report.id, report.at, report.at_ms) = (hung.id.clone(), hung.at.clone(), hung.at_ms);
+        }
         report.disk = space::look(&self.data).ok().map(|space| Disk { free: space.free, total: space.total });
         report.kernel = kernel;
         if let Some(group) = group.as_ref().filter(|_| killed_more) {
