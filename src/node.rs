@@ -20,6 +20,7 @@ use crate::net::interfaces;
 use crate::proto::control::State;
 use crate::store::identity::Identity;
 use crate::store::partition::open::DiskStore;
+use crate::store::roots::Files;
 use crate::store::roots::Roots;
 
 pub mod access;
@@ -122,6 +123,8 @@ struct Inner {
     data_dir: std::path::PathBuf,
     /// Which directories it and those in it are.
     roots: Roots,
+    /// Which single ones the next start needs.
+    files: Mutex<Files>,
     disk_reserve: AtomicU64,
     settings: RwLock<Arc<settings::Settings>>,
     reloads: OnceLock<mpsc::Sender<settings::ReloadWish>>,

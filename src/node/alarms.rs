@@ -176,6 +176,7 @@ impl Node {
 
     fn findings(&self) -> Vec<Finding> {
         let mut found = self.findings_of_the_disk();
+        found.extend(self.file_taken());
         found.extend(self.findings_of_the_store());
         found.extend(self.findings_of_the_process());
         found.extend(self.access_refused());

@@ -331,6 +331,7 @@ fn assemble(
         refusals: Refusals::default(),
         started: time::mono(),
         roots: Roots::note(&options.data),
+        files: Mutex::default(),
         data_dir: options.data,
         disk_reserve: AtomicU64::new(options.disk_reserve),
         settings: RwLock::default(),

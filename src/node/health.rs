@@ -15,8 +15,11 @@ use crate::node::debug::gasp;
 use crate::node::error::DoorError;
 use crate::node::worker;
 use crate::store::index::salvage;
+use crate::store::roots::Taken;
 use crate::store::space;
 use crate::store::space::Space;
+
+mod files;
 
 /// What was found at the last look.
 #[derive(Debug, Clone, Default)]
@@ -25,12 +28,21 @@ pub struct Health {
     pub(super) space: Option<Space>,
     /// A directory of this node that is not there any more, as a sentence begins.
     pub(super) gone: Option<String>,
+    /// A single file that the next start needs and will not find.
+    taken: Option<Taken>,
     /// Less is free than is kept in reserve, bytes or files.
     pub(super) disk_full: bool,
     /// The index hangs on one step.
     pub(super) index_slow: bool,
     /// The index failed, and there was no room when it did.
     pub(super) index_lacked_room: bool,
+}
+
+impl Health {
+    /// What is written now would be found by no next start.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.gone.is_some() || matches!(self.taken, Some(Taken::Journal(_)))
+    }
 }
 
 /// Notices when a burst of requests is over.
@@ -56,10 +68,11 @@ impl Node {
     /// # Errors
     /// [`DoorError::DiskFull`], [`DoorError::NoFiles`], [`DoorError::FilesGone`].
     pub(super) fn check_space(&self) -> Result<(), DoorError> {
-        let Health { space, disk_full, gone, .. } = self.health();
-        if gone.is_some() {
+        let health = self.health();
+        if health.keeps_nothing() {
             return Err(DoorError::FilesGone);
         }
+        let Health { space, disk_full, .. } = health;
         if let Some(left) = space.and_then(|space| space.short_of_files()) {
             return Err(DoorError::NoFiles { left });
         }
@@ -133,6 +146,7 @@ impl Node {
             if let Err(error) = node.look_at_disk() {
                 tracing::error!(%error, "free space cannot be seen");
             }
+            node.look_at_files().await;
             node.look_at_index();
             node.tell_failures().await;
         }

@@ -3,6 +3,7 @@
 //! simulator.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Instant;
 
 pub mod fjall;
@@ -64,4 +65,7 @@ pub trait Index: Send + Sync + 'static {
     fn settle(&self, deadline: Instant) -> Result<(), IndexError>;
     /// Bytes on disk.
     fn bytes(&self) -> u64;
+    /// The files that the next open needs; none where there are none. One that is not there, and is among these afterwards,
+    /// was taken away.
+    fn files(&self) -> Vec<PathBuf>;
 }

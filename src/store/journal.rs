@@ -4,12 +4,14 @@
 //! - [`format`]: bytes of segments and groups.   - [`superblock`]: who this journal is and what is proven elsewhere.
 //! - [`log`]: append, sync, rotate, purge.       - [`recovery`]: from files to a log, or a refusal.
 //! - [`writer`]: the one thread that owns a log and serves all writers.
+//! - [`needed`]: which segments the next open needs.
 //! - [`salvage`]: what `doctor --accept-loss` can still read from a corrupt journal.
 //!
 //! What the records mean is the caller's business.
 
 pub mod format;
 pub mod log;
+pub mod needed;
 pub mod recovery;
 pub mod salvage;
 pub mod superblock;

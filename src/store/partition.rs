@@ -45,6 +45,7 @@ use crate::store::journal::writer::NotCommitted;
 use crate::store::journal::writer::NotSubmitted;
 use crate::store::journal::writer::Sequence;
 
+pub mod files;
 pub mod follow;
 pub mod open;
 pub mod record;

@@ -336,3 +336,71 @@ async fn a_journal_that_is_taken_away_under_a_running_node_is_told_and_nothing_m
     eventually("it is over", async || told().await?.is_none().then_some(())).await;
     eventually("it stores again", async || (put().await.status == 200).then_some(())).await;
 }
+
+/// The alarm about files of the second node that are gone, as the first one tells it.
+async fn files_gone(cluster: &Cluster) -> Option<Value> {
+    let all = cluster.client(0).ask(hyper::Method::GET, "/v1/alarms").await.ok()?;
+    let mut all = all["alarms"].as_array()?.clone().into_iter();
+    all.find(|it| it["alarm"]["code"] == "files_gone" && it["alarm"]["node"] == 2)
+}
+
+/// The files of a directory with this ending, oldest first.
+fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+    let Ok(all) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = all.map(|file| file.unwrap().path()).collect();
+    paths.retain(|path| path.is_file() && path.to_string_lossy().ends_with(ending));
+    paths.sort();
+    paths
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_is_removed_under_a_running_node_is_named_and_comes_back_from_the_others() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.bucket("b", json!({ "kind": "lww", "n": 3 })).await;
+    let put = async |cluster: &Cluster, node| call(&cluster.client(node), "PUT", "/v1/kv/b/k", &[], "1").await;
+    assert_eq!(put(&cluster, VICTIM).await.status, 200);
+    let journal = cluster.data(VICTIM).join("journal");
+    let segment = files(&journal, ".seg").remove(0);
+    let aside = cluster.dir.path().join("aside");
+    std::fs::rename(&segment, &aside).unwrap();
+    let alarm = eventually("another node tells it", async || files_gone(&cluster).await).await;
+    let (cause, to_do) = (alarm["alarm"]["cause"].as_str().unwrap(), alarm["alarm"]["to_do"].as_str().unwrap());
+    assert!(cause.contains(&format!("{} was removed or renamed", segment.display())), "{alarm:#}");
+    assert!(cause.contains("copies on other machines are whole"), "{alarm:#}");
+    assert!(to_do.contains("leave this node running until all others are up"), "{alarm:#}");
+    let refused = put(&cluster, VICTIM).await;
+    assert!(refused.status == 503 && refused.text().contains("files_gone"), "{refused:?}");
+    std::fs::rename(&aside, &segment).unwrap();
+    eventually("it is over", async || files_gone(&cluster).await.is_none().then_some(())).await;
+    eventually("it stores again", async || (put(&cluster, VICTIM).await.status == 200).then_some(())).await;
+
+    // For good: what its next start does not find, it fetches.
+    std::fs::remove_file(&segment).unwrap();
+    eventually("it is told again", async || files_gone(&cluster).await).await;
+    stopped(&cluster, VICTIM).await;
+    cluster.start_again(VICTIM);
+    cluster.ready(VICTIM).await;
+    eventually("nothing is gone any more", async || files_gone(&cluster).await.is_none().then_some(())).await;
+    eventually("it has what was stored", async || {
+        let read = call(&cluster.client(VICTIM), "GET", "/v1/kv/b/k?consistency=local", &[], "").await;
+        (read.status == 200 && read.text() == "1").then_some(())
+    })
+    .await;
+    eventually("it stores again", async || (put(&cluster, VICTIM).await.status == 200).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_removed_under_a_running_node_is_named_and_all_else_goes_on() {
+    let cluster = Cluster::start(3).await;
+    cluster.bucket("b", json!({ "kind": "lww", "n": 3 })).await;
+    let put = async |key: &str| call(&cluster.client(VICTIM), "PUT", &format!("/v1/kv/b/{key}"), &[], "1").await;
+    assert_eq!(put("k").await.status, 200);
+    let tables = cluster.data(VICTIM).join("index/db/keyspaces/1/tables");
+    let table = eventually("a table", async || files(&tables, "").pop()).await;
+    std::fs::remove_file(&table).unwrap();
+    let alarm = eventually("another node tells it", async || files_gone(&cluster).await).await;
+    let cause = alarm["alarm"]["cause"].as_str().unwrap();
+    assert!(cause.contains(&format!("{} was removed or renamed", table.display())), "{alarm:#}");
+    assert!(cause.contains("All else goes on."), "{alarm:#}");
+    assert_eq!(put("other").await.status, 200);
+}

@@ -12,6 +12,7 @@
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -35,6 +36,8 @@ use crate::store::index::Visit;
 const KEYSPACE: &str = "objects";
 /// Its number in fjall's directory: the first one made.
 pub const KEYSPACE_DIR: &str = "keyspaces/1";
+/// Names the list of a keyspace's tables.
+pub const CURRENT: &str = "current";
 /// The names of keyspaces.
 const NAMES_DIR: &str = "keyspaces/0";
 /// With two, fjall's first worker hands every compaction back to the queue while the second works on it, and spins.
@@ -113,7 +116,7 @@ pub(super) fn check_list(keyspace: &Path) -> Result<(), IndexError> {
             other @ (IndexError::Full { .. } | IndexError::Io { .. } | IndexError::Stalled) => other,
         })
     };
-    let current = read("current")?;
+    let current = read(CURRENT)?;
     let number = current.get(..8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
     let checksum = current.get(8..24).and_then(|bytes| bytes.try_into().ok()).map(u128::from_le_bytes);
     let (Some(number), Some(checksum), Some([0])) = (number, checksum, current.get(24..)) else {
@@ -198,6 +201,14 @@ impl Index for FjallIndex {
 
     fn bytes(&self) -> u64 {
         self.database.disk_space().unwrap_or(0)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let version = self.objects.tree.current_version();
+        let keyspace = &self.objects.tree.tree_config().path;
+        let mut files = vec![keyspace.join(CURRENT), keyspace.join(format!("v{}", version.id()))];
+        files.extend(version.iter_tables().map(|table| table.path.to_path_buf()));
+        files
     }
 }
 

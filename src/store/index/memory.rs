@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::time::Instant;
@@ -60,5 +61,9 @@ impl Index for MemoryIndex {
     fn bytes(&self) -> u64 {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         map.iter().map(|(place, object)| (place.len() + object.len()) as u64).sum()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 }

@@ -1,6 +1,8 @@
 //! The open journal: append a group, sync it, rotate segments, move the superblock, purge. One owner, no threads.
 
 use std::io;
+use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::store::disk;
@@ -250,8 +252,17 @@ impl<D: Disk> Log<D> {
     /// [`JournalError::Poisoned`] where the superblock could not be written; [`JournalError::Io`] where only the
     /// removal failed.
     pub fn prove(&mut self, proven: Position) -> Result<(), JournalError> {
+        let unneeded = self.note_proven(proven)?;
+        self.purge(unneeded)
+    }
+
+    /// The first half of [`Log::prove`]. Returns the segments that the next open does not need any more.
+    ///
+    /// # Errors
+    /// [`JournalError::Poisoned`].
+    pub fn note_proven(&mut self, proven: Position) -> Result<Range<u64>, JournalError> {
         if proven.group <= self.superblock.proven.group {
-            return Ok(());
+            return Ok(0..0);
         }
         assert!(proven.group <= self.at.group, "nothing can be proven that was not written");
         let only_a_mark_follows = self.marked && proven.group + 1 == self.at.group;
@@ -260,13 +271,31 @@ impl<D: Disk> Log<D> {
         let first_known = self.superblock.proven.segment;
         self.superblock.proven = proven;
         self.write_superblock()?;
-        for number in first_known..first_kept {
-            self.disk.remove(&format::segment_name(number)).map_err(JournalError::io("removing an old segment"))?;
+        Ok(first_known..first_kept)
+    }
+
+    /// The other half: removes them. One that somebody else removed is none to keep the rest for.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub fn purge(&self, unneeded: Range<u64>) -> Result<(), JournalError> {
+        let is_empty = unneeded.is_empty();
+        for number in unneeded {
+            let removed = self.disk.remove(&format::segment_name(number));
+            let gone =
+                removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) });
+            gone.map_err(JournalError::io("removing an old segment"))?;
         }
-        if first_known < first_kept {
+        if !is_empty {
             self.disk.sync_dir().map_err(JournalError::io("removing an old segment"))?;
         }
         Ok(())
+    }
+
+    /// The segments that the next open needs.
+    #[must_use]
+    pub fn needed(&self) -> RangeInclusive<u64> {
+        self.superblock.proven.segment..=self.current.number
     }
 
     /// Notes that nothing follows, so that the next open can be strict and quick.

@@ -17,6 +17,7 @@ use crate::store::journal::log::Log;
 use crate::store::journal::recovery;
 use crate::store::journal::recovery::Birth;
 use crate::store::journal::tests::memory_disk::MemoryDisk;
+use crate::store::journal::writer;
 
 /// The tag of every journal here unless a test wants another.
 const TAG: u64 = 0x7461_6773;
@@ -85,4 +86,15 @@ impl XorShift {
         bytes.truncate(len);
         bytes
     }
+}
+
+#[test]
+fn after_a_storm_a_lone_writer_soon_waits_for_nobody() {
+    let (mut writers, mut groups) = (64, 0);
+    while writers > 1 {
+        writers = writer::still_writing(writers, 1);
+        groups += 1;
+        assert!(groups < 100, "it waits for {writers} for ever");
+    }
+    assert_eq!(writer::still_writing(8, 64), 64);
 }

@@ -37,6 +37,7 @@ use crate::store::journal::format;
 use crate::store::journal::log;
 use crate::store::journal::log::Log;
 use crate::store::journal::log::Segment;
+use crate::store::journal::needed::Needed;
 
 /// A record's place in the order of all records since this open, from 1.
 pub type Sequence = u64;
@@ -120,6 +121,7 @@ struct Shared<F> {
     wake: Condvar,
     durable: AtomicU64,
     durable_group: AtomicU64,
+    needed: Needed,
     stats: Stats,
 }
 
@@ -169,6 +171,7 @@ impl<D: Disk> Journal<D> {
             wake: Condvar::new(),
             durable: AtomicU64::new(0),
             durable_group: AtomicU64::new(log.position().group - 1),
+            needed: Needed::new(&log.needed()),
             stats: Stats::default(),
         });
         let record_bytes_max = log.record_bytes_max().min(MERGED_BYTES_MAX);
@@ -232,6 +235,12 @@ impl<D: Disk> Journal<D> {
     #[must_use]
     pub fn durable_group(&self) -> u64 {
         self.shared.durable_group.load(Ordering::Acquire)
+    }
+
+    /// The segments that the next open needs.
+    #[must_use]
+    pub fn needed(&self) -> &Needed {
+        &self.shared.needed
     }
 
     /// Notes that everything before the position is durable elsewhere; old segments are removed soon.
@@ -341,7 +350,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
             match self.next_work() {
                 Work::Group(group) => self.commit(group)?,
                 Work::Mark => self.mark()?,
-                Work::Prove(position) => match self.log.prove(position) {
+                Work::Prove(position) => match self.prove(position) {
                     Err(JournalError::Io { doing, source }) => {
                         tracing::warn!(%source, doing, "old journal segments stay until the next start");
                     }
@@ -463,8 +472,15 @@ impl<D: Disk, W: Follower> Writer<D, W> {
         }
     }
 
+    fn prove(&mut self, position: Position) -> Result<(), JournalError> {
+        let unneeded = self.log.note_proven(position)?;
+        self.shared.needed.note(&self.log.needed());
+        self.log.purge(unneeded)
+    }
+
     /// Before anybody hears that what is in it is durable.
     fn note_group(&self) {
+        self.shared.needed.note(&self.log.needed());
         self.shared.durable_group.store(self.log.position().group - 1, Ordering::Release);
     }
 
@@ -535,8 +551,9 @@ impl<D: Disk, W: Follower> Writer<D, W> {
     fn close(mut self) -> Result<(), JournalError> {
         // Whoever opens the journal next must not meet a segment in the making.
         drop(self.finish_preparing());
-        if let Some(position) = self.shared.lock().proven.take()
-            && let Err(error) = self.log.prove(position)
+        let proven = self.shared.lock().proven.take();
+        if let Some(position) = proven
+            && let Err(error) = self.prove(position)
         {
             tracing::warn!(%error, "the proven position could not be noted");
         }
@@ -545,7 +562,7 @@ impl<D: Disk, W: Follower> Writer<D, W> {
 }
 
 /// By an eighth less with each group, and by one at least: in the end a lone writer waits for nobody.
-fn still_writing(before: usize, now: usize) -> usize {
+pub(super) fn still_writing(before: usize, now: usize) -> usize {
     now.max(before - before.div_ceil(8))
 }
 
@@ -574,20 +591,4 @@ fn wait<'a, F>(wake: &Condvar, queue: MutexGuard<'a, Queue<F>>, timeout: Option<
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::still_writing;
-
-    #[test]
-    fn after_a_storm_a_lone_writer_soon_waits_for_nobody() {
-        let (mut writers, mut groups) = (64, 0);
-        while writers > 1 {
-            writers = still_writing(writers, 1);
-            groups += 1;
-            assert!(groups < 100, "it waits for {writers} for ever");
-        }
-        assert_eq!(still_writing(8, 64), 64);
-    }
 }
