@@ -220,6 +220,7 @@ impl From<StoreError> for DoorError {
             // The next try goes by what is there now.
             StoreError::BelowFloor => Self::Busy,
             StoreError::NoSpace => Self::NoSpace,
+            StoreError::Adrift => Self::FilesGone,
             StoreError::Closed => Self::Stopping,
             StoreError::Index(error) => Self::IndexFailed { detail: error.to_string() },
             StoreError::Unknown => Self::Unknown,

@@ -40,7 +40,7 @@ pub struct Health {
 
 impl Health {
     /// What is written now would be found by no next start.
-    pub(super) fn keeps_nothing(&self) -> bool {
+    fn keeps_nothing(&self) -> bool {
         self.gone.is_some() || matches!(self.taken, Some(Taken::Journal(_)))
     }
 }
@@ -117,6 +117,7 @@ impl Node {
         if gone != health.gone {
             tracing::error!(gone, "whether the directories of this node are there changed");
             health.gone = gone;
+            self.0.store.set_adrift(health.keeps_nothing());
         }
     }
 

@@ -76,6 +76,9 @@ pub enum StoreError {
     /// No room; nothing was stored.
     #[error("the disk is full; nothing was stored")]
     NoSpace,
+    /// No next start would find it; nothing was stored.
+    #[error("the files of this node were removed or renamed while it runs; nothing was stored")]
+    Adrift,
     /// The node is stopping; nothing was stored.
     #[error("the node is stopping; nothing was stored")]
     Closed,
@@ -205,6 +208,8 @@ struct Shared<I> {
     /// Something that the actor minted was refused by the journal and is here no more, though another node may have been
     /// told of it: what the actor mints next would claim to have seen it.
     burnt: AtomicBool,
+    /// Its files are gone: what is written is found by no next start.
+    adrift: AtomicBool,
 }
 
 impl<I> Shared<I> {
@@ -324,6 +329,10 @@ impl<D: Disk, I: Index> Store<D, I> {
         place: &IndexKey,
         decide: impl FnOnce(Option<&Object>, Next) -> Decision<T>,
     ) -> Result<(Option<Pending>, T), StoreError> {
+        // Nor is confirmed what is here already: it would be counted as a copy.
+        if self.shared.adrift.load(Ordering::Relaxed) {
+            return Err(StoreError::Adrift);
+        }
         if self.overlay_bytes() > OVERLAY_BYTES_MAX {
             return Err(StoreError::Busy);
         }

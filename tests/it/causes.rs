@@ -404,3 +404,41 @@ async fn a_table_that_is_removed_under_a_running_node_is_named_and_all_else_goes
     assert!(cause.contains("All else goes on."), "{alarm:#}");
     assert_eq!(put("other").await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_files_any_more_counts_for_no_write_of_others_and_gets_it_when_they_are_back() {
+    let cluster = Cluster::start(3).await;
+    cluster.bucket("b", json!({ "kind": "lww", "n": 3 })).await;
+    let ask = async |node, how, path: &str, body| call(&cluster.client(node), how, path, &[], body).await;
+    eventually("all three take a write", async || {
+        (ask(0, "PUT", "/v1/kv/b/k?w=3", "1").await.status == 200).then_some(())
+    })
+    .await;
+    let (journal, aside) = (cluster.data(VICTIM).join("journal"), cluster.data(VICTIM).join("aside"));
+    std::fs::rename(&journal, &aside).unwrap();
+    eventually("another node tells it", async || files_gone(&cluster).await).await;
+
+    for node in [0, 2] {
+        let all = ask(node, "PUT", "/v1/kv/b/k?w=3", "2").await;
+        assert_ne!(all.status, 200, "{all:?}");
+        for key in 0..20 {
+            let put = ask(node, "PUT", &format!("/v1/kv/b/{key}"), "2").await;
+            assert_eq!(put.status, 200, "{put:?}");
+            let receipt = put.json();
+            assert!(receipt["acked_by"].as_array().unwrap().iter().all(|by| *by != 2), "{receipt}");
+        }
+    }
+    // What is deleted is written too.
+    let deleted = ask(VICTIM, "DELETE", "/v1/kv/b/k", "").await;
+    assert!(deleted.status == 503 && deleted.text().contains("files_gone"), "{deleted:?}");
+
+    std::fs::rename(&aside, &journal).unwrap();
+    eventually("it is over", async || files_gone(&cluster).await.is_none().then_some(())).await;
+    for key in ["k", "0", "19"] {
+        eventually("it has what it missed", async || {
+            let read = ask(VICTIM, "GET", &format!("/v1/kv/b/{key}?consistency=local"), "").await;
+            (read.status == 200 && read.text() == "2").then_some(())
+        })
+        .await;
+    }
+}

@@ -28,6 +28,7 @@ impl Node {
         if taken != health.taken {
             tracing::error!(?taken, "whether the files of this node are there changed");
             health.taken = taken;
+            self.0.store.set_adrift(health.keeps_nothing());
             drop(health);
             // What the index has proven, the next start needs no segment for.
             self.0.store.progress().settle();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use crate::store::disk::Disk;
 use crate::store::index::Index;
@@ -29,5 +30,10 @@ impl<D: Disk, I: Index> Store<D, I> {
         let named = [superblock::NAME, marks::NAME].map(str::to_owned);
         let journal = named.into_iter().chain(segments).map(|name| journal.join(name)).collect();
         Needed { journal, index: self.shared.index.files().into_iter().collect() }
+    }
+
+    /// Whether what is written would be found by no next start: then nothing is taken, of devices or of other nodes.
+    pub fn set_adrift(&self, adrift: bool) {
+        self.shared.adrift.store(adrift, Ordering::Relaxed);
     }
 }

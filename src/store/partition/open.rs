@@ -151,6 +151,7 @@ pub fn open<D: Disk, I: Index>(
         index,
         unreadable,
         burnt: AtomicBool::new(false),
+        adrift: AtomicBool::new(false),
     });
     let progress = Arc::new(Progress::default());
     let applied = log.position();
