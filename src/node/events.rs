@@ -20,6 +20,7 @@ use crate::control::words;
 use crate::node::Node;
 use crate::node::plan;
 use crate::node::ring;
+use crate::proto::alarm::Alarm;
 use crate::proto::audit::Chain;
 use crate::proto::control::State;
 use crate::proto::control::members::Member;
@@ -122,7 +123,10 @@ impl Node {
                 () = self.drained() => {
                     let (node, name) = (self.who().node, &self.who().name);
                     let stops = format!("node {node} ({name}) was told to stop, and stops in order");
-                    return self.happened(vec![Event::of_node(Kind::NodeStopped, node, stops)]);
+                    let mut events: Vec<Event> =
+                        repairs.end().map(|repaired| Event::repaired(node, repaired)).into_iter().collect();
+                    events.push(Event::of_node(Kind::NodeStopped, node, stops));
+                    return self.happened(events);
                 }
                 Ok(()) = moved.changed() => {}
                 Ok(()) = sights.changed() => {}
@@ -135,8 +139,9 @@ impl Node {
             }
             let mut events = self.orders_behind(&mut orders);
             events.extend(event::between(&before, &after));
-            let repaired = repairs.look(self.0.cluster.repair.counts.brought.load(Ordering::Relaxed));
-            events.extend(repaired.map(|keys| Event::repaired(self.who().node, keys)));
+            let brought = self.0.cluster.repair.counts.brought.load(Ordering::Relaxed);
+            let repaired = repairs.look(brought, time::steady_ms().0);
+            events.extend(repaired.map(|repaired| Event::repaired(self.who().node, repaired)));
             self.happened(events);
             before = after;
         }
@@ -232,13 +237,15 @@ impl Node {
             leader: leader.map(|leader| (NodeId(leader), term)),
             paused: self.handoff_pause().map(|pause| pause.reason),
             recovering: self.loss().and_then(|loss| loss.why).map(|why| (me, why)),
-            alarms: self
-                .alarms_seen()
-                .into_iter()
-                .map(|alarm| (alarm.key(), AlarmSeen { cause: alarm.cause, to_do: alarm.to_do }))
-                .collect(),
+            alarms: self.alarms_seen().into_iter().map(|alarm| (alarm.key(), seen(alarm))).collect(),
+            at_ms: time::wall_ms(),
         }
     }
+}
+
+fn seen(alarm: Alarm) -> AlarmSeen {
+    let Alarm { since_ms, cause, to_do, .. } = alarm;
+    AlarmSeen { since_ms, cause, to_do }
 }
 
 /// For whoever looks at how this process ended.

@@ -115,6 +115,8 @@ pub struct EntryView {
     pub cause: Option<String>,
     /// What that says.
     pub cause_text: Option<String>,
+    /// The id of what is over with it.
+    pub ends: Option<String>,
 }
 
 /// What changed.
@@ -157,11 +159,11 @@ impl Gathered {
         let fitting: Vec<&Linked> = self.linked.iter().filter(|link| filter.takes(link)).collect();
         let skip = fitting.len().saturating_sub(filter.limit);
         let view = |link: &&Linked| {
-            let Linked { entry, told_by, cause } = (*link).clone();
+            let Linked { entry, told_by, cause, ends } = (*link).clone();
             let at = time::rfc3339(entry.at_ms());
             let Entry { id, kind, node, code, by, text, .. } = entry;
             let cause_text = cause.as_deref().and_then(|cause| texts.get(cause)).map(|text| (*text).to_owned());
-            EntryView { id, at, kind, node, code, by, text, told_by, cause, cause_text }
+            EntryView { id, at, kind, node, code, by, text, told_by, cause, cause_text, ends }
         };
         TimelineView {
             entries: fitting.iter().skip(skip).map(view).collect(),

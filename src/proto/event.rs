@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use crate::base::id::NodeId;
 use crate::base::limits::EVENTS_KEPT;
 use crate::base::limits::REPAIR_REST_LOOKS;
+use crate::base::limits::REPAIRS_TOGETHER_MS;
 use crate::proto::alarm::Key;
 use crate::proto::control::members::MemberState;
 use crate::proto::member::view::Status;
@@ -26,6 +27,8 @@ pub struct Scene {
     pub staged: Option<u64>,
     /// What is wrong.
     pub alarms: BTreeMap<Key, AlarmSeen>,
+    /// When it is seen, in wall milliseconds: how long an alarm stood is told of.
+    pub at_ms: u64,
     /// Who orders changes of the control state, in which term; the last one known where there is none.
     pub leader: Option<(NodeId, u64)>,
     /// Why handoff rests.
@@ -251,9 +254,11 @@ impl Event {
 
     /// Keys that were made the same again.
     #[must_use]
-    pub fn repaired(node: NodeId, keys: u64) -> Self {
+    pub fn repaired(node: NodeId, repaired: Repaired) -> Self {
+        let Repaired { keys, times, over_ms } = repaired;
         let keys = if keys == 1 { "1 key".to_owned() } else { format!("{keys} keys") };
-        Self::of_node(Kind::Repaired, node, format!("{keys} of node {node} differed and were made the same"))
+        let times = if times > 1 { format!(", {times} times in {}", lasting(over_ms)) } else { String::new() };
+        Self::of_node(Kind::Repaired, node, format!("{keys} of node {node} differed and were made the same{times}"))
     }
 }
 
@@ -297,25 +302,54 @@ fn control(before: &Scene, after: &Scene, events: &mut Vec<Event>) {
     }
 }
 
-/// Counts repairs until there are no further ones.
+/// Repairs that are told of together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repaired {
+    /// Keys that were made the same.
+    pub keys: u64,
+    /// How often that was begun.
+    pub times: u64,
+    /// Between the first time and the last, in milliseconds.
+    pub over_ms: u64,
+}
+
+/// Counts repairs until there are no further ones. Those that come again and again are told of together, so that they do not
+/// fill the list of what changed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Repairs {
-    told: u64,
     seen: u64,
     rest: u8,
+    /// What is not told yet, and since when.
+    waits: Option<(Repaired, u64)>,
+    /// When it was told last, on the steady clock.
+    told_ms: Option<u64>,
 }
 
 impl Repairs {
-    /// So many keys were repaired since the start; gives how many were since it was told last, once they rest.
-    pub fn look(&mut self, count: u64) -> Option<u64> {
-        self.rest = if count == self.seen { self.rest.saturating_add(1) } else { 0 };
+    /// So many keys were repaired since the start; gives what was since it was told last, once they rest, and not soon after
+    /// that.
+    pub fn look(&mut self, count: u64, now_ms: u64) -> Option<Repaired> {
+        let new = count.saturating_sub(self.seen);
+        if new > 0 {
+            let again = u64::from(self.rest >= REPAIR_REST_LOOKS);
+            let (known, since_ms) = self.waits.unwrap_or((Repaired { keys: 0, times: 1 - again, over_ms: 0 }, now_ms));
+            let over_ms = now_ms.saturating_sub(since_ms);
+            self.waits = Some((Repaired { keys: known.keys + new, times: known.times + again, over_ms }, since_ms));
+        }
+        self.rest = if new == 0 { self.rest.saturating_add(1) } else { 0 };
         self.seen = count;
-        if self.rest < REPAIR_REST_LOOKS || count <= self.told {
+        let is_soon = self.told_ms.is_some_and(|told_ms| now_ms.saturating_sub(told_ms) < REPAIRS_TOGETHER_MS);
+        if self.rest < REPAIR_REST_LOOKS || is_soon {
             return None;
         }
-        let new = count - self.told;
-        self.told = count;
-        Some(new)
+        let told = self.end()?;
+        self.told_ms = Some(now_ms);
+        Some(told)
+    }
+
+    /// Nobody looks any more: what is not told yet.
+    pub fn end(&mut self) -> Option<Repaired> {
+        self.waits.take().map(|(repaired, _)| repaired)
     }
 }
 
@@ -403,15 +437,32 @@ fn alarms(before: &Scene, after: &Scene, events: &mut Vec<Event>) {
         Event { node, code, ..Event::of_all(kind, text) }
     };
     let new = after.alarms.iter().filter(|(key, _)| !before.alarms.contains_key(key));
-    events.extend(new.map(|(key, AlarmSeen { cause, to_do })| of(Kind::AlarmRaised, key, format!("{cause} {to_do}"))));
+    events.extend(new.map(|(key, AlarmSeen { cause, to_do, .. })| of(Kind::AlarmRaised, key, format!("{cause} {to_do}"))));
     let over = before.alarms.iter().filter(|(key, _)| !after.alarms.contains_key(key));
     // Without what to do: there is nothing to do any more.
-    events.extend(over.map(|(key, seen)| of(Kind::AlarmCleared, key, format!("Over: {}", seen.cause))));
+    let ended = |(key, seen): (&Key, &AlarmSeen)| {
+        let stood = lasting(after.at_ms.saturating_sub(seen.since_ms));
+        of(Kind::AlarmCleared, key, format!("Over after {stood}: {}", seen.cause))
+    };
+    events.extend(over.map(ended));
+}
+
+/// A time that passed, for people.
+fn lasting(ms: u64) -> String {
+    let (seconds, minutes, hours) = (ms / 1000, ms / 60_000, ms / 3_600_000);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds} s"),
+        (0, _) => format!("{minutes} min {} s", seconds % 60),
+        (..48, _) => format!("{hours} h {} min", minutes % 60),
+        (_, _) => format!("{} days {} h", hours / 24, hours % 24),
+    }
 }
 
 /// An alarm as it stood at a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlarmSeen {
+    /// Since when, in wall milliseconds.
+    pub since_ms: u64,
     /// What is wrong.
     pub cause: String,
     /// What to do.

@@ -58,6 +58,8 @@ pub struct Linked {
     pub told_by: Vec<NodeId>,
     /// The entry that it follows from.
     pub cause: Option<EntryId>,
+    /// The entry that is over with it: of an alarm, that it was raised.
+    pub ends: Option<EntryId>,
 }
 
 impl Entry {
@@ -146,11 +148,23 @@ pub fn link(mut entries: Vec<Entry>) -> Vec<Linked> {
     entries.sort_by(|one, other| (one.stamp, &one.id).cmp(&(other.stamp, &other.id)));
     entries.dedup_by(|one, other| one.id == other.id);
     let mut linked = together(entries);
-    let causes: Vec<Option<EntryId>> = (0..linked.len()).map(|at| cause(&linked, at)).collect();
-    for (link, cause) in linked.iter_mut().zip(causes) {
-        link.cause = cause;
+    let found: Vec<_> = (0..linked.len()).map(|at| (cause(&linked, at), ends(&linked, at))).collect();
+    for (link, (cause, ends)) in linked.iter_mut().zip(found) {
+        (link.cause, link.ends) = (cause, ends);
     }
     linked
+}
+
+/// The beginning of what is over: the nearest before it, however long ago.
+fn ends(linked: &[Linked], at: usize) -> Option<EntryId> {
+    let end = &linked.get(at)?.entry;
+    if end.kind() != Some(Kind::AlarmCleared) {
+        return None;
+    }
+    let begins =
+        |entry: &Entry| entry.kind() == Some(Kind::AlarmRaised) && entry.code == end.code && entry.node == end.node;
+    let begun = linked.get(..at)?.iter().rev().find(|link| begins(&link.entry));
+    begun.map(|link| link.entry.id.clone())
 }
 
 /// What several nodes tell of one thing becomes one entry. The same node telling again means that it was so again.
@@ -169,7 +183,7 @@ fn together(entries: Vec<Entry>) -> Vec<Linked> {
             }
             None => {
                 open.insert(key, linked.len());
-                linked.push(Linked { told_by: vec![entry.teller], entry, cause: None });
+                linked.push(Linked { told_by: vec![entry.teller], entry, cause: None, ends: None });
             }
         }
     }
@@ -429,9 +443,9 @@ fn raised(code: Code) -> Vec<Rule> {
     rules
 }
 
-/// What ended it, else that it was raised.
+/// What ended it.
 fn cleared(code: Code) -> Vec<Rule> {
-    let mut rules = match code {
+    match code {
         Code::CrashLoop | Code::MemberDown | Code::MemberVanished | Code::VoterLost => {
             vec![Rule::same(Kind::MemberUp), Rule::same(Kind::MemberRemoved)]
         }
@@ -461,9 +475,7 @@ fn cleared(code: Code) -> Vec<Rule> {
         | Code::LinkSlow
         | Code::MemberFlaps
         | Code::ClockSkew => Vec::new(),
-    };
-    rules.push(Rule::raised(code, true));
-    rules
+    }
 }
 
 /// What the audit says of orders that change the cluster, and what they bring about. An order of another kind is no entry.

@@ -88,6 +88,11 @@ async fn a_machine_that_is_gone_is_the_root_of_what_follows_and_its_own_list_is_
     let cleared = told.iter().rev().find(|entry| entry["kind"] == "alarm_cleared" && entry["code"] == "member_down");
     let over = chain(&told, cleared.unwrap());
     assert_eq!(over[..3], ["member_down", "member_up", "node_started"], "{told:#?}");
+    let raised = told.iter().find(|entry| entry["kind"] == "alarm_raised" && entry["code"] == "member_down").unwrap();
+    let cleared = cleared.unwrap();
+    assert_eq!(cleared["ends"], raised["id"], "{told:#?}");
+    assert!(cleared["text"].as_str().unwrap().starts_with("Over after "), "{cleared:#}");
+    assert!(raised["ends"].is_null(), "{raised:#}");
     let shown = command(cluster.dir.path(), &["timeline", "--since", "1h", "--url", &cluster.urls()[1]]);
     let shown = with_token(shown, cluster.token());
     assert!(

@@ -122,6 +122,9 @@ pub const TIMELINE_OVER_MS: u64 = 5_000;
 pub const TIMELINE_CAUSE_MS: u64 = 5 * 60 * 1000;
 /// Looks without a further repair after which it is told how many there were.
 pub const REPAIR_REST_LOOKS: u8 = 3;
+/// Repairs of one node within this time are one entry: at most thirty an hour, so that a page of them shows some hours also where
+/// all nodes repair all the time; and still within the time in which a cause is looked for ([`TIMELINE_CAUSE_MS`]).
+pub const REPAIRS_TOGETHER_MS: u64 = 2 * 60 * 1000;
 /// How long the beginning waits for the disk to say how the life before ended.
 pub const TIMELINE_LOOK_BACK: Duration = Duration::from_secs(2);
 /// How long a stop waits for its entry: a disk that hangs must not keep a machine up.

@@ -84,6 +84,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
             ("told_by", list_of(count())),
             ("cause", maybe("string")),
             ("cause_text", maybe("string")),
+            ("ends", maybe("string")),
         ],
         [],
     );

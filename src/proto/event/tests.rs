@@ -5,10 +5,13 @@ use super::Kept;
 use super::Kind;
 use super::LayoutSeen;
 use super::MemberSeen;
+use super::Repaired;
+use super::Repairs;
 use super::Scene;
 use super::between;
 use crate::base::id::NodeId;
 use crate::base::limits::EVENTS_KEPT;
+use crate::base::limits::REPAIRS_TOGETHER_MS;
 use crate::proto::alarm::Key;
 use crate::proto::alarm::Subject;
 use crate::proto::alarm::code::Code;
@@ -112,7 +115,7 @@ fn an_alarm_is_raised_once_and_cleared_once_whatever_its_text_says_meanwhile() {
         alarms: alarms
             .iter()
             .map(|(subject, text)| {
-                let seen = AlarmSeen { cause: (*text).to_owned(), to_do: "Start it again.".to_owned() };
+                let seen = AlarmSeen { since_ms: 0, cause: (*text).to_owned(), to_do: "Start it again.".to_owned() };
                 (Key { code: Code::MemberDown, subject: Subject::Node(NodeId(*subject)) }, seen)
             })
             .collect(),
@@ -124,7 +127,11 @@ fn an_alarm_is_raised_once_and_cleared_once_whatever_its_text_says_meanwhile() {
     assert_eq!(kinds(&one, &with(&[(3, "3 is down")])), [Kind::AlarmRaised, Kind::AlarmCleared]);
     assert_eq!(between(&one, &none)[0].code, Some("member_down"));
     assert_eq!(between(&none, &one)[0].text, "2 is down Start it again.");
-    assert_eq!(between(&one, &none)[0].text, "Over: 2 is down", "nobody is told to do something any more");
+    let over = |at_ms| between(&one, &Scene { at_ms, ..none.clone() })[0].text.clone();
+    assert_eq!(over(12_900), "Over after 12 s: 2 is down", "nobody is told to do something any more");
+    let long = [61_000, 2 * 3_600_000 + 5 * 60_000, 73 * 3_600_000].map(over);
+    let stood = ["1 min 1 s", "2 h 5 min", "3 days 1 h"].map(|stood| format!("Over after {stood}: 2 is down"));
+    assert_eq!(long, stood);
 }
 
 #[test]
@@ -165,11 +172,35 @@ fn another_leader_a_pause_and_a_recovery_are_told_of_at_their_beginning_and_end(
     assert_eq!(kinds(&lost("a"), &Scene::default()), [Kind::RecoveryEnded]);
 }
 
+/// A look a second.
+fn looked(repairs: &mut Repairs, from_ms: u64, counts: &[u64]) -> Vec<Option<Repaired>> {
+    counts.iter().zip(0..).map(|(count, at)| repairs.look(*count, from_ms + at * 1000)).collect()
+}
+
 #[test]
 fn repairs_are_told_of_once_they_rest() {
-    let mut repairs = super::Repairs::default();
-    let told: Vec<_> = [0, 0, 0, 0, 2, 5, 5, 5, 5, 5, 9, 9, 9, 9].map(|count| repairs.look(count)).into();
-    let mut expected = vec![None; 14];
-    (expected[8], expected[13]) = (Some(5), Some(4));
+    let mut repairs = Repairs::default();
+    let told = looked(&mut repairs, 0, &[0, 0, 0, 0, 2, 5, 5, 5, 5, 5]);
+    let mut expected = vec![None; 10];
+    expected[8] = Some(Repaired { keys: 5, times: 1, over_ms: 1_000 });
     assert_eq!(told, expected);
+    let told = looked(&mut repairs, REPAIRS_TOGETHER_MS + 60_000, &[9, 9, 9, 9]);
+    assert_eq!(told[3], Some(Repaired { keys: 4, times: 1, over_ms: 0 }));
+}
+
+#[test]
+fn repairs_every_few_seconds_are_one_entry_in_a_while_with_their_sum() {
+    let (mut repairs, mut count, mut told) = (Repairs::default(), 0, Vec::new());
+    for second in 0..600 {
+        count += u64::from(second % 5 == 0) * 3;
+        told.extend(repairs.look(count, second * 1000));
+    }
+    let times: Vec<_> = told.iter().map(|told| told.times).collect();
+    assert_eq!(times, [1, 24, 24, 24, 24], "{told:?}");
+    assert_eq!(told[1], Repaired { keys: 72, times: 24, over_ms: 115_000 });
+    let rest = repairs.end().unwrap();
+    assert_eq!(told.iter().map(|told| told.keys).sum::<u64>() + rest.keys, count, "none is lost");
+    let text = Event::repaired(NodeId(2), told[1]).text;
+    assert_eq!(text, "72 keys of node 2 differed and were made the same, 24 times in 1 min 55 s");
+    assert_eq!(Event::repaired(NodeId(2), told[0]).text, "3 keys of node 2 differed and were made the same");
 }

@@ -190,16 +190,21 @@ fn an_order_is_the_cause_of_what_it_brings_about_for_the_node_that_it_names() {
 }
 
 #[test]
-fn what_is_over_names_what_ended_it_or_else_its_beginning() {
+fn what_is_over_names_its_beginning_as_such_and_what_ended_it_as_its_cause() {
     let full = |at, kind| alarm(1, at, kind, Code::DiskFull, 1);
-    let linked = link(vec![full(5, Kind::AlarmRaised), full(9, Kind::AlarmCleared)]);
-    assert_eq!(linked[1].cause.as_ref(), Some(&linked[0].entry.id));
+    let long = 9 + TIMELINE_CAUSE_MS;
+    let linked = link(vec![full(2, Kind::AlarmRaised), full(5, Kind::AlarmRaised), full(long, Kind::AlarmCleared)]);
+    assert_eq!((linked[2].ends.as_ref(), linked[2].cause.as_ref()), (Some(&linked[1].entry.id), None));
+    assert_eq!([linked[0].ends.as_ref(), linked[1].ends.as_ref()], [None, None]);
     let linked = link(vec![
         alarm(1, 5, Kind::AlarmRaised, Code::MemberDown, 3),
         entry(1, 8, Kind::MemberUp, 3),
         alarm(1, 9, Kind::AlarmCleared, Code::MemberDown, 3),
     ]);
     assert_eq!(linked[2].cause.as_ref(), Some(&linked[1].entry.id));
+    assert_eq!(linked[2].ends.as_ref(), Some(&linked[0].entry.id));
+    let others = vec![alarm(1, 5, Kind::AlarmRaised, Code::MemberDown, 2), full(9, Kind::AlarmCleared)];
+    assert_eq!(link(others)[1].ends, None, "another alarm, or another node's, is not its beginning");
 }
 
 #[test]
