@@ -437,7 +437,9 @@ fn alarms(before: &Scene, after: &Scene, events: &mut Vec<Event>) {
         Event { node, code, ..Event::of_all(kind, text) }
     };
     let new = after.alarms.iter().filter(|(key, _)| !before.alarms.contains_key(key));
-    events.extend(new.map(|(key, AlarmSeen { cause, to_do, .. })| of(Kind::AlarmRaised, key, format!("{cause} {to_do}"))));
+    events.extend(
+        new.map(|(key, AlarmSeen { cause, to_do, .. })| of(Kind::AlarmRaised, key, format!("{cause} {to_do}"))),
+    );
     let over = before.alarms.iter().filter(|(key, _)| !after.alarms.contains_key(key));
     // Without what to do: there is nothing to do any more.
     let ended = |(key, seen): (&Key, &AlarmSeen)| {

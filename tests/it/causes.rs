@@ -210,6 +210,12 @@ impl Failing {
         assert!(failed.success());
     }
 
+    /// Nothing can be written until what is returned is dropped.
+    fn freeze(&self) -> Frozen<'_> {
+        assert!(Command::new("fsfreeze").arg("-f").arg(&self.at).status().unwrap().success());
+        Frozen(self)
+    }
+
     fn mend(&self) {
         assert!(Command::new("umount").arg(&self.at).status().unwrap().success());
         self.mount();
@@ -219,6 +225,14 @@ impl Failing {
 impl Drop for Failing {
     fn drop(&mut self) {
         let _gone = Command::new("umount").arg("-l").arg(&self.at).status();
+    }
+}
+
+struct Frozen<'f>(&'f Failing);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let _thawed = Command::new("fsfreeze").arg("-u").arg(&self.0.at).status();
     }
 }
 
@@ -441,4 +455,26 @@ async fn who_has_no_files_any_more_counts_for_no_write_of_others_and_gets_it_whe
         })
         .await;
     }
+}
+
+/// A snapshot or a backup freezes the file system of one machine for a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_system_that_is_frozen_is_told_as_a_disk_that_does_not_answer_while_it_is() {
+    let (cluster, disk) = on_a_failing_disk().await;
+    let frozen = disk.freeze();
+    let client = cluster.client(VICTIM);
+    let write = tokio::spawn(async move {
+        let _hangs = client.send(hyper::Method::PUT, "/v1/kv/t/k", &[], ringfort::cli::client::full("x")).await;
+    });
+    let told = eventually("another one tells it", async || {
+        let all = call(&cluster.client(0), "GET", "/v1/alarms", &[], "").await.json();
+        let mut causes = all["alarms"].as_array()?.iter().filter(|told| told["alarm"]["node"] == 2);
+        let says = |cause: &str| cause.contains("its disk did not answer") || cause.contains("has not finished a sync");
+        causes.find(|told| told["alarm"]["cause"].as_str().is_some_and(says)).cloned()
+    })
+    .await;
+    assert_eq!(told["alarm"]["node"], 2, "{told:#}");
+    drop(frozen);
+    write.abort();
+    eventually("it is up again", async || (state_of(&cluster, 0, VICTIM).await == "up").then_some(())).await;
 }

@@ -4,9 +4,9 @@ use std::sync::PoisonError;
 
 use crate::node::Node;
 use crate::node::worker;
-use crate::proto::alarm::Code;
 use crate::proto::alarm::Finding;
 use crate::proto::alarm::Subject;
+use crate::proto::alarm::code::Code;
 use crate::store::roots::Taken;
 
 impl Node {
