@@ -505,6 +505,7 @@ async fn a_node_whose_output_nobody_reads_goes_on_and_says_so() {
     // It is as good as full: 64 KiB fit.
     std::io::Write::write_all(&mut writer, &vec![b'\n'; 62 * 1024]).unwrap();
     let mut command = crate::support::command(dir.path(), &["run", "--data", "d", "--listen", "http://127.0.0.1:0"]);
+    command.env("RINGFORT_LOG", "trace");
     let mut child =
         command.stdin(std::process::Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
     drop(command);
