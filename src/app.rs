@@ -252,10 +252,16 @@ async fn beat() {
 /// What has to be done about an error before a new start helps.
 fn mend_first(error: &(dyn std::error::Error + 'static)) -> &'static str {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
-    let is_read_only = causes.any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
-    });
-    if is_read_only { "; its disk can only be read: repair or remount it first" } else { "" }
+    let kind = causes.find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let mends = [
+        (io::ErrorKind::ReadOnlyFilesystem, "; its disk can only be read: repair or remount it first"),
+        (
+            io::ErrorKind::PermissionDenied,
+            "; its files may not be written: give them back to the user of this service, and take away what protects them \
+             (`chattr -R -i`, a security policy)",
+        ),
+    ];
+    mends.into_iter().find(|(of, _)| Some(*of) == kind).map_or("", |(_, to_do)| to_do)
 }
 
 /// A journal that cannot be trusted any more ends the process; the supervisor starts it anew.

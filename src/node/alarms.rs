@@ -57,6 +57,7 @@ mod links;
 mod members;
 mod process;
 mod quorum;
+mod roots;
 mod told;
 mod turned_away;
 mod twins;
@@ -208,13 +209,7 @@ impl Node {
         let (me, there) = (self.me(), self.0.data_dir.display());
         let mut found = Vec::new();
         if let Some(gone) = gone {
-            let to_do = "If it was renamed, put it back. If it is gone, let this machine leave (`ringfort leave`) before it is stopped, \
-                         and stop no other one meanwhile.";
-            let cause = format!(
-                "{gone} was removed or renamed while the node runs: what it stored lives on only as long as this process. New \
-                 writes are refused here."
-            );
-            found.push(Finding::new(Code::FilesGone, me, cause, to_do));
+            found.push(roots::of_roots(&gone, me));
         }
         if let Some(left) = space.and_then(|space| space.short_of_files()) {
             let free = mib(space.map_or(0, |space| space.free));
@@ -391,6 +386,7 @@ impl Node {
                 found.extend(links::of_link(*node, member, seen, &called, &why));
                 found.extend(links::of_pace(*node, member, seen, &called, self.round_trip(*node)));
                 found.extend(members::of_member(*node, member, seen, told, self.0.cluster.reach.trouble(*node)));
+                found.extend(links::of_breaks(*node, member, seen, &called, self.0.cluster.reach.breaks(*node)));
                 doubts.insert(*node, self.doubts(*node));
             }
         }

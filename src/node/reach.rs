@@ -3,11 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use crate::base::id::NodeId;
+use crate::base::limits::BREAKS_APART;
+use crate::base::limits::FLAPS_WINDOW;
+use crate::base::time;
 use crate::net::peer::LaneState;
 use crate::net::peer::LinkView;
 use crate::net::peer::trouble::Trouble;
@@ -25,6 +30,38 @@ pub struct Reach {
     broken: Mutex<BTreeMap<NodeId, Broken>>,
     /// Nodes that this one is connected to and that are not connected to it.
     one_way: Mutex<BTreeSet<NodeId>>,
+    breaks: Mutex<BTreeMap<NodeId, Breaks>>,
+}
+
+/// How often connections to a node were made anew of late, each a break of the one before.
+#[derive(Debug, Default)]
+struct Breaks {
+    /// Of each lane that stands, since when.
+    up: BTreeMap<u8, Instant>,
+    /// When there were such breaks; those of one moment are one.
+    at: VecDeque<Instant>,
+}
+
+impl Breaks {
+    fn look(&mut self, view: &LinkView, now: Instant) {
+        let up = view.lanes.iter().filter(|lane| lane.state == LaneState::Up);
+        let mut broke = false;
+        for lane in up {
+            let before = self.up.insert(lane.lane as u8, lane.since);
+            broke |= before.is_some_and(|before| before != lane.since);
+        }
+        let is_another = |last: &Instant| now.saturating_duration_since(*last) >= BREAKS_APART;
+        if broke && self.at.back().is_none_or(is_another) {
+            self.at.push_back(now);
+        }
+        self.forget(now);
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self.at.front().is_some_and(|at| now.saturating_duration_since(*at) >= FLAPS_WINDOW) {
+            self.at.pop_front();
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +82,15 @@ impl Reach {
         self.one_way.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How often connections to a node broke off and were made anew within [`FLAPS_WINDOW`].
+    pub(super) fn breaks(&self, node: NodeId) -> usize {
+        let mut breaks = self.breaks.lock().unwrap_or_else(PoisonError::into_inner);
+        breaks.get_mut(&node).map_or(0, |breaks| {
+            breaks.forget(time::mono());
+            breaks.at.len()
+        })
+    }
+
     fn note_way(&self, view: &LinkView) {
         let calls = view.lanes.iter().any(|lane| lane.state == LaneState::Up);
         let mut one_way = self.one_way.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,6 +104,9 @@ impl Reach {
     /// Notes how it is with the link to a node.
     pub(super) fn note(&self, view: &LinkView) -> Link {
         self.note_way(view);
+        let mut breaks = self.breaks.lock().unwrap_or_else(PoisonError::into_inner);
+        breaks.entry(view.node).or_default().look(view, time::mono());
+        drop(breaks);
         let is = |state| view.lanes.iter().filter(|lane| lane.state == state).count();
         let (up, down) = (is(LaneState::Up), is(LaneState::Down));
         if down == 0 {
@@ -124,6 +173,10 @@ pub(super) fn margin(state: &State, there: &BTreeSet<NodeId>) -> Option<Margin> 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+    use std::time::Instant;
+
+    use super::Breaks;
     use crate::base::id::NodeId;
     use crate::base::time;
     use crate::net::peer::LaneState;
@@ -160,6 +213,26 @@ mod tests {
         assert!(why.contains("large packets") && why.contains("does not answer"), "{why}");
         assert_eq!(reach.note(&link([up; 4])), Link::Good);
         assert_eq!(reach.why(NodeId(2)), "");
+    }
+
+    #[test]
+    fn connections_that_break_off_again_and_again_are_counted_and_those_of_one_moment_once() {
+        let (mut breaks, start) = (Breaks::default(), time::mono());
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let view = |since: Instant| {
+            let mut view = link([LaneState::Up; 4]);
+            view.lanes.iter_mut().for_each(|lane| lane.since = since);
+            view
+        };
+        for second in 0..10 {
+            breaks.look(&view(at(second)), at(second));
+            breaks.look(&link([LaneState::Down; 4]), at(second));
+        }
+        assert_eq!(breaks.at.len(), 9, "the first was no break");
+        breaks.look(&view(at(9) + Duration::from_millis(10)), at(9) + Duration::from_millis(10));
+        assert_eq!(breaks.at.len(), 9);
+        breaks.forget(at(65));
+        assert_eq!(breaks.at.len(), 4);
     }
 
     #[test]

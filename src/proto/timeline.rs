@@ -419,6 +419,7 @@ fn raised(code: Code) -> Vec<Rule> {
         | Code::IndexBehind
         | Code::LogDropped
         | Code::LinkBroken
+        | Code::LinkFlaps
         | Code::LinkSlow
         | Code::MemberFlaps
         | Code::ClockSkew => Vec::new(),
@@ -431,6 +432,7 @@ fn raised(code: Code) -> Vec<Rule> {
                     | Code::MemberDown
                     | Code::MemberVanished
                     | Code::MemberFlaps
+                    | Code::LinkFlaps
                     | Code::LinkSlow
                     | Code::Recovering
                     | Code::DiskFull
@@ -472,6 +474,7 @@ fn cleared(code: Code) -> Vec<Rule> {
         | Code::TransferStuck
         | Code::LogDropped
         | Code::LinkBroken
+        | Code::LinkFlaps
         | Code::LinkSlow
         | Code::MemberFlaps
         | Code::ClockSkew => Vec::new(),

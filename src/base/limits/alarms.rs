@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Round trips to another machine that take longer are told of: two continents are 200 ms apart.
 pub const LINK_SLOW: Duration = Duration::from_millis(250);
+/// Connections to a machine that break off at times that are closer are of one break: each lane has its own.
+pub const BREAKS_APART: Duration = Duration::from_secs(1);
+/// From so many in a minute on it is an alarm: a machine that restarts makes one or two.
+pub const BREAKS_MIN: usize = 6;
 /// Over this time it is counted what devices are refused.
 pub const TURNED_AWAY_WINDOW: Duration = Duration::from_secs(60);
 /// In steps of this.

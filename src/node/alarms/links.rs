@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::id::NodeId;
+use crate::base::limits::BREAKS_MIN;
 use crate::base::limits::FLAPS_MIN;
 use crate::base::limits::FLAPS_WINDOW;
 use crate::base::limits::LINK_SLOW;
@@ -27,6 +28,22 @@ pub(super) fn of_link(node: NodeId, member: &Member, seen: &Seen, from: &str, wh
     let to_do = "Look at the network between them, in both directions, also whether large packets pass; until then the loss of one \
                  more machine may stop requests.";
     Some(Finding::new(Code::LinkBroken, Subject::Node(node), cause, to_do))
+}
+
+/// `breaks`: how often connections to it broke off of late.
+pub(super) fn of_breaks(node: NodeId, member: &Member, seen: &Seen, from: &str, breaks: usize) -> Option<Finding> {
+    if breaks < BREAKS_MIN || seen.status != Status::Up {
+        return None;
+    }
+    let cause = format!(
+        "Connections between {from} and node {node} ({}) break off again and again, {breaks} times in the last {} s, though both are \
+         there: something between the two ends them. Nothing is lost; requests may be slow.",
+        member.name,
+        FLAPS_WINDOW.as_secs()
+    );
+    let to_do =
+        "Look for a firewall, a proxy or an inspection of packets between the two, then at the cable and the switch.";
+    Some(Finding::new(Code::LinkFlaps, Subject::Node(node), cause, to_do))
 }
 
 /// `took`: how long the smallest question to it and the answer take.

@@ -61,6 +61,8 @@ pub enum Code {
     ClockSkew,
     /// A node is there and is not reached.
     LinkBroken,
+    /// Connections to a node break off again and again.
+    LinkFlaps,
     /// A node is reached slowly.
     LinkSlow,
     /// A node answers only now and then.
@@ -74,7 +76,7 @@ pub enum Code {
 }
 
 /// All of them, in their order.
-pub const CODES: [Code; 31] = [
+pub const CODES: [Code; 32] = [
     Code::Removed,
     Code::Twin,
     Code::Recovering,
@@ -101,6 +103,7 @@ pub const CODES: [Code; 31] = [
     Code::HandoffPaused,
     Code::ClockSkew,
     Code::LinkBroken,
+    Code::LinkFlaps,
     Code::LinkSlow,
     Code::MemberFlaps,
     Code::ConfigRefused,
@@ -175,6 +178,7 @@ impl Code {
             Self::HandoffPaused => "handoff_paused",
             Self::ClockSkew => "clock_skew",
             Self::LinkBroken => "link_broken",
+            Self::LinkFlaps => "link_flaps",
             Self::LinkSlow => "link_slow",
             Self::MemberFlaps => "member_flaps",
             Self::ConfigRefused => "config_refused",
@@ -213,6 +217,7 @@ impl Code {
             Self::HandoffPaused => "has handoff paused",
             Self::ClockSkew => "has a wrong clock",
             Self::LinkBroken => "is there and not reached",
+            Self::LinkFlaps => "loses its connections again and again",
             Self::LinkSlow => "is reached slowly",
             Self::MemberFlaps => "answers only now and then",
             Self::ConfigRefused => "did not take what was configured last",
@@ -261,6 +266,7 @@ impl Code {
             Self::RequestsRefused => 28,
             Self::ConfigRefused => 29,
             Self::LinkSlow => 30,
+            Self::LinkFlaps => 31,
         };
         1 << number
     }
@@ -295,6 +301,7 @@ impl Code {
             | Self::HandoffPaused
             | Self::ClockSkew
             | Self::LinkBroken
+            | Self::LinkFlaps
             | Self::LinkSlow
             | Self::MemberFlaps
             | Self::ConfigRefused
@@ -336,7 +343,7 @@ impl Code {
             // A clock that is being set is wrong for a moment.
             Self::ClockSkew => (15_000, 15_000),
             // Counted over a minute: it comes and goes with that.
-            Self::MemberFlaps => (0, 10_000),
+            Self::MemberFlaps | Self::LinkFlaps => (0, 10_000),
             // A connection that broke is made anew within a second or two.
             Self::LinkBroken => (5_000, 5_000),
             Self::LinkSlow => (5_000, 15_000),
@@ -362,6 +369,7 @@ impl Code {
             | Self::LinkBroken
             | Self::ConfigRefused
             | Self::CertificateEnds => &[],
+            Self::LinkFlaps => &[Self::MemberFlaps],
             Self::SlowDisk | Self::MemberFlaps | Self::LinkSlow => &[Self::Starved],
             Self::RequestsRefused => &[
                 Self::FilesGone,
