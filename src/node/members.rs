@@ -193,11 +193,7 @@ impl Node {
             weight: member.weight,
             state,
             part: member.state,
-            serving: serving_in_words(if me {
-                self.serving()
-            } else {
-                news.as_ref().map_or(Serving::No, |n| n.serving)
-            }),
+            serving: serving_in_words(if me { self.serving() } else { seen.map_or(Serving::No, serving_of) }),
             link: match seen.map(|seen| seen.link) {
                 _ if me => "good",
                 Some(Link::Good) => "good",
@@ -269,6 +265,15 @@ fn status_in_words(status: Status) -> &'static str {
         Status::Down => "down",
         Status::Leaving => "leaving",
         Status::Gone => "gone",
+    }
+}
+
+/// What another one says of it, as long as it is there: of one that is not it was true once.
+fn serving_of(seen: &Seen) -> Serving {
+    match seen.status {
+        Status::Up | Status::Suspect => seen.news.as_ref().map_or(Serving::No, |news| news.serving),
+        // Who leaves says goodbye when it has stopped to serve.
+        Status::Down | Status::Leaving | Status::Gone => Serving::No,
     }
 }
 

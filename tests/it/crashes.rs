@@ -344,7 +344,10 @@ async fn a_group_that_is_killed_with_its_data_has_vanished_and_its_reports_are_r
     let reason = eventually("it has vanished", async || {
         let members = call(&client, "GET", "/v1/members", &[], "").await.json();
         let victim = &members["members"][VICTIM];
-        (victim["state"] == "down").then(|| victim["reason"].as_str().unwrap().to_owned())
+        (victim["state"] == "down").then(|| {
+            assert_eq!(victim["serving"], "no", "{victim:#}");
+            victim["reason"].as_str().unwrap().to_owned()
+        })
     })
     .await;
     println!("after {:?}: {reason}", killed.elapsed());

@@ -19,6 +19,7 @@ use crate::node::Node;
 use crate::node::cluster::now_ms;
 use crate::proto::crash;
 use crate::proto::crash::Report;
+use crate::proto::member::view::Reason;
 use crate::proto::member::view::Seen;
 use crate::proto::member::view::Status;
 use crate::proto::message::Word;
@@ -140,13 +141,45 @@ impl Node {
 
     /// Why a node is down, as half a sentence behind its name.
     pub(in crate::node) fn why_down(&self, node: NodeId, seen: &Seen) -> String {
-        let words = seen.reason.in_words();
         if let Some(end) = self.end_told(node, seen) {
             return end;
         }
-        let Some(said_ms) = seen.said_ms.filter(|_| seen.status == Status::Down) else { return words.to_owned() };
-        let ago_ms = now_ms().saturating_sub(said_ms);
-        let at = time::rfc3339(time::wall_ms().saturating_sub(ago_ms));
-        format!("vanished without a word: it {words}, and the last news of it came at {at}")
+        let heard = seen.said_ms.filter(|_| seen.status == Status::Down).map(|said_ms| {
+            let ago_ms = now_ms().saturating_sub(said_ms);
+            time::rfc3339(time::wall_ms().saturating_sub(ago_ms))
+        });
+        down_in_words(seen.reason, heard.as_deref())
+    }
+}
+
+/// The reason, and when the last news came of who is down.
+fn down_in_words(reason: Reason, heard: Option<&str>) -> String {
+    let words = reason.in_words();
+    let Some(at) = heard else { return words.to_owned() };
+    match reason {
+        // It did say a word.
+        Reason::Restarts | Reason::RestartedNot | Reason::Stops | Reason::Stopped => {
+            format!("{words}; the last news of it came at {at}")
+        }
+        Reason::Answers | Reason::OneProbe | Reason::NoAnswer | Reason::NeverHeard => {
+            format!("vanished without a word: it {words}, and the last news of it came at {at}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::proto::member::view::Reason;
+
+    #[test]
+    fn who_said_that_it_restarts_has_not_vanished_without_a_word() {
+        let at = Some("2026-11-29T18:00:00Z");
+        let silent = super::down_in_words(Reason::NoAnswer, at);
+        assert!(silent.starts_with("vanished without a word: it gave no answer"), "{silent}");
+        assert_eq!(
+            super::down_in_words(Reason::RestartedNot, at),
+            "said that it restarts and has not come back; the last news of it came at 2026-11-29T18:00:00Z"
+        );
+        assert_eq!(super::down_in_words(Reason::Restarts, None), "said that it restarts");
     }
 }
