@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::base::exit;
 use crate::base::exit::Exit;
+use crate::base::file_size;
 use crate::base::flight;
 use crate::base::flight::PanicSaid;
 use crate::base::flight::Stage;
@@ -64,6 +65,7 @@ use crate::node::debug::courier;
 use crate::node::debug::gasp;
 use crate::node::debug::logs::Logs;
 use crate::node::debug::panics;
+use crate::node::debug::refusal;
 use crate::node::debug::supervisor;
 use crate::node::rescue as node_rescue;
 use crate::node::worker;
@@ -79,6 +81,7 @@ use reload::SetLog;
 /// Runs the command line and returns the status to end with.
 #[must_use]
 pub fn main() -> u8 {
+    memory::outlive_file_limit();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(usage) => {
@@ -183,7 +186,21 @@ fn run_node(place: &RunArguments) -> Result<u8, Failure> {
     if worker_of.is_some() {
         flight::board();
     }
-    run_process(place, worker_of).inspect_err(note_failure)
+    let is_first = worker_of.is_none() && std::env::var_os(node_rescue::RESCUE).is_none();
+    run_process(place, worker_of).map_err(|failure| {
+        note_failure(&failure);
+        if is_first { refuse(place, failure) } else { failure }
+    })
+}
+
+/// Says at once why nothing is started, and then the same to other nodes: here somebody may wait for it.
+fn refuse(place: &RunArguments, failure: Failure) -> Failure {
+    let Failure { exit, message } = failure;
+    output::error(&message);
+    if let Ok(runtime) = runtime::Builder::new_current_thread().enable_io().enable_time().build() {
+        runtime.block_on(refusal::tell(&place.data_despite(), exit, &message));
+    }
+    Failure::new(exit, "")
 }
 
 /// The process that a variable names as the one that started this one.
@@ -207,6 +224,9 @@ fn run_process(place: &RunArguments, worker_of: Option<u32>) -> Result<u8, Failu
     }
     if let Ok(told) = std::env::var(node_rescue::RESCUE) {
         return rescue::process(&config, &logs, &told);
+    }
+    if let Some(forbids) = file_size::forbids(file_size::limit()) {
+        return Err(Failure::new(Exit::Denied, forbids));
     }
     if worker_of.is_some() {
         return worker_process(place, &config, logs);
@@ -250,18 +270,22 @@ async fn beat() {
 }
 
 /// What has to be done about an error before a new start helps.
-fn mend_first(error: &(dyn std::error::Error + 'static)) -> &'static str {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    let kind = causes.find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+fn mend_first(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut errors = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
     let mends = [
-        (io::ErrorKind::ReadOnlyFilesystem, "; its disk can only be read: repair or remount it first"),
+        (io::ErrorKind::ReadOnlyFilesystem, "its disk can only be read: repair or remount it first"),
         (
             io::ErrorKind::PermissionDenied,
-            "; its files may not be written: give them back to the user of this service, and take away what protects them \
+            "its files may not be written: give them back to the user of this service, and take away what protects them \
              (`chattr -R -i`, a security policy)",
         ),
     ];
-    mends.into_iter().find(|(of, _)| Some(*of) == kind).map_or("", |(_, to_do)| to_do)
+    let to_do = |error: &io::Error| {
+        let mend = mends.iter().find(|(of, _)| *of == error.kind()).map(|(_, to_do)| (*to_do).to_owned());
+        mend.or_else(|| file_size::behind(error, file_size::limit()))
+    };
+    errors.find_map(to_do).map_or_else(String::new, |to_do| format!("; {to_do}"))
 }
 
 /// A journal that cannot be trusted any more ends the process; the supervisor starts it anew.
@@ -306,7 +330,7 @@ async fn serve(place: &RunArguments, config: &Config, logs: &Logs, panics: mpsc:
     };
     let opened = birth::open(options, die_on_poison).await.map_err(|error| {
         let exit = error.exit();
-        let hint = if exit == Exit::BadData { "; `ringfort doctor` says more" } else { mend_first(&error) };
+        let hint = if exit == Exit::BadData { "; `ringfort doctor` says more".to_owned() } else { mend_first(&error) };
         Failure::new(exit, format!("{error}{hint}"))
     })?;
     let OpenNode { node, dir, way, said } = opened;

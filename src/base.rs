@@ -6,6 +6,7 @@ pub mod checksum;
 pub mod codec;
 pub mod exit;
 pub mod file;
+pub mod file_size;
 pub mod flight;
 pub mod id;
 pub mod limits;

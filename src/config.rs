@@ -19,6 +19,7 @@ use crate::base::listen::Listen;
 use crate::base::redact;
 
 mod check;
+pub mod despite;
 
 use check::check_advertise;
 use check::check_layout_commit;

@@ -10,13 +10,16 @@
 
 use std::fs::File;
 use std::io;
+use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::MemfdFlags;
+use rustix::fs::OFlags;
 use rustix::fs::SealFlags;
 use rustix::io::FdFlags;
 use serde::Deserialize;
@@ -210,6 +213,17 @@ pub fn parcel(bytes: &[u8]) -> io::Result<File> {
     // Leaves the place from which is read where it is.
     file.write_all_at(bytes, 0)?;
     Ok(file)
+}
+
+/// The same in a pipe, as far as one holds it without a reader: some 64 KiB.
+///
+/// # Errors
+/// Of the operating system; `WouldBlock` where it is too much.
+pub fn piped(bytes: &[u8]) -> io::Result<File> {
+    let (reader, mut writer) = io::pipe()?;
+    rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK)?;
+    writer.write_all(bytes)?;
+    Ok(File::from(OwnedFd::from(reader)))
 }
 
 impl Deck {

@@ -394,6 +394,10 @@ pub const FIRST_SEGMENT_BYTES: u64 = 1024 * 1024;
 /// Bytes of every later segment, filled in the background: about a second of writing at full speed.
 pub const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
 
+/// Bytes that a file of ours may have to have: tables of the index and its journal have 64 MiB, segments of the journal 32, and
+/// what is written before it is split is somewhat more.
+pub const FILE_BYTES_NEEDED: u64 = 128 * 1024 * 1024;
+
 /// Bytes of one commit group: several largest values, a small part of a segment.
 pub const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 

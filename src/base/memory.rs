@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 
 use rustix::fs::SealFlags;
+use rustix::process::Signal;
 
 /// Free bytes at the end of an arena beyond which they go back at once. Naming it stops glibc from raising it to twice
 /// the largest block that was ever freed, which left 10 MiB in each of a dozen arenas after a flood of large bodies.
@@ -41,6 +42,18 @@ pub fn give_back() {
     }
     // SAFETY: `malloc_trim` takes no pointers, is thread-safe, and only releases pages that hold no allocation.
     let _released = unsafe { malloc_trim(0) };
+}
+
+/// Has a write beyond the limit of file sizes fail, where the kernel would end the process without a word (`SIGXFSZ`). What is
+/// started from then on ignores it as well. Called once, before the process has threads.
+pub fn outlive_file_limit() {
+    /// `SIG_IGN` of `signal.h`.
+    const IGNORE: usize = 1;
+    unsafe extern "C" {
+        fn signal(number: c_int, handler: usize) -> usize;
+    }
+    // SAFETY: `SIG_IGN` is no function, so nothing of ours runs in a signal; a number that is none the kernel refuses.
+    let _before = unsafe { signal(Signal::XFSZ.as_raw(), IGNORE) };
 }
 
 /// Maps the beginning of a file as numbers that several processes share, for as long as this process lives; `None` where the

@@ -55,7 +55,7 @@ pub fn raw(bytes: &[u8]) -> std::io::Result<()> {
 
 /// A line about the work.
 pub fn note(text: impl std::fmt::Display) {
-    eprintln!("{text}");
+    let _full = writeln!(std::io::stderr(), "{text}");
 }
 
 /// A question that is answered behind it.
@@ -63,9 +63,9 @@ pub fn question(text: impl std::fmt::Display) {
     eprint!("{text}");
 }
 
-/// A failure.
+/// A failure. Where its file may not grow any more the status still tells.
 pub fn error(text: impl std::fmt::Display) {
-    eprintln!("ringfort: {text}");
+    let _full = writeln!(std::io::stderr(), "ringfort: {text}");
 }
 
 /// Whether a person sees standard error.

@@ -21,6 +21,7 @@ use crate::cli::output::Failure;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Row;
+use crate::config::despite;
 use crate::node::certificate;
 use crate::node::certificate::Files;
 use crate::proto::invite::JoinToken;
@@ -90,6 +91,16 @@ impl RunArguments {
     /// # Errors
     /// [`ConfigError`] for the first thing wrong.
     pub fn read(&self) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref(), std::env::vars_os(), &self.flags())
+    }
+
+    /// Where the data is, as far as a configuration says so that may be refused.
+    #[must_use]
+    pub fn data_despite(&self) -> PathBuf {
+        despite::data(self.config.as_deref(), std::env::vars_os(), &self.flags())
+    }
+
+    fn flags(&self) -> Vec<(&'static str, String)> {
         let mut flags = Vec::new();
         if let Some(data) = &self.data {
             flags.push(("data", data.display().to_string()));
@@ -112,7 +123,7 @@ impl RunArguments {
         if let Some(weight) = self.weight {
             flags.push(("weight", weight.to_string()));
         }
-        Config::load(self.config.as_deref(), std::env::vars_os(), &flags)
+        flags
     }
 }
 

@@ -14,4 +14,5 @@ pub mod last;
 pub mod logs;
 pub mod machine;
 pub mod panics;
+pub mod refusal;
 pub mod supervisor;

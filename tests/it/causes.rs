@@ -27,7 +27,7 @@ use crate::wire;
 const VICTIM: usize = 1;
 
 /// Reports of a node by its number that lie in a data directory, oldest first.
-fn reports(data: &Path, node: u64) -> Vec<Value> {
+pub fn reports(data: &Path, node: u64) -> Vec<Value> {
     let Ok(files) = std::fs::read_dir(data.join("crashes")) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|end| end == "json"));
@@ -36,12 +36,12 @@ fn reports(data: &Path, node: u64) -> Vec<Value> {
     paths.into_iter().filter_map(read).filter(|report| report["node"] == node).collect()
 }
 
-fn reason(report: &Value) -> String {
+pub fn reason(report: &Value) -> String {
     report["reason"].as_str().unwrap().to_owned()
 }
 
 /// Where a node listens to others, as another one has noted it for its couriers, once all have.
-async fn peer_address(cluster: &Cluster, of: u64) -> String {
+pub async fn peer_address(cluster: &Cluster, of: u64) -> String {
     for node in 0..3 {
         eventually("whom a courier calls is noted", async || {
             let list = std::fs::read_to_string(cluster.data(node).join("blackbox/peers.json")).ok()?;

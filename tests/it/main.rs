@@ -51,6 +51,7 @@ mod logs;
 mod machines;
 mod million;
 mod openapi;
+mod refused;
 mod rescue;
 mod routes;
 mod secrets;

@@ -56,6 +56,9 @@ pub const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a courier may take, with all peers together.
 pub const COURIER_BUDGET: Duration = Duration::from_secs(10);
+/// A start that is refused again for the same reason within this time is not told once more: what starts it does so each few
+/// seconds, and others would hear of nothing else.
+pub const REFUSAL_AGAIN: Duration = Duration::from_secs(3600);
 /// How long it waits for one peer: a connection, a handshake, one synced file.
 pub const COURIER_TURN: Duration = Duration::from_secs(3);
 /// Couriers served at once: each costs a synced file.

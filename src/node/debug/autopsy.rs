@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 
 use crate::base::codec;
 use crate::base::exit::Exit;
+use crate::base::file_size;
 use crate::base::flight::PanicSaid;
 use crate::base::flight::Story;
 use crate::base::id::NodeId;
@@ -28,6 +29,9 @@ const ABORT: i32 = 6;
 /// What the kernel ends a process by that takes too much memory.
 const KILL: i32 = 9;
 
+/// Last lines of the log in a brief report: 16 KiB at the most.
+const BRIEF_LINES: usize = 8;
+
 /// All that is known of an end.
 #[derive(Debug)]
 pub struct Findings<'a> {
@@ -41,6 +45,8 @@ pub struct Findings<'a> {
     pub out_of_memory: Option<Option<u64>>,
     /// It was asked to stop before.
     pub asked_to_stop: bool,
+    /// How large its files may become.
+    pub file_limit: Option<u64>,
     /// What it had noted.
     pub story: &'a Story,
 }
@@ -109,6 +115,10 @@ impl Findings<'_> {
             None if code == PANICKED => "a panic ended its main thread",
             None => "none of ours: something in it called exit",
         };
+        // Under such a limit its last lines did not come to the deck, which is a file as well.
+        if let Some(limited) = file_size::failed(self.file_limit).filter(|_| code == i32::from(Exit::Io.code())) {
+            return format!("exit status {code}: {means}; {limited}");
+        }
         // Whatever else calls exit has not logged why.
         let is_ours = Exit::from_code(code).is_some();
         let last = self.story.log.iter().rev().find(|line| is_ours && line.contains("ERROR"));
@@ -166,6 +176,20 @@ fn tapes(story: &Story) -> Vec<Taped> {
     kept.into_iter().filter_map(taped).collect()
 }
 
+/// Without all that takes much room, for a way that is narrow.
+#[must_use]
+pub fn brief(mut report: Report) -> Report {
+    report.log.drain(..report.log.len().saturating_sub(BRIEF_LINES));
+    for rows in
+        [&mut report.events, &mut report.members, &mut report.threads, &mut report.kernel, &mut report.backtrace]
+    {
+        rows.truncate(0);
+    }
+    report.recorder.clear();
+    report.cut.push("all that takes much room: it could be sent by a narrow way only".to_owned());
+    report
+}
+
 /// Adds what a panic said.
 pub fn add_panic(report: &mut Report, said: &PanicSaid) {
     report.thread = Some(said.thread.clone());
@@ -186,7 +210,7 @@ mod tests {
 
     fn judge(raw: i32, bitten: bool, out_of_memory: Option<Option<u64>>, story: &Story) -> (Kind, String) {
         let status = Some(ExitStatus::from_raw(raw));
-        Findings { status, bitten, threads: &[], out_of_memory, asked_to_stop: false, story }.judge()
+        Findings { status, bitten, threads: &[], out_of_memory, asked_to_stop: false, file_limit: None, story }.judge()
     }
 
     #[test]
@@ -204,6 +228,7 @@ mod tests {
                 threads,
                 out_of_memory: None,
                 asked_to_stop: false,
+                file_limit: None,
                 story: &story,
             };
             found.judge()
@@ -242,6 +267,31 @@ mod tests {
         for (raw, bitten, out_of_memory, story, kind, part) in cases {
             let (judged, reason) = judge(raw, bitten, out_of_memory, story);
             assert!(judged == kind && reason.contains(part), "{raw} {bitten}: {judged:?} {reason}");
+        }
+    }
+
+    #[test]
+    fn a_write_that_failed_under_a_limit_of_file_sizes_is_told_by_it() {
+        let story = Story { log: vec!["ERROR an old one".to_owned()], ..Story::default() };
+        let judge = |code: i32, file_limit| {
+            let status = ExitStatus::from_raw(code << 8);
+            let (bitten, out_of_memory, asked_to_stop) = (false, None, false);
+            Findings {
+                status: Some(status),
+                bitten,
+                threads: &[],
+                out_of_memory,
+                asked_to_stop,
+                file_limit,
+                story: &story,
+            }
+            .judge()
+            .1
+        };
+        let told = judge(74, Some(16_384));
+        assert!(told.contains("files larger than 16384 bytes") && !told.contains("an old one"), "{told}");
+        for other in [judge(74, None), judge(70, Some(16_384))] {
+            assert!(other.contains("an old one") && !other.contains("larger"), "{other}");
         }
     }
 

@@ -66,6 +66,11 @@ impl PeerList {
         Ok(list)
     }
 
+    #[cfg(test)]
+    pub(super) fn of_one(node: NodeId, address: &str) -> Self {
+        Self { peers: vec![PeerNoted { node, addresses: vec![address.to_owned()] }] }
+    }
+
     /// Writes it where a courier looks.
     ///
     /// # Errors
@@ -73,6 +78,16 @@ impl PeerList {
     pub fn write(&self, data: &Path) -> std::io::Result<()> {
         data_dir::write_whole(&data.join(PEERS), &serde_json::to_vec(self)?)
     }
+}
+
+/// Whether it is written down whom to call.
+pub(super) fn knows_peers(data: &Path) -> bool {
+    PeerList::read(data).is_ok_and(|list| !list.peers.is_empty())
+}
+
+/// When that was written down, which each worker does soon after its start, and by whom.
+pub(super) fn peers_noted(data: &Path) -> std::io::Result<std::fs::Metadata> {
+    std::fs::metadata(data.join(PEERS))
 }
 
 impl Node {
@@ -135,7 +150,11 @@ fn handed() -> Result<Report, String> {
     Report::parse(&bytes).map_err(|error| error.to_string())
 }
 
-async fn deliver(data: &Path, report: &Report) -> Result<bool, String> {
+/// Gives a report to two peers, or to all that there are. Returns whether they have it.
+///
+/// # Errors
+/// Where this node cannot say who it is or does not know whom to tell; nobody was told.
+pub(super) async fn deliver(data: &Path, report: &Report) -> Result<bool, String> {
     let id = &report.id;
     let list = PeerList::read(data).map_err(|error| error.to_string())?;
     let dir = data.join("identity");

@@ -19,10 +19,12 @@ use tokio::signal::unix::SignalKind;
 
 use crate::base::exit::Exit;
 use crate::base::flight;
+use crate::base::id::NodeId;
 use crate::base::limits::COURIER_BUDGET;
 use crate::base::limits::RESCUE_AFTER_ENDS;
 use crate::base::limits::WATCH_TICK;
 use crate::base::time;
+use crate::node::debug::autopsy;
 use crate::node::debug::courier;
 use crate::proto::crash::Report;
 use crate::proto::rescue as rescue_rules;
@@ -130,7 +132,11 @@ impl Supervisor<'_> {
         let known = self.left.take().filter(|left| self.lives.ends() > RESCUE_AFTER_ENDS && left.is_of(&report));
         let mut left = match known {
             Some(left) => left.once_more(&report),
-            None => watched.keep(report, may_write),
+            // Nobody could tell whose it is.
+            None => {
+                let is_named = report.node != NodeId(0);
+                watched.keep(report, may_write && is_named)
+            }
         };
         if may_write {
             // Whoever finds it would report the same end once more.
@@ -189,12 +195,15 @@ impl Supervisor<'_> {
         if self.couriers.len() >= COURIERS {
             return;
         }
+        let parcel = flight::parcel(&report.encode());
+        // Under a limit of file sizes shared memory is a file, too.
+        let parcel = parcel.or_else(|_limited| flight::piped(&autopsy::brief(report.clone()).encode()));
         let started = own_binary().and_then(|binary| {
             Command::new(binary)
                 .args(self.arguments)
                 .env(courier::COURIER, report.id.as_str())
                 .env(WORKER_OF, std::process::id().to_string())
-                .stdin(flight::parcel(&report.encode())?)
+                .stdin(parcel?)
                 .kill_on_drop(true)
                 .spawn()
         });

@@ -9,7 +9,6 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::base::flight::Story;
-use crate::base::id::NodeId;
 use crate::base::time;
 use crate::node::debug::autopsy;
 use crate::node::debug::machine;
@@ -19,6 +18,7 @@ use crate::proto::crash::UNNOTED;
 use crate::store::crashes::Crashes;
 use crate::store::data_dir;
 use crate::store::identity;
+use crate::store::identity::Identity;
 
 /// Bytes of the file: a few numbers.
 const BYTES_MAX: u64 = 4096;
@@ -84,8 +84,8 @@ impl Marker {
 
 /// What may have been: nobody saw it.
 fn report(before: &Running, data: &Path) -> Option<Report> {
-    let who = identity::read(&data.join("identity")).ok().flatten();
-    let (node, name) = who.map_or((NodeId(0), String::new()), |who| (who.node, who.name));
+    // A report that is of nobody would be of no use to others.
+    let Identity { node, name, .. } = identity::read(&data.join("identity")).ok().flatten()?;
     let Running { boot, started, .. } = before;
     let reason = if *boot == machine::boot() {
         format!(
@@ -116,12 +116,16 @@ mod tests {
     use crate::node::debug::machine;
     use crate::proto::crash::Kind;
     use crate::store::crashes::Crashes;
+    use crate::store::identity;
 
     #[test]
     fn a_run_that_was_never_ended_is_reported_once_and_says_whether_the_machine_restarted() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path();
         std::fs::create_dir(data.join("blackbox")).unwrap();
+        std::fs::create_dir(data.join("identity")).unwrap();
+        let who = identity::bear(&data.join("identity"), "n").unwrap();
+        identity::confirm(&data.join("identity"), &who).unwrap();
         assert_eq!(Marker::of(data).note_holding(true, 7, data), None, "the first run");
         let mut second = Marker::of(data);
         assert_eq!(second.note_holding(false, 8, data), None, "the directory is another's");

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
+use crate::base::file_size;
 use crate::base::flight;
 use crate::base::flight::Deck;
 use crate::base::flight::Stage;
@@ -177,7 +178,15 @@ impl Watched {
         asked_to_stop: bool,
         story: &'f Story,
     ) -> Findings<'f> {
-        Findings { status, bitten: self.bitten.is_some(), threads: &self.threads, out_of_memory, asked_to_stop, story }
+        Findings {
+            status,
+            bitten: self.bitten.is_some(),
+            threads: &self.threads,
+            out_of_memory,
+            asked_to_stop,
+            file_limit: file_size::limit(),
+            story,
+        }
     }
 
     fn add_vitals(&self, report: &mut Report) {
