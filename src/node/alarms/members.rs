@@ -2,6 +2,7 @@
 
 use crate::base::id::NodeId;
 use crate::base::limits::UNHEARD_DOUBT;
+use crate::base::limits::VANISHED_DOUBT;
 use crate::base::time::millis;
 use crate::net::peer::trouble::Kind;
 use crate::net::peer::trouble::Trouble;
@@ -60,7 +61,9 @@ pub(super) fn of_member(
             trouble.as_ref().map(in_words).unwrap_or_default()
         );
         let to_do = trouble.as_ref().map_or(LOOK, |trouble| to_do(trouble.kind));
-        found.push(Finding::new(Code::MemberVanished, subject, cause, to_do));
+        // Who hears nobody knocks again and again: it may be heard the next moment.
+        let vanished = Finding::new(Code::MemberVanished, subject, cause, to_do);
+        found.push(Finding { doubt_ms: millis(VANISHED_DOUBT), ..vanished });
     }
     let why = told.unwrap_or_else(|| seen.reason.in_words().to_owned());
     let cause =
