@@ -276,6 +276,10 @@ fn mend_first(error: &(dyn std::error::Error + 'static)) -> String {
     let mends = [
         (io::ErrorKind::ReadOnlyFilesystem, "its disk can only be read: repair or remount it first"),
         (
+            io::ErrorKind::WouldBlock,
+            "the system gives this service no further threads or processes: raise TasksMax, the pids limit of its group, or ulimit -u",
+        ),
+        (
             io::ErrorKind::PermissionDenied,
             "its files may not be written: give them back to the user of this service, and take away what protects them \
              (`chattr -R -i`, a security policy)",

@@ -486,7 +486,7 @@ pub const SAMPLES_COARSE: usize = 1440;
 pub const SAMPLES_LAST_MINUTE: usize = 12;
 
 /// History that a forecast of the disk needs: with less, one preallocated segment would look like a trend.
-pub const FORECAST_HISTORY_MIN: Duration = Duration::from_secs(3600);
+pub const FORECAST_HISTORY_MIN: Duration = Duration::from_secs(45 * 60);
 /// History that it looks at: a morning tells more about the evening than yesterday does.
 pub const FORECAST_WINDOW: Duration = Duration::from_secs(6 * 3600);
 

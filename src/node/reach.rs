@@ -15,6 +15,7 @@ use crate::base::limits::FLAPS_WINDOW;
 use crate::base::time;
 use crate::net::peer::LaneState;
 use crate::net::peer::LinkView;
+use crate::net::peer::trouble::Kind;
 use crate::net::peer::trouble::Trouble;
 use crate::node::Node;
 use crate::proto::control::State;
@@ -126,6 +127,12 @@ impl Reach {
     /// Why a node is not reached, as a sentence that begins with a blank; empty where nothing is known.
     pub(super) fn why(&self, node: NodeId) -> String {
         let Some(Broken { why, some_pass }) = self.broken().get(&node).cloned() else { return String::new() };
+        if let Some(Trouble { text, .. }) = why.as_ref().filter(|why| why.kind == Kind::Here) {
+            return format!(
+                " It is this machine that gives no further connections: its local ports are used up by some program, or it has lost its \
+                 address (\"{text}\"). `ss -tan` says who holds them."
+            );
+        }
         let why = why.map(|why| format!("the last try to connect ended with \"{why}\""));
         let passes = "what goes by a connection of before still passes, as where large packets are dropped on the way (MTU), or \
                       a firewall keeps new connections out";

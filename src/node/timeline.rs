@@ -2,6 +2,8 @@
 //! matter for long; a full or slow disk never makes anybody wait, it makes this list shorter.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -54,6 +56,8 @@ const BOUNDS: Bounds = Bounds { segment_bytes: TIMELINE_SEGMENT_BYTES, total_byt
 pub struct Timeline {
     send: mpsc::Sender<Record>,
     queue: Mutex<Option<mpsc::Receiver<Record>>>,
+    /// The last ones, whether a disk has them or not: its directory may be gone, or hidden.
+    recent: Mutex<VecDeque<Record>>,
     last_stamp: AtomicU64,
     lost: AtomicU64,
 }
@@ -61,7 +65,8 @@ pub struct Timeline {
 impl Default for Timeline {
     fn default() -> Self {
         let (send, queue) = mpsc::channel(TIMELINE_WAITING_MAX);
-        Self { send, queue: Mutex::new(Some(queue)), last_stamp: AtomicU64::new(0), lost: AtomicU64::new(0) }
+        let recent = Mutex::default();
+        Self { send, queue: Mutex::new(Some(queue)), recent, last_stamp: AtomicU64::new(0), lost: AtomicU64::new(0) }
     }
 }
 
@@ -234,7 +239,14 @@ impl Node {
             by,
             text,
         };
-        if timeline.send.try_send(entry.to_record(id.start, id.seq)).is_err() {
+        let record = entry.to_record(id.start, id.seq);
+        let mut recent = lock(&timeline.recent);
+        if recent.len() >= TIMELINE_WAITING_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(record.clone());
+        drop(recent);
+        if timeline.send.try_send(record).is_err() {
             timeline.lost.fetch_add(lost + 1, Ordering::Relaxed);
         }
     }
@@ -288,13 +300,22 @@ impl Node {
             let page = logs::reader(dir).page(Place::Before(u64::MAX), &want, &Everything);
             page.map_err(|source| DoorError::Io { doing: "reading the timeline", source })
         });
-        match read.await {
-            Ok(page) => Found::Timeline(page.lines.into_iter().map(|line| Blob(line.bytes.into())).collect()),
-            Err(error) => {
-                tracing::warn!(%error, "what changed cannot be read");
-                Found::Nothing
-            }
-        }
+        let read = read.await.inspect_err(|error| tracing::warn!(%error, "what changed cannot be read"));
+        let lines = match (read, of) {
+            (Ok(page), _) => page.lines.into_iter().map(|line| line.bytes).collect(),
+            (Err(_), None) => Vec::new(),
+            (Err(_), Some(_)) => return Found::Nothing,
+        };
+        let recent = if of.is_none() { self.recent_changes(since_ms, until_ms) } else { Vec::new() };
+        let all = with_recent(lines, recent);
+        let skip = all.len().saturating_sub(TIMELINE_PAGE_MAX);
+        Found::Timeline(all.into_iter().skip(skip).map(|line| Blob(line.into())).collect())
+    }
+
+    fn recent_changes(&self, since_ms: u64, until_ms: u64) -> Vec<Vec<u8>> {
+        let recent = lock(&self.0.cluster.timeline.recent);
+        let fits = |record: &&Record| (since_ms..=until_ms).contains(&record.stamp.ms());
+        recent.iter().filter(fits).map(Record::encode).collect()
     }
 
     /// What all nodes are called, also those that are removed.
@@ -334,6 +355,14 @@ impl Node {
         }
         Gathered { linked: timeline::link(entries), unanswered }
     }
+}
+
+/// Lines of the disk and those in memory that are not among them, oldest first.
+fn with_recent(mut lines: Vec<Vec<u8>>, recent: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let known: BTreeSet<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+    let new: Vec<Vec<u8>> = recent.into_iter().filter(|line| !known.contains(line.as_slice())).collect();
+    lines.extend(new);
+    lines
 }
 
 /// What a node told of what it saw itself; a line that is none, or is another's, is left out.

@@ -41,7 +41,7 @@ pub struct Position {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// Reading, or a write before the journal was in use, failed. Nothing was changed that matters.
-    #[error("the journal's disk failed while {doing}: {source}")]
+    #[error("the journal failed while {doing}: {source}")]
     Io {
         /// What was being done.
         doing: &'static str,

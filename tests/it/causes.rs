@@ -478,3 +478,33 @@ async fn a_file_system_that_is_frozen_is_told_as_a_disk_that_does_not_answer_whi
     write.abort();
     eventually("it is up again", async || (state_of(&cluster, 0, VICTIM).await == "up").then_some(())).await;
 }
+
+struct Hidden(PathBuf);
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let _gone = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// `mount -a` puts an empty file system over the directory of a running node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_system_that_is_mounted_over_a_node_is_named_also_in_the_list_that_it_hides() {
+    let cluster = Cluster::start(3).await;
+    let data = cluster.data(VICTIM);
+    assert!(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&data).status().unwrap().success());
+    let hidden = Hidden(data);
+    let entry = eventually("the list has it", async || {
+        let told = call(&cluster.client(0), "GET", "/v1/timeline?kind=alarm_raised&node=2", &[], "").await.json();
+        told["entries"].as_array()?.iter().find(|entry| entry["code"] == "files_gone").cloned()
+    })
+    .await;
+    let text = entry["text"].as_str().unwrap();
+    assert!(text.contains("another file system was mounted over it") && text.contains("Unmount that one"), "{entry:#}");
+    drop(hidden);
+    eventually("it is over", async || {
+        let all = call(&cluster.client(0), "GET", "/v1/alarms", &[], "").await.json();
+        (!all.to_string().contains("files_gone")).then_some(())
+    })
+    .await;
+}

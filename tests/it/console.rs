@@ -489,7 +489,8 @@ pub async fn until_it_says(stream: &mut Answer, text: &mut String, wanted: &str)
     while !text.contains(wanted) {
         let piece = stream.piece().await.map_err(|f| f.message).unwrap();
         let piece = piece.unwrap_or_else(|| panic!("the stream ended before {wanted}: {text}"));
-        text.push_str(std::str::from_utf8(&piece).unwrap());
+        // A piece may end within a letter.
+        text.push_str(&String::from_utf8_lossy(&piece));
     }
 }
 

@@ -169,3 +169,39 @@ async fn a_start_without_an_identity_is_not_told_as_that_of_another_node() {
     assert!(!log.contains("crash report of another one"), "{log}");
     assert_eq!(told(&cluster, 0), [Vec::<String>::new(), Vec::new()]);
 }
+
+/// Somebody's hardening made the files of a machine immutable, and a restart finds that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_are_protected_are_told_on_the_other_nodes() {
+    let mut cluster = one_stopped().await;
+    let data = cluster.data(VICTIM);
+    let protected = Protected::new(&data);
+    let refused = run(&data, &[]);
+    assert_eq!(refused.code, 77, "{refused:?}");
+    for told in told(&cluster, NUMBER) {
+        assert!(
+            told.len() == 1 && told[0].contains("Operation not permitted") && told[0].contains("chattr -R -i"),
+            "{told:?}"
+        );
+    }
+    let why = why_down(&cluster).await;
+    assert!(why.contains("its files may not be written"), "{why}");
+    drop(protected);
+    cluster.start_again(VICTIM);
+    cluster.ready(VICTIM).await;
+}
+
+struct Protected(std::path::PathBuf);
+
+impl Protected {
+    fn new(data: &Path) -> Self {
+        assert!(Command::new("chattr").args(["-R", "+i"]).arg(data).status().unwrap().success());
+        Self(data.to_owned())
+    }
+}
+
+impl Drop for Protected {
+    fn drop(&mut self) {
+        let _free = Command::new("chattr").args(["-R", "-i"]).arg(&self.0).status();
+    }
+}

@@ -19,6 +19,8 @@ pub enum Kind {
     Mute,
     /// Somebody else answers there.
     Stranger,
+    /// This machine gives no further connections.
+    Here,
     /// Its name is not known.
     NoSuchName,
     /// Something else.
@@ -71,6 +73,7 @@ fn of_connect(source: &io::Error) -> Kind {
         (io::ErrorKind::HostUnreachable, Kind::NobodyThere),
         (io::ErrorKind::NetworkUnreachable, Kind::NobodyThere),
         (io::ErrorKind::TimedOut, Kind::NoAnswer),
+        (io::ErrorKind::AddrNotAvailable, Kind::Here),
     ];
     if tls::is_bad_certificate(source) {
         return Kind::Stranger;
@@ -93,6 +96,7 @@ mod tests {
         let kind = |error: DialError| Trouble::from(&error).kind;
         assert_eq!(kind(connect(io::ErrorKind::ConnectionRefused)), Kind::Refused);
         assert_eq!(kind(connect(io::ErrorKind::HostUnreachable)), Kind::NobodyThere);
+        assert_eq!(kind(connect(io::ErrorKind::AddrNotAvailable)), Kind::Here);
         assert_eq!(kind(connect(io::ErrorKind::ConnectionReset)), Kind::Other);
         assert_eq!(kind(DialError::Timeout { address: "a:1".into(), nobody: true }), Kind::NobodyThere);
         assert_eq!(kind(DialError::Timeout { address: "a:1".into(), nobody: false }), Kind::NoAnswer);

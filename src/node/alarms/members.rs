@@ -98,6 +98,9 @@ fn in_words(trouble: &Trouble) -> String {
             "another one answers at its address: another machine has that address, or it was started with an empty directory \
              or with another node's"
         }
+        Kind::Here => {
+            "it is this machine that gives no further connections: its local ports are used up, or it has lost its address"
+        }
         Kind::NoSuchName => "its name is not known here: look at DNS",
         Kind::Other => return format!(" The last try to reach it ended with \"{trouble}\"."),
     };
@@ -112,6 +115,7 @@ fn to_do(kind: Kind) -> &'static str {
         Kind::Stranger => {
             "Look which machine has that address, and with which `--data` it runs (is its disk mounted?); do not remove the node."
         }
+        Kind::Here => "Look at this machine first: at its addresses, and with `ss -tan` at who holds its ports.",
         Kind::NoSuchName => "Look at DNS, or give nodes addresses that are no names.",
         Kind::NoAnswer | Kind::Other => LOOK,
     }

@@ -23,7 +23,16 @@ use crate::store::identity;
 /// Tells the others, as far as the directory says who this node is and whom to tell, and no other process has it: that one runs,
 /// whatever somebody starts beside it. Returns after [`COURIER_BUDGET`] at the latest.
 pub async fn tell(data: &Path, exit: Exit, sentence: &str) {
-    let Some(report) = report(data, exit, sentence) else { return };
+    if let Some(report) = report(data, exit, sentence) {
+        tell_report(data, report).await;
+    }
+}
+
+/// The same of a worker that ended before it had the directory, and is not started again.
+pub async fn tell_report(data: &Path, report: Report) {
+    if report.node.0 == 0 || !may_tell(data) {
+        return;
+    }
     let Some(report) = kept(data, report) else { return };
     match tokio::time::timeout(COURIER_BUDGET, courier::deliver(data, &report)).await {
         Ok(Ok(_)) => {}
@@ -34,7 +43,7 @@ pub async fn tell(data: &Path, exit: Exit, sentence: &str) {
 
 fn report(data: &Path, exit: Exit, sentence: &str) -> Option<Report> {
     let who = identity::read(&data.join("identity")).ok().flatten()?;
-    if !courier::knows_peers(data) || matches!(data_dir::lock(data), Err(DataDirError::InUse { .. })) {
+    if !may_tell(data) {
         return None;
     }
     let reason = format!("exit status {}: {}; it did not start: {sentence}", exit.code(), exit.means());
@@ -43,12 +52,17 @@ fn report(data: &Path, exit: Exit, sentence: &str) -> Option<Report> {
     Some(report.finish())
 }
 
+fn may_tell(data: &Path) -> bool {
+    courier::knows_peers(data) && !matches!(data_dir::lock(data), Err(DataDirError::InUse { .. }))
+}
+
 /// Keeps it, where that may be. Returns what is to be sent; nothing, where others were told the same since the node last ran.
 fn kept(data: &Path, report: Report) -> Option<Report> {
     let (crashes, ran) = (Crashes::of(data), courier::peers_noted(data).ok()?);
     let ran_ms = u64::try_from(ran.mtime()).unwrap_or(0) * 1000;
     let from_ms = report.at_ms.saturating_sub(time::millis(REFUSAL_AGAIN)).max(ran_ms);
-    let is_same = |other: &Report| other.node == report.node && other.reason == report.reason && other.at_ms >= from_ms;
+    let is_same =
+        |other: &Report| other.node == report.node && other.fingerprint == report.fingerprint && other.at_ms >= from_ms;
     let known = crashes.find(&is_same, None).ok().and_then(|found| found.reports.into_iter().next());
     if let Some(known) = known {
         let waits = crashes.undelivered().contains(&known.id);

@@ -26,6 +26,7 @@ use crate::base::limits::WATCH_TICK;
 use crate::base::time;
 use crate::node::debug::autopsy;
 use crate::node::debug::courier;
+use crate::node::debug::refusal;
 use crate::proto::crash::Report;
 use crate::proto::rescue as rescue_rules;
 use crate::proto::rescue::Lives;
@@ -61,6 +62,7 @@ pub async fn run(arguments: &[OsString], data: &Path) -> io::Result<u8> {
         couriers: Vec::new(),
         lives: Lives::default(),
         left: None,
+        refused: None,
     };
     loop {
         let over = match supervisor.one_life().await? {
@@ -69,6 +71,9 @@ pub async fn run(arguments: &[OsString], data: &Path) -> io::Result<u8> {
             Life::Ended(Next::Rescue) => supervisor.rescue().await,
         };
         if let Some(code) = over {
+            if let Some(report) = supervisor.refused.take() {
+                refusal::tell_report(data, report).await;
+            }
             supervisor.see_couriers_off().await;
             return Ok(code);
         }
@@ -92,6 +97,8 @@ struct Supervisor<'a> {
     lives: Lives,
     /// What the last end left behind.
     left: Option<Left>,
+    /// Why the last worker ended before it had the directory, where none comes after it.
+    refused: Option<Report>,
 }
 
 impl Supervisor<'_> {
@@ -125,9 +132,14 @@ impl Supervisor<'_> {
 
     /// Keeps the report about an end, and has it taken to other nodes.
     fn note_end(&mut self, watched: &mut Watched, status: ExitStatus, asked_to_stop: bool, life: &Life) {
+        // Whoever may have another one's identity does not speak in its name.
+        let is_refused = !watched.holds() && matches!(life, Life::Over(code) if *code != Exit::BadData.code());
         let may_write = watched.holds() || matches!(life, Life::Ended(_)) && watched.may_write();
         let Some(mut report) = watched.report(status, asked_to_stop) else { return };
         report.rescue = matches!(life, Life::Ended(Next::Rescue));
+        if is_refused {
+            self.refused = Some(report.clone());
+        }
         // What was tried from the rescue console and failed as before would push out the reports of how it began.
         let known = self.left.take().filter(|left| self.lives.ends() > RESCUE_AFTER_ENDS && left.is_of(&report));
         let mut left = match known {

@@ -69,7 +69,7 @@ fn forecast_of(minutes: u64, free: impl Fn(u64) -> u64) -> Forecast {
 
 #[test]
 fn a_forecast_says_when_and_when_nobody_can_say() {
-    assert_eq!(forecast_of(5, |_| 9000 * MIB), Forecast::TooEarly { have_s: 240, need_s: 600 });
+    assert_eq!(forecast_of(5, |_| 9000 * MIB), Forecast::TooEarly { have_s: 240, need_s: 2700 });
     assert_eq!(forecast_of(60, |_| 9000 * MIB), Forecast::Steady { over_s: 59 * 60 });
     assert_eq!(forecast_of(60, |minute| (9000 + minute) * MIB), Forecast::Steady { over_s: 59 * 60 });
     assert_eq!(forecast_of(60, |_| 900 * MIB), Forecast::Reached);
