@@ -132,8 +132,10 @@ impl Supervisor<'_> {
 
     /// Keeps the report about an end, and has it taken to other nodes.
     fn note_end(&mut self, watched: &mut Watched, status: ExitStatus, asked_to_stop: bool, life: &Life) {
-        // Whoever may have another one's identity does not speak in its name.
-        let is_refused = !watched.holds() && matches!(life, Life::Over(code) if *code != Exit::BadData.code());
+        // Of an end that follows from one before others know the reason, and whoever may have another one's identity does not
+        // speak in its name.
+        let is_first = self.left.is_none() && !watched.holds();
+        let is_refused = is_first && matches!(life, Life::Over(code) if *code != Exit::BadData.code());
         let may_write = watched.holds() || matches!(life, Life::Ended(_)) && watched.may_write();
         let Some(mut report) = watched.report(status, asked_to_stop) else { return };
         report.rescue = matches!(life, Life::Ended(Next::Rescue));
