@@ -308,7 +308,7 @@ async fn beat(out: &OutLane, timed: bool) {
         if timed {
             out.time_a_round_trip();
         } else if silent >= PEER_PING_EVERY {
-            out.ping();
+            let _something_waits = out.ping();
         }
     }
 }

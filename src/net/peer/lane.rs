@@ -153,21 +153,20 @@ impl OutLane {
         Ok((id, answer, dropped))
     }
 
-    /// Asks for a sign of life, unless something waits already.
-    pub(super) fn ping(&self) {
+    /// Asks for a sign of life, unless something waits already. Whether it did.
+    pub(super) fn ping(&self) -> bool {
         let mut state = self.state();
-        if state.waiting.is_empty()
-            && let Some(ping) = Ready::new(Kind::Ping, 0, b"")
-        {
-            // A queue with nothing in it takes it.
-            let _put = self.put(&mut state, &ping);
-        }
+        let ping = Ready::new(Kind::Ping, 0, b"").filter(|_| state.waiting.is_empty());
+        // A queue with nothing in it takes it.
+        ping.is_some_and(|ping| self.put(&mut state, &ping).is_ok())
     }
 
     /// Asks for a sign of life also where there are others, to see how long it takes.
     pub(super) fn time_a_round_trip(&self) {
-        if self.round_trips().ask(time::mono()) {
-            self.ping();
+        // Noted before it can be answered.
+        let mut round_trips = self.round_trips();
+        if self.ping() {
+            round_trips.ask(time::mono());
         }
     }
 
