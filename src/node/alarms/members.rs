@@ -43,7 +43,11 @@ pub(super) fn of_member(
         found.push(Finding::new(Code::MemberDown, subject, cause, to_do));
         return found;
     }
-    if seen.reason == Reason::NoAnswer && told.is_none() {
+    let is_silent = seen.reason == Reason::NoAnswer && told.is_none();
+    // Who hears nobody knocks again and again: it may be heard the next moment, and that is another errand.
+    let doubt = if is_silent { VANISHED_DOUBT } else { UNHEARD_DOUBT };
+    let doubt_ms = if is_silent || seen.reason == Reason::NeverHeard { millis(doubt) } else { 0 };
+    if is_silent {
         let said = match &seen.news {
             Some(news) => {
                 format!(
@@ -61,9 +65,8 @@ pub(super) fn of_member(
             trouble.as_ref().map(in_words).unwrap_or_default()
         );
         let to_do = trouble.as_ref().map_or(LOOK, |trouble| to_do(trouble.kind));
-        // Who hears nobody knocks again and again: it may be heard the next moment.
         let vanished = Finding::new(Code::MemberVanished, subject, cause, to_do);
-        found.push(Finding { doubt_ms: millis(VANISHED_DOUBT), ..vanished });
+        found.push(Finding { doubt_ms, ..vanished });
     }
     let why = told.unwrap_or_else(|| seen.reason.in_words().to_owned());
     let cause =
@@ -76,8 +79,7 @@ pub(super) fn of_member(
         ),
     };
     let down = Finding::new(Code::MemberDown, subject, cause, to_do);
-    let unheard = seen.reason == Reason::NeverHeard;
-    found.push(Finding { doubt_ms: if unheard { millis(UNHEARD_DOUBT) } else { 0 }, ..down });
+    found.push(Finding { doubt_ms, ..down });
     found
 }
 
