@@ -383,6 +383,13 @@ impl Peers {
         peers.get(&node)?.out.of(dial::TIMED).round_trip()
     }
 
+    /// How long ago anything came from a peer, a sign of life among it; none where nothing ever did.
+    #[must_use]
+    pub fn heard_ago(&self, node: NodeId) -> Option<Duration> {
+        let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.get(&node)?.last_heard().map(|at| at.elapsed())
+    }
+
     /// Bytes that wait to be written, to all of them.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {

@@ -24,6 +24,7 @@ use crate::base::limits::TRANSFER_STUCK;
 use crate::base::time;
 use crate::base::time::millis;
 use crate::node::Node;
+use crate::node::cluster::now_ms;
 use crate::node::debug::logs::LogCounts;
 use crate::node::health::Health;
 use crate::node::series::Forecast;
@@ -385,7 +386,9 @@ impl Node {
                 let why = self.0.cluster.reach.why(*node);
                 found.extend(links::of_link(*node, member, seen, &called, &why));
                 found.extend(links::of_pace(*node, member, seen, &called, self.round_trip(*node)));
-                found.extend(members::of_member(*node, member, seen, told, self.0.cluster.reach.trouble(*node)));
+                let heard = seen.is_heard(now_ms()) || self.hears(*node);
+                let known = members::Known { told, trouble: self.0.cluster.reach.trouble(*node), heard };
+                found.extend(members::of_member(*node, member, seen, known));
                 found.extend(links::of_breaks(*node, member, seen, &called, self.0.cluster.reach.breaks(*node)));
                 doubts.insert(*node, self.doubts(*node));
             }

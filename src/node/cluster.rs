@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::base::id::BucketId;
 use crate::base::id::NodeId;
 use crate::base::id::PartitionId;
+use crate::base::limits::HEARD_LATELY;
 use crate::base::limits::PEER_ADDRESS_BYTES_MAX;
 use crate::base::limits::PEER_ADDRESSES_MAX;
 use crate::base::limits::PEERS_MAX;
@@ -93,6 +94,9 @@ pub trait Wire: Send + Sync + 'static {
 
     /// How long the smallest question to a member and its answer take of late; none where that is not known.
     fn round_trip(&self, to: NodeId) -> Option<Duration>;
+
+    /// How long ago anything came from a member; none where nothing ever did.
+    fn heard_ago(&self, from: NodeId) -> Option<Duration>;
 
     /// Bytes that wait to be written to all members.
     fn waiting_bytes(&self) -> usize;
@@ -410,6 +414,13 @@ impl Node {
     /// How long the smallest question to another node and its answer take of late.
     pub(super) fn round_trip(&self, to: NodeId) -> Option<Duration> {
         self.0.cluster.wire.get()?.round_trip(to)
+    }
+
+    /// Whether anything comes from another node, on whatever connection: who hears nobody says little of itself, and its
+    /// connections still ask for signs of life.
+    pub(super) fn hears(&self, from: NodeId) -> bool {
+        let ago = self.0.cluster.wire.get().and_then(|wire| wire.heard_ago(from));
+        ago.is_some_and(|ago| ago < HEARD_LATELY)
     }
 
     /// Bytes that wait to be written to all others.

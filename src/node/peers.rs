@@ -212,6 +212,10 @@ impl Wire for Lanes {
         self.peers.as_ref()?.round_trip(to)
     }
 
+    fn heard_ago(&self, from: NodeId) -> Option<Duration> {
+        self.peers.as_ref()?.heard_ago(from)
+    }
+
     fn waiting_bytes(&self) -> usize {
         self.peers.as_ref().map_or(0, Peers::waiting_bytes)
     }

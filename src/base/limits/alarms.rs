@@ -4,8 +4,6 @@ use std::time::Duration;
 
 /// Round trips to another machine that take longer are told of: two continents are 200 ms apart.
 pub const LINK_SLOW: Duration = Duration::from_millis(250);
-/// A machine that is down is silent for so long before it is said to have vanished: one that hears nobody calls again within that.
-pub const VANISHED_DOUBT: Duration = Duration::from_millis(1_500);
 /// Connections to a machine that break off at times that are closer are of one break: each lane has its own.
 pub const BREAKS_APART: Duration = Duration::from_secs(1);
 /// From so many in a minute on it is an alarm: a machine that restarts makes one or two.

@@ -2,13 +2,11 @@
 
 use crate::base::id::NodeId;
 use crate::base::limits::UNHEARD_DOUBT;
-use crate::base::limits::VANISHED_DOUBT;
 use crate::base::time::millis;
 use crate::net::peer::trouble::Kind;
 use crate::net::peer::trouble::Trouble;
 use crate::node::alarms::mib;
 use crate::node::alarms::told;
-use crate::node::cluster::now_ms;
 use crate::proto::alarm::Finding;
 use crate::proto::alarm::Subject;
 use crate::proto::alarm::code::Code;
@@ -19,14 +17,19 @@ use crate::proto::member::view::Status;
 
 const LOOK: &str = "Look at the machine and at the network to it.";
 
-/// `told`: how it ended, where somebody said so; `trouble`: what the last try to reach it said.
-pub(super) fn of_member(
-    node: NodeId,
-    member: &Member,
-    seen: &Seen,
-    told: Option<String>,
-    trouble: Option<Trouble>,
-) -> Vec<Finding> {
+/// What is known of a node besides how it is seen.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// How it ended, where somebody said so.
+    pub(super) told: Option<String>,
+    /// What the last try to reach it said.
+    pub(super) trouble: Option<Trouble>,
+    /// Something comes from it.
+    pub(super) heard: bool,
+}
+
+pub(super) fn of_member(node: NodeId, member: &Member, seen: &Seen, known: Known) -> Vec<Finding> {
+    let Known { told, trouble, heard } = known;
     let (subject, name, mut found) = (Subject::Node(node), &member.name, Vec::new());
     let fails_at_its_start = seen.status == Status::Leaving && told.is_some();
     // However it went: what is at its place now is not it.
@@ -34,7 +37,7 @@ pub(super) fn of_member(
     if !matches!(seen.status, Status::Down | Status::Gone) && !fails_at_its_start && stranger.is_none() {
         return found;
     }
-    if seen.reason == Reason::NoAnswer && told.is_none() && seen.is_heard(now_ms()) {
+    if seen.reason == Reason::NoAnswer && told.is_none() && heard {
         let cause = format!(
             "Node {node} ({name}) runs and is heard, and nothing that is sent to it arrives: a firewall on it keeps others out, \
              or the way to it is cut or loses much. Others take it for down; nothing is lost."
@@ -43,11 +46,7 @@ pub(super) fn of_member(
         found.push(Finding::new(Code::MemberDown, subject, cause, to_do));
         return found;
     }
-    let is_silent = seen.reason == Reason::NoAnswer && told.is_none();
-    // Who hears nobody knocks again and again: it may be heard the next moment, and that is another errand.
-    let doubt = if is_silent { VANISHED_DOUBT } else { UNHEARD_DOUBT };
-    let doubt_ms = if is_silent || seen.reason == Reason::NeverHeard { millis(doubt) } else { 0 };
-    if is_silent {
+    if seen.reason == Reason::NoAnswer && told.is_none() {
         let said = match &seen.news {
             Some(news) => {
                 format!(
@@ -65,8 +64,7 @@ pub(super) fn of_member(
             trouble.as_ref().map(in_words).unwrap_or_default()
         );
         let to_do = trouble.as_ref().map_or(LOOK, |trouble| to_do(trouble.kind));
-        let vanished = Finding::new(Code::MemberVanished, subject, cause, to_do);
-        found.push(Finding { doubt_ms, ..vanished });
+        found.push(Finding::new(Code::MemberVanished, subject, cause, to_do));
     }
     let why = told.unwrap_or_else(|| seen.reason.in_words().to_owned());
     let cause =
@@ -79,7 +77,8 @@ pub(super) fn of_member(
         ),
     };
     let down = Finding::new(Code::MemberDown, subject, cause, to_do);
-    found.push(Finding { doubt_ms, ..down });
+    let unheard = seen.reason == Reason::NeverHeard;
+    found.push(Finding { doubt_ms: if unheard { millis(UNHEARD_DOUBT) } else { 0 }, ..down });
     found
 }
 
