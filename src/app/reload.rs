@@ -93,6 +93,10 @@ impl Live {
                         tracing::error!("the server certificate is not renewed: {trouble}");
                         self.node.note_refused_settings(&format!("the server certificate is not renewed: {trouble}"));
                     }
+                    // Also where what is shown is still good.
+                    if trouble.is_some() && now.is_none() {
+                        self.note();
+                    }
                     trouble = now;
                 }
             }

@@ -1,5 +1,4 @@
 //! What commands print: results to standard output, everything else to standard error. The only place that prints.
-#![expect(clippy::print_stderr, reason = "this is what it is for")]
 
 use std::io::IsTerminal;
 use std::io::Write;
@@ -60,7 +59,7 @@ pub fn note(text: impl std::fmt::Display) {
 
 /// A question that is answered behind it.
 pub fn question(text: impl std::fmt::Display) {
-    eprint!("{text}");
+    let _full = write!(std::io::stderr(), "{text}");
 }
 
 /// A failure. Where its file may not grow any more the status still tells.

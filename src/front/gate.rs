@@ -37,8 +37,8 @@ use crate::node::access::Caller;
 use crate::node::error::DoorError;
 use crate::node::telemetry::Operation;
 use crate::proto::alarm::judge::Shut;
-use crate::proto::alarm::turned_away::Fault;
-use crate::proto::alarm::turned_away::No;
+use crate::proto::alarm::rejections::Fault;
+use crate::proto::alarm::rejections::Rejection;
 use crate::proto::audit::Via;
 use crate::proto::scope::Need;
 
@@ -154,7 +154,7 @@ fn note_refusal(node: &Node, response: &Response, from: Option<IpAddr>) {
         status if status.is_server_error() => Fault::Ours,
         _ => Fault::Theirs,
     };
-    node.turn_away(No { code: said.code, fault, text: &said.detail, from, counted: true });
+    node.note_rejection(Rejection { code: said.code, fault, text: &said.detail, from, counted: true });
 }
 
 /// Whether a request needs a place inside the door.

@@ -18,8 +18,8 @@ use crate::base::time;
 use crate::front::gate::Peer;
 use crate::front::problem::Problem;
 use crate::node::Node;
-use crate::proto::alarm::turned_away::Fault;
-use crate::proto::alarm::turned_away::No;
+use crate::proto::alarm::rejections::Fault;
+use crate::proto::alarm::rejections::Rejection;
 
 /// Letters of a host and its port: the longest name of DNS, and a colon with five digits.
 const LETTERS_MAX: usize = 259;
@@ -58,7 +58,7 @@ pub(super) fn check(node: &Node, request: &Request) -> Result<(), Problem> {
     check_by(request, |name| node.is_called(name)).inspect_err(|problem| {
         let from = request.extensions().get::<Peer>().and_then(|peer| peer.ip());
         let (code, text) = (problem.code, "it names another host than this node");
-        node.turn_away(No { code, fault: Fault::Theirs, text, from, counted: false });
+        node.note_rejection(Rejection { code, fault: Fault::Theirs, text, from, counted: false });
         if let Some(dropped) = node.refusals().misdirected.admit(time::mono()) {
             tracing::info!(dropped, "a request over plain HTTP named another host");
         }

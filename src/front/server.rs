@@ -72,8 +72,8 @@ use crate::front::tls::Tls;
 use crate::node::Node;
 use crate::node::drill;
 use crate::node::worker;
-use crate::proto::alarm::turned_away::Fault;
-use crate::proto::alarm::turned_away::No;
+use crate::proto::alarm::rejections::Fault;
+use crate::proto::alarm::rejections::Rejection;
 
 /// A wait after `accept` failed, as with too many open files: trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -233,11 +233,11 @@ impl Server {
                         () = asked_to_stop(&mut self.stop) => return,
                     };
                     let Some(seat) = seat else {
-                        self.turn_away("connections_of_one_address", &over_the_limit(), address.ip());
+                        self.note_rejection("connections_of_one_address", &over_the_limit(), address.ip());
                         continue;
                     };
                     if came.elapsed() >= ANSWER_PATIENCE {
-                        self.turn_away(
+                        self.note_rejection(
                             "connections_full",
                             "all connections that may be are busy, and new ones wait",
                             address.ip(),
@@ -278,9 +278,9 @@ impl Server {
         }
     }
 
-    fn turn_away(&self, code: &'static str, text: &str, from: IpAddr) {
+    fn note_rejection(&self, code: &'static str, text: &str, from: IpAddr) {
         if let Some(node) = &self.node {
-            node.turn_away(No { code, fault: Fault::Theirs, text, from: Some(from), counted: false });
+            node.note_rejection(Rejection { code, fault: Fault::Theirs, text, from: Some(from), counted: false });
         }
     }
 
@@ -292,7 +292,7 @@ impl Server {
         };
         match stream {
             Ok(stream) => Box::pin(self.converse(stream, Peer::Tls(address), seat)).await,
-            Err(Some(why)) => self.turn_away("tls_handshake", &why, address.ip()),
+            Err(Some(why)) => self.note_rejection("tls_handshake", &why, address.ip()),
             Err(None) => {}
         }
     }

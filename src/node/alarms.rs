@@ -58,9 +58,9 @@ mod links;
 mod members;
 mod process;
 mod quorum;
+mod rejections;
 mod roots;
 mod told;
-mod turned_away;
 mod twins;
 
 /// What was found so far.
@@ -182,7 +182,7 @@ impl Node {
         found.extend(self.findings_of_the_store());
         found.extend(self.findings_of_the_process());
         found.extend(self.access_refused());
-        found.extend(self.turned_away());
+        found.extend(self.many_rejected());
         found.extend(self.config_refused());
         found.extend(self.findings_of_this_node());
         // Read on another node's screen, "here" is nowhere.

@@ -17,6 +17,7 @@ use crate::net::peer::LaneState;
 use crate::net::peer::LinkView;
 use crate::net::peer::trouble::Kind;
 use crate::net::peer::trouble::Trouble;
+use crate::net::wire::Lane;
 use crate::node::Node;
 use crate::proto::control::State;
 use crate::proto::member::view::Link;
@@ -38,7 +39,7 @@ pub struct Reach {
 #[derive(Debug, Default)]
 struct Breaks {
     /// Of each lane that stands, since when.
-    up: BTreeMap<u8, Instant>,
+    up: BTreeMap<Lane, Instant>,
     /// When there were such breaks; those of one moment are one.
     at: VecDeque<Instant>,
 }
@@ -48,7 +49,7 @@ impl Breaks {
         let up = view.lanes.iter().filter(|lane| lane.state == LaneState::Up);
         let mut broke = false;
         for lane in up {
-            let before = self.up.insert(lane.lane as u8, lane.since);
+            let before = self.up.insert(lane.lane, lane.since);
             broke |= before.is_some_and(|before| before != lane.since);
         }
         let is_another = |last: &Instant| now.saturating_duration_since(*last) >= BREAKS_APART;

@@ -13,9 +13,9 @@ use crate::node::Node;
 use crate::proto::alarm::judge::ManyRefused;
 use crate::proto::alarm::judge::RefusedTokens;
 use crate::proto::alarm::judge::Shut;
-use crate::proto::alarm::turned_away::Much;
-use crate::proto::alarm::turned_away::No;
-use crate::proto::alarm::turned_away::TurnedAway;
+use crate::proto::alarm::rejections::ManyRejected;
+use crate::proto::alarm::rejections::Rejection;
+use crate::proto::alarm::rejections::Rejections;
 
 /// Refusals of one kind.
 #[derive(Default)]
@@ -31,7 +31,7 @@ pub struct Refusals {
     /// Requests that name another host.
     pub misdirected: Lines,
     tokens: Mutex<RefusedTokens>,
-    away: Mutex<TurnedAway>,
+    rejections: Mutex<Rejections>,
 }
 
 impl Refusals {
@@ -42,13 +42,13 @@ impl Refusals {
     }
 
     /// Whoever asked was turned away; `asked`: requests for values since the start.
-    pub fn note(&self, no: No<'_>, asked: u64) {
-        self.away.lock().unwrap_or_else(PoisonError::into_inner).note(no, asked, time::steady_ms().0);
+    pub fn note(&self, rejection: Rejection<'_>, asked: u64) {
+        self.rejections.lock().unwrap_or_else(PoisonError::into_inner).note(rejection, asked, time::steady_ms().0);
     }
 
     /// What was refused in the last minute, where it is much.
-    pub(super) fn much(&self, asked: u64) -> Option<Much> {
-        self.away.lock().unwrap_or_else(PoisonError::into_inner).much(asked, time::steady_ms().0)
+    pub(super) fn many_rejected(&self, asked: u64) -> Option<ManyRejected> {
+        self.rejections.lock().unwrap_or_else(PoisonError::into_inner).many(asked, time::steady_ms().0)
     }
 
     /// Those of the last minute, where they are many.
@@ -83,8 +83,8 @@ impl Lines {
 
 impl Node {
     /// Counts that whoever asked was turned away.
-    pub fn turn_away(&self, no: No<'_>) {
-        self.refusals().note(no, self.telemetry().of_values());
+    pub fn note_rejection(&self, rejection: Rejection<'_>) {
+        self.refusals().note(rejection, self.telemetry().of_values());
     }
 
     /// What was logged of refused callers lately.

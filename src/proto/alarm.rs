@@ -17,9 +17,9 @@ use crate::proto::alarm::code::Severity;
 
 pub mod code;
 pub mod judge;
+pub mod rejections;
 #[cfg(test)]
 mod tests;
-pub mod turned_away;
 
 /// What an alarm is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

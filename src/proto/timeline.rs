@@ -438,6 +438,14 @@ fn raised(code: Code) -> Vec<Rule> {
                     | Code::DiskFull
                     | Code::IndexSlow,
                 _
+            ) | (
+                Code::RequestsRefused,
+                Code::FilesGone
+                    | Code::DiskFull
+                    | Code::IndexFailed
+                    | Code::Recovering
+                    | Code::IndexBehind
+                    | Code::Starved
             ) | (Code::IndexBehind | Code::TransferStuck, Code::DiskFull | Code::SlowDisk | Code::IndexFailed)
         )
     };

@@ -522,7 +522,7 @@ async fn a_node_whose_output_nobody_reads_goes_on_and_says_so() {
         std::io::Read::read_to_end(&mut reader, &mut all).unwrap();
         String::from_utf8_lossy(&all).into_owned()
     });
-    eventually("lines are shown again", async || {
+    eventually("it goes on answering, and saying so", async || {
         owner.ask(hyper::Method::GET, "/v1/status").await.ok()?;
         Some(())
     })

@@ -9,20 +9,20 @@ pub const BREAKS_APART: Duration = Duration::from_secs(1);
 /// From so many in a minute on it is an alarm: a machine that restarts makes one or two.
 pub const BREAKS_MIN: usize = 6;
 /// Over this time it is counted what devices are refused.
-pub const TURNED_AWAY_WINDOW: Duration = Duration::from_secs(60);
+pub const REJECTED_WINDOW: Duration = Duration::from_secs(60);
 /// In steps of this.
-pub const TURNED_AWAY_STEP: Duration = Duration::from_secs(5);
+pub const REJECTED_STEP: Duration = Duration::from_secs(5);
 /// Fewer in that window are no alarm: a device that tries again each few seconds makes as many.
-pub const TURNED_AWAY_MIN: u64 = 20;
+pub const REJECTED_MIN: u64 = 20;
 /// Nor are those of fewer steps: the loss of a machine refuses some requests for a moment.
-pub const TURNED_AWAY_STEPS_MIN: usize = 3;
+pub const REJECTED_STEPS_MIN: usize = 3;
 /// Nor fewer of a hundred, where it is the cluster's fault.
-pub const TURNED_AWAY_PERCENT: u64 = 5;
+pub const REJECTED_PERCENT: u64 = 5;
 /// Nor fewer of a hundred, where it is the fault of who asks: some programs ask for what is not there.
-pub const TURNED_AWAY_THEIRS_PERCENT: u64 = 50;
+pub const REJECTED_THEIRS_PERCENT: u64 = 50;
 /// When there was none for so long they are over: devices try again within seconds.
-pub const TURNED_AWAY_OVER: Duration = Duration::from_secs(15);
+pub const REJECTED_OVER: Duration = Duration::from_secs(15);
 /// Kinds of refusals that are counted apart in each step.
-pub const TURNED_AWAY_CODES: usize = 8;
+pub const REJECTED_CODES: usize = 8;
 /// Addresses of each kind that are counted apart in each step: of more it is only told how often. Below 300 KiB in all.
-pub const TURNED_AWAY_ADDRESSES: usize = 64;
+pub const REJECTED_ADDRESSES: usize = 64;

@@ -31,9 +31,9 @@ use crate::store::journal::Position;
 use crate::store::journal::writer;
 use crate::store::journal::writer::Sequence;
 use crate::store::partition::Shared;
-use crate::store::partition::end_of_bucket;
 use crate::store::partition::record;
 use crate::store::partition::record::Record;
+use crate::store::partition::scan::end_of_bucket;
 
 /// Why the index takes no more changes.
 #[derive(Debug, Clone)]

@@ -5,15 +5,15 @@ use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
-use crate::base::limits::TURNED_AWAY_ADDRESSES;
-use crate::base::limits::TURNED_AWAY_CODES;
-use crate::base::limits::TURNED_AWAY_MIN;
-use crate::base::limits::TURNED_AWAY_OVER;
-use crate::base::limits::TURNED_AWAY_PERCENT;
-use crate::base::limits::TURNED_AWAY_STEP;
-use crate::base::limits::TURNED_AWAY_STEPS_MIN;
-use crate::base::limits::TURNED_AWAY_THEIRS_PERCENT;
-use crate::base::limits::TURNED_AWAY_WINDOW;
+use crate::base::limits::REJECTED_ADDRESSES;
+use crate::base::limits::REJECTED_CODES;
+use crate::base::limits::REJECTED_MIN;
+use crate::base::limits::REJECTED_OVER;
+use crate::base::limits::REJECTED_PERCENT;
+use crate::base::limits::REJECTED_STEP;
+use crate::base::limits::REJECTED_STEPS_MIN;
+use crate::base::limits::REJECTED_THEIRS_PERCENT;
+use crate::base::limits::REJECTED_WINDOW;
 use crate::base::time::millis;
 
 /// Whose fault a refusal is.
@@ -27,7 +27,7 @@ pub enum Fault {
 
 /// One refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct No<'t> {
+pub struct Rejection<'t> {
     /// The code of the problem, or of what happened before there was a request.
     pub code: &'static str,
     /// Whose fault.
@@ -40,9 +40,9 @@ pub struct No<'t> {
     pub counted: bool,
 }
 
-/// What was refused in the last [`TURNED_AWAY_WINDOW`].
+/// What was refused in the last [`REJECTED_WINDOW`].
 #[derive(Debug, Clone, Default)]
-pub struct TurnedAway {
+pub struct Rejections {
     steps: VecDeque<Step>,
 }
 
@@ -67,7 +67,7 @@ struct Count {
 
 /// So much was refused that somebody should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Much {
+pub struct ManyRejected {
     /// Of so many.
     pub asked: u64,
     /// So many were refused, whose fault that is.
@@ -84,23 +84,23 @@ pub struct Much {
     pub most: Option<(IpAddr, u64)>,
 }
 
-impl TurnedAway {
+impl Rejections {
     /// One more; `asked`: requests since the start.
-    pub fn note(&mut self, no: No<'_>, asked: u64, now_ms: u64) {
+    pub fn note(&mut self, rejection: Rejection<'_>, asked: u64, now_ms: u64) {
         self.look(asked, now_ms);
         let Some(step) = self.steps.back_mut() else { return };
-        step.uncounted += u64::from(!no.counted);
-        if step.by_code.len() >= TURNED_AWAY_CODES && !step.by_code.contains_key(no.code) {
+        step.uncounted += u64::from(!rejection.counted);
+        if step.by_code.len() >= REJECTED_CODES && !step.by_code.contains_key(rejection.code) {
             return;
         }
-        let new = Count { times: 0, fault: no.fault, last: String::new(), from: BTreeMap::new() };
-        let count = step.by_code.entry(no.code).or_insert(new);
+        let new = Count { times: 0, fault: rejection.fault, last: String::new(), from: BTreeMap::new() };
+        let count = step.by_code.entry(rejection.code).or_insert(new);
         count.times += 1;
-        if count.last != no.text {
-            no.text.clone_into(&mut count.last);
+        if count.last != rejection.text {
+            rejection.text.clone_into(&mut count.last);
         }
-        if let Some(from) = no.from.map(|from| from.to_canonical())
-            && (count.from.len() < TURNED_AWAY_ADDRESSES || count.from.contains_key(&from))
+        if let Some(from) = rejection.from.map(|from| from.to_canonical())
+            && (count.from.len() < REJECTED_ADDRESSES || count.from.contains_key(&from))
         {
             *count.from.entry(from).or_default() += 1;
         }
@@ -108,11 +108,11 @@ impl TurnedAway {
 
     /// Goes on with time; `asked`: requests since the start.
     pub fn look(&mut self, asked: u64, now_ms: u64) {
-        let is_new = |last: &Step| now_ms.saturating_sub(last.began_ms) >= millis(TURNED_AWAY_STEP);
+        let is_new = |last: &Step| now_ms.saturating_sub(last.began_ms) >= millis(REJECTED_STEP);
         if self.steps.back().is_none_or(is_new) {
             self.steps.push_back(Step { began_ms: now_ms, asked, ..Step::default() });
         }
-        let is_old = |step: &Step| now_ms.saturating_sub(step.began_ms) >= millis(TURNED_AWAY_WINDOW);
+        let is_old = |step: &Step| now_ms.saturating_sub(step.began_ms) >= millis(REJECTED_WINDOW);
         while self.steps.len() > 1 && self.steps.front().is_some_and(is_old) {
             self.steps.pop_front();
         }
@@ -120,15 +120,15 @@ impl TurnedAway {
 
     /// What they are, where they are much, for some time, and not over.
     #[must_use]
-    pub fn much(&mut self, asked: u64, now_ms: u64) -> Option<Much> {
+    pub fn many(&mut self, asked: u64, now_ms: u64) -> Option<ManyRejected> {
         self.look(asked, now_ms);
         let asked =
             asked.saturating_sub(self.steps.front()?.asked) + self.steps.iter().map(|s| s.uncounted).sum::<u64>();
-        let of = |fault, percent| self.much_of(fault, percent, asked, now_ms);
-        of(Fault::Ours, TURNED_AWAY_PERCENT).or_else(|| of(Fault::Theirs, TURNED_AWAY_THEIRS_PERCENT))
+        let of = |fault, percent| self.many_of(fault, percent, asked, now_ms);
+        of(Fault::Ours, REJECTED_PERCENT).or_else(|| of(Fault::Theirs, REJECTED_THEIRS_PERCENT))
     }
 
-    fn much_of(&self, fault: Fault, percent: u64, asked: u64, now_ms: u64) -> Option<Much> {
+    fn many_of(&self, fault: Fault, percent: u64, asked: u64, now_ms: u64) -> Option<ManyRejected> {
         let counts = |step: &'_ Step| -> Vec<(&'static str, Count)> {
             let of_it = step.by_code.iter().filter(|(_, count)| count.fault == fault);
             of_it.map(|(code, count)| (*code, count.clone())).collect()
@@ -145,16 +145,24 @@ impl TurnedAway {
             all.entry(*code).and_modify(|sum| sum.add(count)).or_insert_with(|| count.clone());
         }
         let refused: u64 = all.values().map(|count| count.times).sum();
-        let is_over = now_ms.saturating_sub(last_ms) >= millis(TURNED_AWAY_OVER);
+        let is_over = now_ms.saturating_sub(last_ms) >= millis(REJECTED_OVER);
         if is_over
-            || with.len() < TURNED_AWAY_STEPS_MIN
-            || refused < TURNED_AWAY_MIN
+            || with.len() < REJECTED_STEPS_MIN
+            || refused < REJECTED_MIN
             || refused.saturating_mul(100) < asked.saturating_mul(percent)
         {
             return None;
         }
         let (code, Count { times, last, from, .. }) = all.into_iter().max_by_key(|(_, count)| count.times)?;
-        Some(Much { asked, refused, fault, code, times, last, most: from.into_iter().max_by_key(|(_, count)| *count) })
+        Some(ManyRejected {
+            asked,
+            refused,
+            fault,
+            code,
+            times,
+            last,
+            most: from.into_iter().max_by_key(|(_, count)| *count),
+        })
     }
 }
 
@@ -171,17 +179,17 @@ impl Count {
 #[cfg(test)]
 mod tests {
     use super::Fault;
-    use super::No;
-    use super::TurnedAway;
-    use crate::base::limits::TURNED_AWAY_CODES;
+    use super::Rejection;
+    use super::Rejections;
+    use crate::base::limits::REJECTED_CODES;
 
-    fn no(code: &'static str, fault: Fault, last: u8) -> No<'static> {
-        No { code, fault, text: "two of three owners", from: Some([10, 0, 0, last].into()), counted: true }
+    fn no(code: &'static str, fault: Fault, last: u8) -> Rejection<'static> {
+        Rejection { code, fault, text: "two of three owners", from: Some([10, 0, 0, last].into()), counted: true }
     }
 
     /// So many requests in each of so many seconds, of which the last few are refused.
-    fn after(seconds: u64, asked: u64, refused: &[No<'_>]) -> (TurnedAway, u64) {
-        let (mut away, mut all) = (TurnedAway::default(), 0);
+    fn after(seconds: u64, asked: u64, refused: &[Rejection<'_>]) -> (Rejections, u64) {
+        let (mut away, mut all) = (Rejections::default(), 0);
         for second in 0..seconds {
             all += asked;
             away.look(all, second * 1000);
@@ -194,47 +202,47 @@ mod tests {
     fn a_good_part_of_what_is_asked_is_told_with_its_commonest_reason() {
         let refused = [no("busy", Fault::Ours, 1), no("no_quorum", Fault::Ours, 2), no("no_quorum", Fault::Ours, 2)];
         let (mut away, all) = after(30, 20, &refused);
-        let much = away.much(all, 29_000).unwrap();
-        assert_eq!((much.code, much.times, much.refused), ("no_quorum", 60, 90));
-        assert_eq!((much.fault, much.most), (Fault::Ours, Some(([10, 0, 0, 2].into(), 60))));
-        assert_eq!(much.last, "two of three owners");
-        assert!((560..=600).contains(&much.asked), "{}", much.asked);
-        assert!(away.much(all, 29_000 + 60_000).is_none(), "it is over");
+        let many = away.many(all, 29_000).unwrap();
+        assert_eq!((many.code, many.times, many.refused), ("no_quorum", 60, 90));
+        assert_eq!((many.fault, many.most), (Fault::Ours, Some(([10, 0, 0, 2].into(), 60))));
+        assert_eq!(many.last, "two of three owners");
+        assert!((560..=600).contains(&many.asked), "{}", many.asked);
+        assert!(away.many(all, 29_000 + 60_000).is_none(), "it is over");
     }
 
     #[test]
     fn a_burst_a_small_part_and_what_a_few_ask_wrongly_are_not() {
         let ours = [no("busy", Fault::Ours, 1); 3];
         let (mut burst, all) = after(5, 20, &ours);
-        assert!(burst.much(all, 4_000).is_none());
+        assert!(burst.many(all, 4_000).is_none());
         let (mut few, all) = after(30, 1000, &ours);
-        assert!(few.much(all, 29_000).is_none());
+        assert!(few.many(all, 29_000).is_none());
         let theirs = [no("no_such_bucket", Fault::Theirs, 1); 3];
         let (mut wrong, all) = after(30, 20, &theirs);
-        assert!(wrong.much(all, 29_000).is_none());
+        assert!(wrong.many(all, 29_000).is_none());
         let (mut most, all) = after(30, 5, &theirs);
-        assert_eq!(most.much(all, 29_000).unwrap().fault, Fault::Theirs);
+        assert_eq!(most.many(all, 29_000).unwrap().fault, Fault::Theirs);
     }
 
     #[test]
     fn connections_that_never_became_requests_count_among_what_was_asked() {
-        let shut = [No { counted: false, ..no("tls_handshake", Fault::Theirs, 1) }; 3];
+        let shut = [Rejection { counted: false, ..no("tls_handshake", Fault::Theirs, 1) }; 3];
         let (mut away, all) = after(30, 0, &shut);
-        let much = away.much(all, 29_000).unwrap();
-        assert_eq!((much.asked, much.refused), (90, 90));
+        let many = away.many(all, 29_000).unwrap();
+        assert_eq!((many.asked, many.refused), (90, 90));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut away = TurnedAway::default();
+        let mut away = Rejections::default();
         for n in 0..100_000_u32 {
             let code: &'static str = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"][n as usize % 10];
             let [_, a, b, c] = n.to_be_bytes();
-            away.note(No { from: Some([10, a, b, c].into()), ..no(code, Fault::Ours, 0) }, 0, u64::from(n));
+            away.note(Rejection { from: Some([10, a, b, c].into()), ..no(code, Fault::Ours, 0) }, 0, u64::from(n));
         }
         assert!(away.steps.len() <= 13, "{}", away.steps.len());
         for step in &away.steps {
-            assert!(step.by_code.len() <= TURNED_AWAY_CODES);
+            assert!(step.by_code.len() <= REJECTED_CODES);
             assert!(step.by_code.values().all(|count| count.from.len() <= 64));
         }
     }

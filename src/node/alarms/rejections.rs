@@ -4,18 +4,18 @@
 use crate::node::Node;
 use crate::proto::alarm::Finding;
 use crate::proto::alarm::code::Code;
-use crate::proto::alarm::turned_away::Fault;
-use crate::proto::alarm::turned_away::Much;
+use crate::proto::alarm::rejections::Fault;
+use crate::proto::alarm::rejections::ManyRejected;
 
 impl Node {
-    pub(super) fn turned_away(&self) -> Option<Finding> {
-        let much = self.refusals().much(self.telemetry().of_values())?;
-        Some(Finding::new(Code::RequestsRefused, self.me(), in_words(&much), to_do(&much)))
+    pub(super) fn many_rejected(&self) -> Option<Finding> {
+        let many = self.refusals().many_rejected(self.telemetry().of_values())?;
+        Some(Finding::new(Code::RequestsRefused, self.me(), in_words(&many), to_do(&many)))
     }
 }
 
-fn in_words(much: &Much) -> String {
-    let Much { asked, refused, fault, code, times, last, most } = much;
+fn in_words(many: &ManyRejected) -> String {
+    let ManyRejected { asked, refused, fault, code, times, last, most } = many;
     let percent = refused.saturating_mul(100) / (*asked).max(1);
     let whose = match fault {
         Fault::Ours => "though nothing was wrong with them",
@@ -28,8 +28,8 @@ fn in_words(much: &Much) -> String {
     )
 }
 
-fn to_do(much: &Much) -> &'static str {
-    match (much.code, much.fault) {
+fn to_do(many: &ManyRejected) -> &'static str {
+    match (many.code, many.fault) {
         ("busy" | "too_slow", _) => "Look who asks so much, spread it over more machines, or add one.",
         ("connections_of_one_address" | "connections_full", _) => {
             "Look which program there opens connections and does not end them."
