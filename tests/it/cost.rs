@@ -179,13 +179,16 @@ async fn a_recorder_that_a_drill_turned_off_keeps_nothing() {
     let cluster = Cluster::start(3).await;
     cluster.bucket("b", serde_json::json!({ "kind": "lww" })).await;
     let log = cluster.dir.path().join("log");
-    for (number, words, kept) in [(1, "no-recorder", false), (2, "", true)] {
-        cluster.cut(words);
-        let turned = format!("a drill turned the flight recorder {}", if kept { "on" } else { "off" });
-        eventually("the drill has begun", async || {
-            (std::fs::read_to_string(&log).unwrap().matches(&turned).count() >= 2).then_some(())
+    let turned = async |how: &str, count: usize| {
+        let turned = format!("a drill turned the flight recorder {how}");
+        eventually("the drill has begun on each", async || {
+            (std::fs::read_to_string(&log).unwrap().matches(&turned).count() >= count).then_some(())
         })
         .await;
+    };
+    for (number, words, kept) in [(1, "no-recorder", false), (2, "", true)] {
+        cluster.cut(words);
+        turned(if kept { "on" } else { "off" }, 3).await;
         let since_ms = time::wall_ms();
         for method in ["PUT", "GET"] {
             let done = call(&cluster.client(1), method, "/v1/kv/b/k", &[], "1").await;
@@ -210,5 +213,7 @@ async fn a_recorder_that_a_drill_turned_off_keeps_nothing() {
             "{cores:?}"
         );
         cluster.ready(1).await;
+        // The one that came back has looked as well.
+        turned("off", 4).await;
     }
 }

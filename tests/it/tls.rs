@@ -41,6 +41,7 @@ use crate::support::Ended;
 use crate::support::Node;
 use crate::support::command;
 use crate::support::ended;
+use crate::support::eventually;
 use crate::support::ringfort_in;
 use crate::wire;
 
@@ -488,4 +489,27 @@ async fn a_bad_configuration_or_certificate_is_refused_and_what_ran_runs_on() {
     assert_eq!(customer.shown().await, der(&next));
     assert_eq!(ringfort_in(here, &["config", "check", "--config", "r.toml"]).code, 0);
     drop(key);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_cannot_be_read_for_a_while_is_an_alarm_for_that_while() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_saying(&dir.path().join("data"), &[], &["--listen", "https://127.0.0.1:0"]).await;
+    let alarm = async || {
+        let status = node.owner().ask(hyper::Method::GET, "/v1/status").await.ok()?;
+        Some(status["alarms"].as_array()?.iter().find(|alarm| alarm["code"] == "config_refused").cloned())
+    };
+    assert_eq!(alarm().await, Some(None));
+    let pem = node.data.join("identity/server.pem");
+    let mode = |mode| std::fs::set_permissions(&pem, std::fs::Permissions::from_mode(mode)).unwrap();
+    // Others could read the key: it is not used.
+    mode(0o644);
+    let told = eventually("it is told", async || alarm().await?).await;
+    let cause = told["cause"].as_str().unwrap();
+    assert!(cause.contains("the server certificate is not renewed") && cause.contains("server.pem"), "{told:#}");
+    mode(0o600);
+    eventually("it is over, though nothing else is shown than before", async || alarm().await?.is_none().then_some(()))
+        .await;
 }

@@ -53,6 +53,9 @@ async fn a_command_whose_client_went_away_counts_for_every_later_one() {
     give_up_at_the_first_wait(group.propose(put("a"))).await;
     assert_eq!(group.propose(put("b")).await, Ok(Applied::Made));
     give_up_at_the_first_wait(group.propose(Command::RemoveBucket { name: "b".into() })).await;
+    // Of two that are under way at once either may come first.
+    let mut shown = group.watch();
+    shown.wait_for(|view| view.state.buckets.keys().eq(["a"])).await.unwrap();
     assert!(group.propose(Command::RemoveBucket { name: "b".into() }).await.is_err(), "it is removed already");
     let before = group.state();
     assert_eq!(before.buckets.keys().collect::<Vec<_>>(), ["a"]);
