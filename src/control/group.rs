@@ -278,6 +278,12 @@ impl Group {
         members.voters.last().into_iter().flatten().copied().map(NodeId).collect()
     }
 
+    /// Whether a node votes, as far as this one knows; in the middle of a change also one that does no more afterwards.
+    #[must_use]
+    pub fn votes(&self, node: NodeId) -> bool {
+        self.0.members().nodes().iter().any(|voters| voters.contains(&node))
+    }
+
     /// How this node is.
     #[must_use]
     pub fn status(&self) -> Status {

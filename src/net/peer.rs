@@ -120,7 +120,7 @@ pub trait Inbox: Send + Sync + 'static {
     }
 
     /// Whether a node that nobody named here may speak on the control lane: the list of members may be old, and what mends
-    /// it comes that way. Not one that is known to be gone.
+    /// it comes that way. Not one that is known to be gone and to vote no more.
     fn may_speak(&self, node: NodeId) -> bool;
 
     /// There are two of a node, which may be this one itself.

@@ -19,6 +19,7 @@ use crate::net::peer::Peers;
 use crate::net::wire::Lane;
 use crate::node::Node;
 use crate::node::cluster::now_ms;
+use crate::node::drill::spare;
 use crate::node::figures::Told;
 use crate::node::peers::Heard;
 use crate::node::peers::Way;
@@ -356,12 +357,20 @@ impl Keeper {
             self.peers.know(*id, member.addresses.clone());
             self.membership.know(*id, now_ms());
         }
-        // Whoever is not heard of yet may be the one from whom the newer state comes.
-        for gone in self.peers.known().into_iter().filter(|id| state.is_gone(*id)) {
-            self.peers.forget(gone);
-            self.membership.forget(gone, now_ms());
-        }
+        self.let_go();
         self.look_at_links();
+    }
+
+    /// Whoever is not heard of yet may be the one from whom the newer state comes.
+    fn let_go(&mut self) {
+        let state = self.node.view().state.clone();
+        for gone in self.peers.known().into_iter().filter(|id| state.is_gone(*id)) {
+            self.membership.forget(gone, now_ms());
+            // As long as it votes it may be the one from whom this node hears that others do.
+            if !self.node.0.consensus.votes(gone) {
+                self.peers.forget(gone);
+            }
+        }
     }
 
     fn look_at_links(&mut self) {
@@ -374,6 +383,8 @@ impl Keeper {
     }
 
     fn every_tick(&mut self) {
+        // Who votes is no part of the state that is followed.
+        self.let_go();
         let now = time::mono();
         let lag = now.saturating_duration_since(self.beat).saturating_sub(MEMBERS_TICK);
         self.beat = now;
@@ -401,7 +412,7 @@ impl Keeper {
 
     /// What takes its time: who votes.
     fn do_chores(&mut self) {
-        if self.stopping || self.chores.as_ref().is_some_and(|chores| !chores.is_finished()) {
+        if self.stopping || spare::the_seats() || self.chores.as_ref().is_some_and(|chores| !chores.is_finished()) {
             return;
         }
         let node = self.node.clone();

@@ -112,7 +112,7 @@ impl Inbox for Post {
     }
 
     fn may_speak(&self, node: NodeId) -> bool {
-        self.group.get().is_some_and(|group| !group.state().is_gone(node))
+        self.group.get().is_some_and(|group| !group.state().is_gone(node) || group.votes(node))
     }
 
     fn twin(&self, twin: Twin) {
@@ -127,7 +127,11 @@ impl Inbox for Post {
     }
 
     fn removed(&self, node: NodeId) -> Option<String> {
-        let state = self.group.get()?.state();
+        let group = self.group.get()?;
+        let state = group.state();
+        if group.votes(node) {
+            return None;
+        }
         let grave = state.members.get(&node).filter(|member| member.state == MemberState::Removed)?;
         Some(format!("node {node} is no member of this cluster any more: {}", grave.reason))
     }

@@ -408,3 +408,29 @@ async fn voters_that_are_frozen_killed_and_cut_off_under_changes_end_with_one_hi
         assert!(places.is_sorted(), "{told:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_voter_that_left_hands_over_the_control_plane_however_late() {
+    let cluster = Cluster::start(2).await;
+    cluster.all_up(&[0, 1]).await;
+    assert_eq!(cluster.one_leader(&[0, 1]).await["leader"], 1);
+    // From now on everything is done but that.
+    cluster.cut("no-seats");
+    let log = cluster.dir.path().join("log");
+    eventually("the drill has begun", async || {
+        let said = std::fs::read_to_string(&log).unwrap();
+        (said.matches("a drill turned the looks at who should vote off").count() == 2).then_some(())
+    })
+    .await;
+    let told = call(&cluster.owner(1), "POST", "/v1/members/1/leave", &[], "").await;
+    assert_eq!(told.status, 200, "{told:?}");
+    eventually("it is out, and the other one knows", async || {
+        let reply = call(&cluster.owner(1), "GET", "/v1/members", &[], "").await.json();
+        (reply["members"].as_array()?.len() == 1).then_some(())
+    })
+    .await;
+    assert_ne!(cluster.control(1).await["leader"], 2);
+    cluster.cut("");
+    eventually("the other one leads", async || (cluster.control(1).await["leader"] == 2).then_some(())).await;
+    cluster.takes_changes(&[1], "after").await;
+}
