@@ -13,6 +13,7 @@ pub mod limits;
 pub mod listen;
 pub mod memory;
 pub mod open_files;
+pub mod program;
 pub mod pulse;
 pub mod recorder;
 pub mod redact;

@@ -25,6 +25,7 @@ use crate::store::roots::Roots;
 
 pub mod access;
 pub mod alarms;
+pub mod askers;
 pub mod audit;
 pub mod birth;
 pub mod buckets;
@@ -119,6 +120,7 @@ struct Inner {
     doorman: session::Doorman,
     insides: debug::inside::Watched,
     refusals: refusals::Refusals,
+    askers: askers::Counted,
     started: Instant,
     data_dir: std::path::PathBuf,
     /// Which directories it and those in it are.

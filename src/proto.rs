@@ -2,6 +2,7 @@
 
 pub mod agree;
 pub mod alarm;
+pub mod askers;
 pub mod audit;
 pub mod bucket;
 pub mod campaign;

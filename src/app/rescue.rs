@@ -1,10 +1,13 @@
 //! The process of a rescue console: the same binary with the same arguments, in place of a worker that fails at every start. It
 //! listens where the worker would, opens nothing of the store, and ends when it is told to or when a worker is to be tried.
 
+use std::io;
 use std::pin::pin;
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::app::Signals;
@@ -27,20 +30,31 @@ use crate::node::rescue::RescueOptions;
 use crate::node::worker;
 use crate::proto::rescue::Told;
 
-/// Threads that serve: a few browsers.
-const THREADS: usize = 2;
+/// Threads that may wait for a disk at once.
+const THREADS: usize = 4;
+/// For how long one that has nothing to do is kept: as long as this process lives.
+const KEPT: Duration = Duration::from_secs(u32::MAX as u64);
 /// How long the end waits for threads that wait for a disk.
 const END: Duration = Duration::from_millis(500);
 
 /// Serves until a stop, or until a worker is to be tried; returns the status to end with.
 pub(super) fn process(config: &Config, logs: &Logs, told: &str) -> Result<u8, Failure> {
-    let runtime =
-        runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().thread_name("rescue").build();
-    let runtime = runtime.map_err(|error| Failure::io("starting", &error))?;
+    let runtime = runtime().map_err(|error| Failure::io("starting", &error))?;
     let served = runtime.block_on(serve(config, logs, told));
     runtime.shutdown_timeout(END);
     logs.close();
     served.map(Exit::code)
+}
+
+/// A few browsers need one thread, and one that waits for the disk. Where the system gives no more than these that has to do.
+fn runtime() -> io::Result<Runtime> {
+    // The runtime would panic where it gets not even one.
+    thread::Builder::new().spawn(|| ())?.join().map_err(|_panicked| io::Error::other("a thread failed at once"))?;
+    let mut builder = runtime::Builder::new_current_thread();
+    builder.enable_all().thread_name("rescue").max_blocking_threads(THREADS).thread_keep_alive(KEPT);
+    let runtime = builder.build()?;
+    runtime.block_on(async { worker::block("taking a thread", || Ok(())).await }).map_err(io::Error::other)?;
+    Ok(runtime)
 }
 
 async fn serve(config: &Config, logs: &Logs, told: &str) -> Result<Exit, Failure> {

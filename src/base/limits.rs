@@ -512,6 +512,8 @@ pub const HEARD_LATELY: Duration = Duration::from_secs(2);
 /// Who has been heard since it was called down is still heard for so long: it knocks more and more seldom at those that it
 /// does not hear.
 pub const HEARD_STILL: Duration = Duration::from_secs(30);
+/// So many machines that all say the same of themselves are said to share the cause: two may have the same accident.
+pub const ALIKE_MACHINES_MIN: usize = 3;
 /// Machines that an alarm names: what is read at a glance.
 pub const ALARM_NAMES_MAX: usize = 5;
 /// Another node is called down only when it was not heard for so long since this one knows it: it may be on its way.
@@ -521,6 +523,9 @@ pub const UNHEARD_DOUBT: Duration = Duration::from_secs(5);
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(10);
 /// Within this time a node that met the limit of its open files tells of it: whoever waits is accepted again and again.
 pub const FILES_MET_WITHIN: Duration = Duration::from_secs(5);
+/// Within this time a node to which the system refused a thread tells of it: those that it has go on, and what needs one
+/// more is seldom tried.
+pub const THREADS_MET_WITHIN: Duration = Duration::from_secs(60);
 /// Over this time requests whose token is refused are counted.
 pub const ACCESS_REFUSED_WINDOW: Duration = Duration::from_secs(60);
 /// In steps of this.

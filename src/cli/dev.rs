@@ -22,6 +22,7 @@ use tokio::signal::unix;
 use tokio::signal::unix::SignalKind;
 
 use crate::base::exit::Exit;
+use crate::base::program;
 use crate::base::redact::Redacted;
 use crate::base::time;
 use crate::cli::client::Client;
@@ -141,7 +142,7 @@ impl DevNode {
             at.push(token);
             words.extend(["--join".into(), at]);
         }
-        let child = Command::new(supervisor::own_binary()?)
+        let child = Command::new(program::own()?)
             .args(words)
             .env(supervisor::DIE_WITH, std::process::id().to_string())
             .process_group(0)

@@ -33,7 +33,7 @@ pub async fn status(client: &Client, as_json: bool) -> Done {
         row("release", format!("{} ({})", text("/release"), text("/commit"))),
         row("serving", text("/serving")),
         row("up", format!("{} s", text("/uptime_s"))),
-        row("survives", format!("the loss of {} machines: {}", text("/survives/machines"), text("/survives/reason"))),
+        row("survives", format!("the loss of {}: {}", machines(&text("/survives/machines")), text("/survives/reason"))),
         row("buckets", text("/buckets")),
         row(
             "disk",
@@ -57,6 +57,14 @@ pub async fn status(client: &Client, as_json: bool) -> Done {
     }
     told_by_others(&all, status.pointer("/node"));
     Ok(())
+}
+
+fn machines(count: &str) -> String {
+    match count {
+        "0" => "no machine".to_owned(),
+        "1" => "any one machine".to_owned(),
+        more => format!("any {more} machines"),
+    }
 }
 
 fn list<'v>(value: &'v Value, at: &str) -> impl Iterator<Item = &'v Value> {

@@ -173,6 +173,9 @@ async fn admit(node: &Node, request: &mut Request, route: &Route) -> Result<Entr
         true => node.check_contact(&caller, need).await.map_err(Problem::from),
         false => Err(not_enough(node, &caller, route)),
     };
+    if is_for_devices(need) {
+        node.note_asker(&caller);
+    }
     request.extensions_mut().insert(caller);
     enough?;
     // The owner is let in also when everyone else has to wait.
@@ -234,6 +237,9 @@ fn identify(node: &Node, request: &Request, peer: Option<Peer>, need: Need) -> R
         });
     }
     let Some(secret) = cookie::read(headers, secure, node.who().cluster) else {
+        if is_for_devices(need) {
+            node.refusals().note_token(Shut::Missing, from);
+        }
         return Err(unauthorized("this needs a token: `Authorization: Bearer …`"));
     };
     let caller = node.caller_of_session(secret, from);

@@ -42,6 +42,7 @@ use crate::proto::alarm::fold;
 use crate::proto::alarm::judge;
 use crate::proto::alarm::judge::HeldBack;
 use crate::proto::alarm::judge::Lateness;
+use crate::proto::alarm::judge::RefusedThreads;
 use crate::proto::alarm::judge::Still;
 use crate::proto::alarm::judge::Syncs;
 use crate::proto::control::State;
@@ -53,6 +54,7 @@ use crate::proto::member::view::Seen;
 use crate::proto::member::view::Status;
 
 mod access;
+mod alike;
 mod config;
 mod links;
 mod members;
@@ -74,6 +76,7 @@ pub struct Alarms {
     dropped: Mutex<u64>,
     lateness: Mutex<Lateness>,
     held_back: Mutex<HeldBack>,
+    refused_threads: Mutex<RefusedThreads>,
     /// What others said of themselves.
     heard: Mutex<told::Heard>,
 }
@@ -115,6 +118,7 @@ impl Node {
         let mut alarms = self.alarms_seen();
         let known: BTreeSet<Key> = alarms.iter().map(Alarm::key).collect();
         alarms.extend(self.told().into_iter().filter(|alarm| !known.contains(&alarm.key())));
+        self.note_alike(&mut alarms);
         fold(alarms)
     }
 
@@ -154,6 +158,7 @@ impl Node {
         }
         all.add_heard(self.told());
         all.drop_refuted();
+        self.note_alike_of_all(&mut all);
         all
     }
 
@@ -233,8 +238,9 @@ impl Node {
         {
             let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
             let cause = format!(
-                "The disk is down to its reserve in {hours} h {minutes} min if it goes on as in the last hours, by {} MiB a day.",
-                mib(bytes_per_day)
+                "The disk is down to its reserve in {hours} h {minutes} min if it goes on as in the last hours, by {} MiB a day.{}",
+                mib(bytes_per_day),
+                self.who_asks_most()
             );
             let to_do = format!("Make room on {there}, or add machines.");
             found.push(Finding::new(Code::DiskForecast, me, cause, to_do));
@@ -276,7 +282,8 @@ impl Node {
             found.push(Finding::new(Code::IndexSlow, me, cause, "Look at the disk."));
         }
         if self.0.store.overlay_bytes() > OVERLAY_BYTES_MAX / 2 {
-            let cause = "Writes come faster than the index follows; some may be answered 503.".to_owned();
+            let asks = self.who_asks_most();
+            let cause = format!("Writes come faster than the index follows; some may be answered 503.{asks}");
             found.push(Finding::new(Code::IndexBehind, me, cause, "Write more slowly, or add machines."));
         }
         found.extend(self.damage_met());

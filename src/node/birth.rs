@@ -41,6 +41,7 @@ use crate::net::wire::hello::Life;
 use crate::node::Inner;
 use crate::node::Node;
 use crate::node::Who;
+use crate::node::askers::Counted;
 use crate::node::catch_ups::CatchUps;
 use crate::node::certificate::Authority;
 use crate::node::cluster::Cluster;
@@ -329,6 +330,7 @@ fn assemble(
         doorman: Doorman::new().map_err(BirthError::Doorman)?,
         insides: Watched::default(),
         refusals: Refusals::default(),
+        askers: Counted::default(),
         started: time::mono(),
         roots: Roots::note(&options.data),
         files: Mutex::default(),

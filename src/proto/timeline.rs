@@ -408,8 +408,10 @@ fn raised(code: Code) -> Vec<Rule> {
         Code::Twin
         | Code::FilesGone
         | Code::FilesUsedUp
+        | Code::ThreadsUsedUp
         | Code::Starved
         | Code::ConfigRefused
+        | Code::ProgramReplaced
         | Code::DiskFull
         | Code::IndexFailed
         | Code::CorruptRecord
@@ -436,6 +438,7 @@ fn raised(code: Code) -> Vec<Rule> {
                     | Code::LinkSlow
                     | Code::Recovering
                     | Code::DiskFull
+                    | Code::SlowDisk
                     | Code::IndexSlow,
                 _
             ) | (
@@ -445,6 +448,7 @@ fn raised(code: Code) -> Vec<Rule> {
                     | Code::IndexFailed
                     | Code::Recovering
                     | Code::IndexBehind
+                    | Code::ThreadsUsedUp
                     | Code::Starved
             ) | (Code::IndexBehind | Code::TransferStuck, Code::DiskFull | Code::SlowDisk | Code::IndexFailed)
         )
@@ -468,9 +472,11 @@ fn cleared(code: Code) -> Vec<Rule> {
         Code::Removed
         | Code::FilesGone
         | Code::FilesUsedUp
+        | Code::ThreadsUsedUp
         | Code::Starved
         | Code::AccessRefused
         | Code::RequestsRefused
+        | Code::ProgramReplaced
         | Code::Twin
         | Code::DiskFull
         | Code::IndexFailed

@@ -1,19 +1,20 @@
 //! Figures of a cluster of real processes: nine owners of which too many stand still, what five owners cost beside two,
 //! how soon a death is known, and that a slow node is not taken for a dead one. Long forms behind flags of `tests/run`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
 use ringfort::base::limits::OPERATION_BUDGET;
 use ringfort::cli::client::Client;
 use ringfort::cli::client::full;
+use rustix::process::Pid;
 use rustix::process::Signal;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::cluster::rounds;
+use crate::groups::Group;
 use crate::support::Reply;
 use crate::support::call;
 use crate::support::eventually;
@@ -212,61 +213,36 @@ async fn a_death_is_soon_known_to_all() {
     }
 }
 
-/// A twentieth of a core for some processes, by a control group of the test's own.
-struct Cap(PathBuf);
-
-impl Cap {
-    fn twentieth() -> Self {
-        let name = format!("ringfort-test-{}", std::process::id());
-        let old = PathBuf::from("/sys/fs/cgroup/cpu");
-        let is_old = old.join("cpu.cfs_quota_us").exists();
-        let group = Self(if is_old { old.join(name) } else { PathBuf::from("/sys/fs/cgroup").join(name) });
-        if !is_old {
-            std::fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+cpu").unwrap();
-        }
-        std::fs::create_dir(&group.0).unwrap();
-        if is_old {
-            std::fs::write(group.0.join("cpu.cfs_period_us"), "100000").unwrap();
-            std::fs::write(group.0.join("cpu.cfs_quota_us"), "5000").unwrap();
-        } else {
-            std::fs::write(group.0.join("cpu.max"), "5000 100000").unwrap();
-        }
-        group
-    }
-
-    fn take(&self, process: &str) {
-        std::fs::write(self.0.join("cgroup.procs"), process).unwrap();
-    }
-
-    /// How often they wanted more.
-    fn held_back(&self) -> u64 {
-        let told = std::fs::read_to_string(self.0.join("cpu.stat")).unwrap();
-        told.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap().trim().parse().unwrap()
-    }
+/// A twentieth of a core for some processes.
+fn twentieth() -> Group {
+    let group = Group::of("cpu");
+    // Of 100 ms, where nobody says otherwise.
+    group.allow(&["cpu.cfs_quota_us", "cpu.max"], "5000");
+    group
 }
 
-impl Drop for Cap {
-    fn drop(&mut self) {
-        // Those who were in it are gone, or will be in a moment.
-        let deadline = Instant::now() + SLACK;
-        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
-            std::thread::yield_now();
-        }
-    }
+/// How often they wanted more.
+fn held_back(group: &Group) -> u64 {
+    let told = group.read("cpu.stat");
+    told.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap().trim().parse().unwrap()
+}
+
+/// Puts all processes of a node under a limit.
+async fn limited(cluster: &Cluster, node: usize, group: &Group) {
+    let status = call(&cluster.client(node), "GET", "/v1/status", &[], "").await.json();
+    let worker = Pid::from_raw(status["worker_pid"].as_i64().unwrap() as i32).unwrap();
+    [cluster.pid(node), worker].into_iter().for_each(|process| group.take(process));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_node_is_not_taken_for_a_dead_one() {
     let minutes: Option<u64> = std::env::var("RINGFORT_SLOW_MINUTES").ok().and_then(|minutes| minutes.parse().ok());
     let span = minutes.map_or(Duration::from_secs(8), |minutes| Duration::from_secs(60 * minutes));
-    let cap = Cap::twentieth();
+    let cap = twentieth();
     let cluster = Cluster::start(3).await;
     at_rest(&cluster, 3).await;
     all_are_up(&cluster).await;
-    let slow = call(&cluster.client(2), "GET", "/v1/status", &[], "").await.json();
-    for process in [cluster.pid(2).as_raw_nonzero().get(), slow["worker_pid"].as_i64().unwrap() as i32] {
-        cap.take(&process.to_string());
-    }
+    limited(&cluster, 2, &cap).await;
     let (began, mut looks, mut told, mut suspected, mut before) = (Instant::now(), 0_u64, Instant::now(), 0, false);
     let clients = [cluster.client(0), cluster.client(1)];
     let not_dead = |seen: &[(u64, String)]| {
@@ -290,19 +266,16 @@ async fn a_slow_node_is_not_taken_for_a_dead_one() {
     .await;
     // And it takes nobody else for dead.
     not_dead(&states(&cluster.client(2)).await);
-    println!("{looks} looks in {span:?}: suspected {suspected} times; held back {} times", cap.held_back());
+    println!("{looks} looks in {span:?}: suspected {suspected} times; held back {} times", held_back(&cap));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_a_limit_holds_back_says_so_and_which_limit() {
-    let cap = Cap::twentieth();
+    let cap = twentieth();
     let cluster = Cluster::start(3).await;
     at_rest(&cluster, 3).await;
     bucket(&cluster, "b", json!({ "kind": "lww" })).await;
-    let slow = call(&cluster.client(2), "GET", "/v1/status", &[], "").await.json();
-    for process in [cluster.pid(2).as_raw_nonzero().get(), slow["worker_pid"].as_i64().unwrap() as i32] {
-        cap.take(&process.to_string());
-    }
+    limited(&cluster, 2, &cap).await;
     // Devices that want more than it may have.
     let devices = (0..4).map(|device| {
         let client = cluster.client(2);
@@ -324,7 +297,7 @@ async fn a_node_that_a_limit_holds_back_says_so_and_which_limit() {
     let cause = told["alarm"]["cause"].as_str().unwrap();
     assert!(cause.contains("may use 5 % of one, and wanted more for"), "{told}");
     assert!(told["alarm"]["to_do"].as_str().unwrap().contains("CPUQuota="), "{told}");
-    println!("{cause} Held back {} times", cap.held_back());
+    println!("{cause} Held back {} times", held_back(&cap));
 }
 
 /// Does something again and again until so much time is over.

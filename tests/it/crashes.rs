@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -29,6 +28,7 @@ use serde_json::json;
 use crate::cluster::Cluster;
 use crate::console::Browser;
 use crate::console::until_it_says;
+use crate::groups::Group;
 use crate::rescue;
 use crate::support::Ended;
 use crate::support::Node;
@@ -97,36 +97,17 @@ impl Others {
     }
 }
 
-/// A control group for memory of the test's own. Gone when dropped.
-pub struct Memory(PathBuf);
+/// A limit of memory for some processes.
+pub struct Memory(Group);
 
 impl Memory {
     pub fn new() -> Self {
-        let name = format!("ringfort-crash-{}", std::process::id());
-        let old = PathBuf::from("/sys/fs/cgroup/memory");
-        let group = if old.join("memory.limit_in_bytes").exists() {
-            old.join(name)
-        } else {
-            std::fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory").unwrap();
-            PathBuf::from("/sys/fs/cgroup").join(name)
-        };
-        std::fs::create_dir(&group).unwrap();
-        Self(group)
+        Self(Group::of("memory"))
     }
 
     pub fn take(&self, process: Pid, bytes: u64) {
-        std::fs::write(self.0.join("cgroup.procs"), process.as_raw_nonzero().to_string()).unwrap();
-        let limit = ["memory.limit_in_bytes", "memory.max"].map(|name| self.0.join(name));
-        std::fs::write(limit.into_iter().find(|path| path.exists()).unwrap(), bytes.to_string()).unwrap();
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
-            std::thread::yield_now();
-        }
+        self.0.take(process);
+        self.0.allow(&["memory.limit_in_bytes", "memory.max"], &bytes.to_string());
     }
 }
 

@@ -27,6 +27,7 @@ use crate::cluster_losses;
 use crate::crashes;
 use crate::full_disk::RESERVE;
 use crate::full_disk::SmallDisk;
+use crate::groups::Group;
 use crate::rescue;
 use crate::support::Node;
 use crate::support::Reply;
@@ -412,6 +413,41 @@ async fn files_that_are_used_up_are_named() {
     prlimit(Some(pid), Resource::Nofile, Rlimit { current: few.maximum, ..few }).unwrap();
     drop(idle);
     told.look("files-used-up", &client, &since, Some(NUMBER)).await;
+    told.all_were();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn threads_that_are_used_up_are_named_with_the_limit() {
+    let few = Group::of("pids");
+    let cluster = Cluster::start(3).await;
+    let (client, mut told) = (cluster.client(0), Told::default());
+    at_rest(&cluster).await;
+    let (since, pid) = (now(), worker(&cluster).await);
+    [cluster.pid(VICTIM), pid].into_iter().for_each(|process| few.take(process));
+    let there = few.read("pids.current");
+    few.allow(&["pids.max"], there.trim());
+    // Some who look through logs at once: each waits for the disk on a thread.
+    let lookers = (0..16).map(|_| {
+        let client = cluster.client(VICTIM);
+        tokio::spawn(async move {
+            loop {
+                let _late_or_refused = client.ask(hyper::Method::GET, "/v1/logs?limit=1000&text=nothing").await;
+            }
+        })
+    });
+    let lookers: Vec<_> = lookers.collect();
+    let alarm = eventually("another machine tells it", async || {
+        let all = client.ask(hyper::Method::GET, "/v1/alarms").await.ok()?;
+        let mut all = all["alarms"].as_array()?.iter().map(|told| &told["alarm"]);
+        all.find(|alarm| alarm["code"] == "threads_used_up" && alarm["node"] == NUMBER).cloned()
+    })
+    .await;
+    lookers.iter().for_each(tokio::task::JoinHandle::abort);
+    let text = alarm["text"].as_str().unwrap();
+    assert!(text.contains(&format!("may have {} threads and processes", there.trim())), "{text}");
+    told.look("threads-used-up", &client, &since, Some(NUMBER)).await;
+    // It goes on with those that it has.
+    assert_eq!(call(&cluster.client(VICTIM), "GET", "/v1/status", &[], "").await.status, 200);
     told.all_were();
 }
 

@@ -157,3 +157,29 @@ async fn the_pages_show_another_machine_and_say_so_when_it_is_gone() {
     .await;
     assert!(page.contains(">journal<"), "what was seen last is still shown: {page}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_most_is_shown_on_any_machine() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let nodes = cluster(dir.path(), 2).await;
+    let made = call(&nodes[0].owner(), "PUT", "/v1/buckets/t", &[], r#"{"kind":"lww"}"#).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let asked = get(&nodes[0], "/v1/members/2/inside").await;
+    assert_eq!(asked["askers"], serde_json::json!([]), "{asked:#}");
+    let wild = nodes[1].owner();
+    for number in 0..1_500 {
+        let put = call(&wild, "PUT", &format!("/v1/kv/t/{}", number % 10), &[], "1").await;
+        assert_eq!(put.status, 200, "{put:?}");
+    }
+    let asked = eventually("it is shown", async || {
+        let inside = get(&nodes[0], "/v1/members/2/inside").await;
+        inside["askers"].as_array()?.first().cloned()
+    })
+    .await;
+    assert_eq!((&asked["from"], &asked["name"]), (&"local".into(), &"local owner".into()), "{asked}");
+    assert!(asked["percent"] == 100 && asked["requests"].as_u64().unwrap() >= 1_488, "{asked}");
+    let sam = Browser::signed_in(&nodes[0], "sam", &["support"]).await;
+    let page = sam.page("/runtime?node=2").await;
+    assert!(page.contains("Who asked most for values") && page.contains("<code>local owner</code>"), "{page}");
+    assert!(!sam.page("/runtime?node=1").await.contains("Who asked most"), "nobody asks much there");
+}

@@ -42,6 +42,7 @@ mod device_nodes;
 mod events;
 mod failures;
 mod full_disk;
+mod groups;
 mod handoff;
 mod inside;
 mod links;

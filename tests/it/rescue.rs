@@ -18,6 +18,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::cluster::Cluster;
+use crate::groups::Group;
 use crate::support::Ended;
 use crate::support::Node;
 use crate::support::Reply;
@@ -502,4 +503,26 @@ async fn other_nodes_say_that_one_fails_at_every_start_and_where_to_look() {
         (!all.as_array()?.iter().any(|alarm| alarm["code"] == "crash_loop")).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_system_gives_too_few_threads_for_a_node_there_is_a_console_that_says_so() {
+    let few = Group::of("pids");
+    let mut patient = Patient::start().await;
+    patient.user("ann", "admin").await;
+    let worker = children(patient.node.pid())[0];
+    few.take(Pid::from_raw(patient.node.pid()).unwrap());
+    // For the supervisor, the console and a courier; a node needs more.
+    let there: u64 = few.read("pids.current").trim().parse().unwrap();
+    few.allow(&["pids.max"], &(there + 6).to_string());
+    kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL).unwrap();
+    let seen = patient.rescued(5).await;
+    assert!(seen.to_string().contains("TasksMax"), "{seen:#}");
+    let browser = patient.browser("ann").await;
+    for path in ["/", "/crashes", "/logs", "/disk"] {
+        browser.page(path).await;
+    }
+    few.allow(&["pids.max"], "max");
+    assert_eq!(browser.ask("POST", "/again").await.status, 200);
+    patient.node.get_ready().await;
 }

@@ -106,3 +106,37 @@ async fn tasks_of_the_lanes_and_of_the_control_plane_are_in_the_list_too() {
         assert!(told["begun"].as_u64().unwrap() > 0, "{told}");
     }
 }
+
+/// A file that runs a copy of the program, whatever program it is told.
+fn a_copy(dir: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let (copy, script) = (dir.join("rf"), dir.join("start"));
+    std::fs::copy(crate::support::BINARY, &copy).unwrap();
+    std::fs::write(&script, format!("#!/bin/sh\nshift\nexec {} \"$@\"\n", copy.display())).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    (copy, script)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_program_was_removed_says_so_and_is_begun_again_when_it_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let (copy, script) = a_copy(dir.path());
+    let node = Node::start_with(&dir.path().join("data"), &[script.to_str().unwrap()], &[]).await;
+    let pid = node.status().await["worker_pid"].as_i64().unwrap();
+    std::fs::remove_file(&copy).unwrap();
+    let alarm = eventually("it says so", async || {
+        let status = node.owner().ask(Method::GET, "/v1/status").await.ok()?;
+        status["alarms"].as_array()?.iter().find(|alarm| alarm["code"] == "program_replaced").cloned()
+    })
+    .await;
+    let cause = alarm["cause"].as_str().unwrap();
+    assert!(cause.contains(&format!("{}, was removed or replaced", copy.display())), "{cause}");
+    let worker = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(worker, rustix::process::Signal::KILL).unwrap();
+    eventually("another process serves", async || {
+        let status = node.owner().ask(Method::GET, "/v1/status").await.ok()?;
+        (status["worker_pid"].as_i64()? != pid && node.is_ready().await).then_some(())
+    })
+    .await;
+}

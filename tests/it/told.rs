@@ -33,8 +33,8 @@ async fn told(cluster: &Cluster, node: usize, code: &str) -> Option<Value> {
     all["alarms"].as_array()?.iter().find(|told| told["alarm"]["code"] == code).cloned()
 }
 
-fn configure(cluster: &Cluster, change: impl Fn(String) -> String) {
-    let file = cluster.data(VICTIM).join("ringfort.toml");
+fn configure(cluster: &Cluster, node: usize, change: impl Fn(String) -> String) {
+    let file = cluster.data(node).join("ringfort.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, change(text)).unwrap();
 }
@@ -42,7 +42,7 @@ fn configure(cluster: &Cluster, change: impl Fn(String) -> String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_configured_and_not_taken_is_told_on_the_other_machines_until_it_is_mended() {
     let cluster = Cluster::start(3).await;
-    configure(&cluster, |text| format!("no_such_key = 1\n{text}"));
+    configure(&cluster, VICTIM, |text| format!("no_such_key = 1\n{text}"));
     kill_process(cluster.pid(VICTIM), Signal::HUP).unwrap();
     let alarm = eventually("another one shows it", async || shown(&cluster, 0, "config_refused").await).await;
     assert_eq!((&alarm["said_by"], &alarm["node"]), (&json!(NUMBER), &json!(NUMBER)), "{alarm:#}");
@@ -67,9 +67,39 @@ async fn what_was_configured_and_not_taken_is_told_on_the_other_machines_until_i
     .await;
     assert_eq!(heard["told_by"], json!([NUMBER]), "{heard:#}");
     cluster.cut("");
-    configure(&cluster, |text| text.replace("no_such_key = 1\n", ""));
+    configure(&cluster, VICTIM, |text| text.replace("no_such_key = 1\n", ""));
     kill_process(cluster.pid(VICTIM), Signal::HUP).unwrap();
     eventually("it is over", async || shown(&cluster, 0, "config_refused").await.is_none().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_every_machine_says_of_itself_is_told_as_something_that_they_share() {
+    let cluster = Cluster::start(3).await;
+    let alike = "All 3 machines say the same of themselves";
+    for node in [0, 1, 2] {
+        configure(&cluster, node, |text| format!("no_such_key = 1\n{text}"));
+        kill_process(cluster.pid(node), Signal::HUP).unwrap();
+        if node == 1 {
+            eventually("the second says it", async || told(&cluster, 1, "config_refused").await).await;
+            let status = call(&cluster.client(0), "GET", "/v1/alarms", &[], "").await;
+            assert!(!status.text().contains(alike), "the third is well: {status:?}");
+        }
+    }
+    for path in ["/v1/status", "/v1/alarms"] {
+        eventually("each is told so", async || {
+            let all = call(&cluster.client(0), "GET", path, &[], "").await;
+            // In the cause and in the text of each.
+            (all.text().matches(alike).count() == 6).then_some(())
+        })
+        .await;
+    }
+    configure(&cluster, 2, |text| text.replace("no_such_key = 1\n", ""));
+    kill_process(cluster.pid(2), Signal::HUP).unwrap();
+    eventually("two of three are none", async || {
+        let all = call(&cluster.client(0), "GET", "/v1/alarms", &[], "").await;
+        (all.text().contains("config_refused") && !all.text().contains(alike)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +148,7 @@ async fn of_one_that_fell_silent_it_is_told_that_its_machine_answers_and_where_i
     // It comes back at another address.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let line = format!("peer_listen = \"127.0.0.1:{port}\"");
-    configure(&cluster, |text| {
+    configure(&cluster, VICTIM, |text| {
         let is_it = |old: &str| if old.starts_with("peer_listen") { line.clone() } else { old.to_owned() };
         text.lines().map(is_it).collect::<Vec<_>>().join("\n")
     });

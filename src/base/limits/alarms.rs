@@ -8,6 +8,20 @@ pub const LINK_SLOW: Duration = Duration::from_millis(250);
 pub const BREAKS_APART: Duration = Duration::from_secs(1);
 /// From so many in a minute on it is an alarm: a machine that restarts makes one or two.
 pub const BREAKS_MIN: usize = 6;
+/// Over this time it is counted who asks.
+pub const ASKERS_WINDOW: Duration = Duration::from_secs(60);
+/// In steps of this.
+pub const ASKERS_STEP: Duration = Duration::from_secs(10);
+/// Of so many requests one is looked at: whoever asks too much makes thousands.
+pub const ASKERS_SAMPLED: u64 = 16;
+/// Those that are counted apart in each step: whoever asks a fiftieth of all is among them.
+pub const ASKERS_KEPT: usize = 64;
+/// Fewer requests in the window, and it says nothing who made them.
+pub const ASKERS_MIN: u64 = 1_000;
+/// So many are shown.
+pub const ASKERS_SHOWN: usize = 5;
+/// Whoever makes so many of a hundred requests is told of where there are too many.
+pub const ASKERS_TOLD_PERCENT: u64 = 50;
 /// Over this time it is counted what devices are refused.
 pub const REJECTED_WINDOW: Duration = Duration::from_secs(60);
 /// In steps of this.

@@ -48,6 +48,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
             list_of(object([("name", text()), ("count", count()), ("state", text()), ("cpu_ms", count())], [])),
         ),
         ("tasks", list_of(task())),
+        ("askers", list_of(asker())),
         ("disk", disk()),
         ("config", list_of(config())),
         ("boxes", object([("kept_by", list_of(reference("BoxKept"))), ("keeps", list_of(reference("BoxKept")))], [])),
@@ -121,6 +122,10 @@ fn task() -> Value {
         ],
         [],
     )
+}
+
+fn asker() -> Value {
+    object([("from", text()), ("name", text()), ("requests", count()), ("percent", count())], [])
 }
 
 fn disk() -> Value {

@@ -1,19 +1,25 @@
-//! What this process lacks: files that it may open, and its processor.
+//! What this process lacks: files that it may open, threads, its processor, and the program that it was started from.
 
 use crate::base::limits::FILES_MET_WITHIN;
 use crate::base::limits::STARVED_PERCENT;
 use crate::base::open_files;
+use crate::base::program;
 use crate::base::time;
 use crate::node::Node;
 use crate::node::alarms::lock;
 use crate::node::debug::machine;
 use crate::node::debug::machine::ProcessorLimit;
+use crate::node::debug::machine::ThreadLimit;
+use crate::node::status::RELEASE;
 use crate::proto::alarm::Finding;
 use crate::proto::alarm::code::Code;
 
 impl Node {
     pub(super) fn findings_of_the_process(&self) -> Vec<Finding> {
-        self.lacks_files().into_iter().chain(self.lacks_processor()).collect()
+        [self.lacks_files(), self.lacks_threads(), self.lacks_processor(), self.lacks_its_program()]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn lacks_files(&self) -> Option<Finding> {
@@ -29,6 +35,30 @@ impl Node {
         Some(Finding::new(Code::FilesUsedUp, self.me(), cause, to_do))
     }
 
+    fn lacks_threads(&self) -> Option<Finding> {
+        let ThreadLimit { limit, refused } = machine::thread_limit()?;
+        if !lock(&self.0.cluster.alarms.refused_threads).look(time::steady_ms().0, refused) {
+            return None;
+        }
+        let cause = format!(
+            "The system gives it no more threads: its service or container may have {limit} threads and processes. Requests \
+             that wait for its disk wait longer, or get no answer. What is stored is safe."
+        );
+        let to_do =
+            "Raise that limit (`TasksMax=` of the service, `--pids-limit` of the container) and start it again.";
+        Some(Finding::new(Code::ThreadsUsedUp, self.me(), cause, to_do))
+    }
+
+    fn lacks_its_program(&self) -> Option<Finding> {
+        let path = program::replaced()?;
+        let cause = format!(
+            "The file of its program, {path}, was removed or replaced while it runs: it goes on as it was started, as release \
+             {RELEASE}, and whatever is there when its service starts again is what runs then. What is stored is safe."
+        );
+        let to_do = "After an update restart its service; otherwise put the program back before anything restarts it.";
+        Some(Finding::new(Code::ProgramReplaced, self.me(), cause, to_do))
+    }
+
     fn lacks_processor(&self) -> Option<Finding> {
         let alarms = &self.0.cluster.alarms;
         let limited = machine::processor_limit().map(|ProcessorLimit { percent, held_back_ms }| {
@@ -37,7 +67,8 @@ impl Node {
         if let Some((limit, held_back)) = limited.filter(|(_, held_back)| *held_back >= STARVED_PERCENT) {
             let cause = format!(
                 "It gets too little of its processor: its service or container may use {limit} % of one, and wanted more for \
-                 {held_back} % of the last seconds. Requests are slow; what is stored is safe."
+                 {held_back} % of the last seconds. Requests are slow; what is stored is safe.{}",
+                self.who_asks_most()
             );
             let to_do = "Raise that limit (`CPUQuota=` of the service, `--cpus` of the container).";
             return Some(Finding::new(Code::Starved, self.me(), cause, to_do));
@@ -48,7 +79,8 @@ impl Node {
         }
         let cause = format!(
             "It gets too little of its processor: for {percent} % of the last seconds what should have run had to wait, up to \
-             {longest_ms} ms. Requests are slow; what is stored is safe."
+             {longest_ms} ms. Requests are slow; what is stored is safe.{}",
+            self.who_asks_most()
         );
         let to_do = "Look what else uses the processor, or whether the host of a virtual machine holds it back.";
         Some(Finding::new(Code::Starved, self.me(), cause, to_do))

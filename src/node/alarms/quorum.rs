@@ -57,15 +57,17 @@ fn of_owners(state: &State, there: &BTreeSet<NodeId>) -> Option<Finding> {
     let Cause { partition, owners, need, .. } = cause;
     let owners_of_it = &state.layout.slot(partition).read_from().owners;
     let missing: Vec<NodeId> = owners_of_it.iter().filter(|owner| !there.contains(owner)).copied().collect();
-    let missing = match missing.is_empty() {
-        true => String::new(),
-        false => format!(" ({} missing)", named(state, &missing)),
+    // The middle of a sentence, or its beginning.
+    let (lead, some, the) = match missing.as_slice() {
+        [] => (String::new(), "Some", "The"),
+        [_] => (format!("While {} is missing, ", named(state, &missing)), "some", "the"),
+        _ => (format!("While {} are missing, ", named(state, &missing)), "some", "the"),
     };
     let to_do = "Start the machines that are down, or mend the network to those that are not reached.";
     if left.is_none() {
         let cause = format!(
-            "Of partition {partition} {owners} owners with all of its data are up{missing}, and it takes {need}: some requests \
-             are answered 503 `no_quorum`. What was acked is safe on its disks."
+            "{lead}{some} requests are answered 503 `no_quorum`: of partition {partition}, for one, {owners} owners with all of its \
+             data are reached, and it takes {need}. What was acked is safe on its disks."
         );
         return Some(Finding::new(Code::NoQuorum, Subject::Cluster, cause, to_do));
     }
@@ -73,8 +75,8 @@ fn of_owners(state: &State, there: &BTreeSet<NodeId>) -> Option<Finding> {
     let everyone = state.members.keys().copied().collect();
     if left == Some(0) && margin(state, &everyone).is_some_and(|margin| margin.left > Some(0)) {
         let cause = format!(
-            "Of partition {partition} {owners} owners are up{missing}, and it takes {need}: if one more is lost, requests are \
-             refused. Nothing is lost."
+            "{lead}{the} loss of one more machine makes some requests fail: of partition {partition}, for one, {owners} owners are \
+             reached, and it takes {need}. Nothing is lost."
         );
         return Some(Finding::new(Code::QuorumAtRisk, Subject::Cluster, cause, to_do));
     }

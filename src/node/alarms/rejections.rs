@@ -10,7 +10,8 @@ use crate::proto::alarm::rejections::ManyRejected;
 impl Node {
     pub(super) fn many_rejected(&self) -> Option<Finding> {
         let many = self.refusals().many_rejected(self.telemetry().of_values())?;
-        Some(Finding::new(Code::RequestsRefused, self.me(), in_words(&many), to_do(&many)))
+        let asks = if matches!(many.code, "busy" | "too_slow") { self.who_asks_most() } else { String::new() };
+        Some(Finding::new(Code::RequestsRefused, self.me(), in_words(&many) + &asks, to_do(&many)))
     }
 }
 

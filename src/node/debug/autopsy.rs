@@ -47,6 +47,10 @@ pub struct Findings<'a> {
     pub asked_to_stop: bool,
     /// How large its files may become.
     pub file_limit: Option<u64>,
+    /// The system refused threads in its time; so many are allowed.
+    pub thread_limit: Option<u64>,
+    /// Bytes of addresses that it might have.
+    pub address_limit: Option<u64>,
     /// What it had noted.
     pub story: &'a Story,
 }
@@ -56,6 +60,20 @@ impl Findings<'_> {
     #[must_use]
     pub fn judge(&self) -> (Kind, String) {
         let (kind, mut reason) = self.cause();
+        if let Some(limit) = self.thread_limit.filter(|_| kind != Kind::Oom) {
+            reason.push_str(&format!(
+                "; the system refused threads or processes in its time: its service or container may have {limit} \
+                 (`TasksMax=` of the service, `--pids-limit` of the container)"
+            ));
+        }
+        let aborted = self.status.is_some_and(|status| status.signal() == Some(ABORT)) || kind == Kind::Panic;
+        if let Some(limit) = self.address_limit.filter(|_| aborted && !self.bitten) {
+            reason.push_str(&format!(
+                "; its address space was limited to {} MiB (`LimitAS=` of the service, `ulimit -v`), and a program that gets no memory \
+                 aborts",
+                limit / (1024 * 1024)
+            ));
+        }
         if self.asked_to_stop {
             reason.push_str("; it had been asked to stop");
         }
@@ -208,9 +226,48 @@ mod tests {
     use crate::base::flight::Story;
     use crate::proto::crash::Kind;
 
+    /// Nothing is known but its story.
+    fn nothing(story: &Story) -> Findings<'_> {
+        Findings {
+            status: None,
+            bitten: false,
+            threads: &[],
+            out_of_memory: None,
+            asked_to_stop: false,
+            file_limit: None,
+            thread_limit: None,
+            address_limit: None,
+            story,
+        }
+    }
+
     fn judge(raw: i32, bitten: bool, out_of_memory: Option<Option<u64>>, story: &Story) -> (Kind, String) {
         let status = Some(ExitStatus::from_raw(raw));
-        Findings { status, bitten, threads: &[], out_of_memory, asked_to_stop: false, file_limit: None, story }.judge()
+        Findings { status, bitten, out_of_memory, ..nothing(story) }.judge()
+    }
+
+    #[test]
+    fn whoever_was_refused_threads_is_told_so_and_by_which_limit() {
+        let story = Story::default();
+        let of = |thread_limit| {
+            let status = Some(ExitStatus::from_raw(70 << 8));
+            let found = Findings { status, thread_limit, ..nothing(&story) };
+            found.judge().1
+        };
+        assert!(
+            !of(None).contains("threads") && of(Some(12)).contains("its service or container may have 12 (`TasksMax=`")
+        );
+    }
+
+    #[test]
+    fn whoever_aborts_under_a_limit_of_its_addresses_is_told_so() {
+        let story = Story::default();
+        let of = |raw, address_limit| {
+            let status = Some(ExitStatus::from_raw(raw));
+            Findings { status, address_limit, ..nothing(&story) }.judge().1
+        };
+        assert!(of(6, Some(700 << 20)).contains("limited to 700 MiB (`LimitAS="), "{}", of(6, Some(700 << 20)));
+        assert!(!of(6, None).contains("limited") && !of(9, Some(1)).contains("limited"));
     }
 
     #[test]
@@ -222,15 +279,7 @@ mod tests {
         ];
         let story = Story::default();
         let hangs = |threads: &[String]| {
-            let found = Findings {
-                status: None,
-                bitten: true,
-                threads,
-                out_of_memory: None,
-                asked_to_stop: false,
-                file_limit: None,
-                story: &story,
-            };
+            let found = Findings { bitten: true, threads, ..nothing(&story) };
             found.judge()
         };
         let (kind, reason) = hangs(&threads);
@@ -275,18 +324,7 @@ mod tests {
         let story = Story { log: vec!["ERROR an old one".to_owned()], ..Story::default() };
         let judge = |code: i32, file_limit| {
             let status = ExitStatus::from_raw(code << 8);
-            let (bitten, out_of_memory, asked_to_stop) = (false, None, false);
-            Findings {
-                status: Some(status),
-                bitten,
-                threads: &[],
-                out_of_memory,
-                asked_to_stop,
-                file_limit,
-                story: &story,
-            }
-            .judge()
-            .1
+            Findings { status: Some(status), file_limit, ..nothing(&story) }.judge().1
         };
         let told = judge(74, Some(16_384));
         assert!(told.contains("files larger than 16384 bytes") && !told.contains("an old one"), "{told}");

@@ -24,6 +24,7 @@ use crate::base::tasks;
 use crate::base::tasks::Looked;
 use crate::base::time;
 use crate::node::Node;
+use crate::node::askers::AskerView;
 use crate::node::debug::machine;
 use crate::node::worker;
 use crate::proto::diagnosis::Found;
@@ -48,6 +49,9 @@ pub struct Inside {
     pub threads: Vec<ThreadView>,
     /// The busiest first.
     pub tasks: Vec<TaskView>,
+    /// Who asked most for values in the last minute; nobody where all together asked little.
+    #[serde(default)]
+    pub askers: Vec<AskerView>,
     /// What it stores.
     pub disk: DiskView,
     /// Every key of the configuration. None of them holds a secret.
@@ -241,6 +245,7 @@ impl Node {
             window_s: window.as_secs(),
             threads: threads(),
             tasks,
+            askers: self.askers(),
             disk: self.disk_inside(),
             config: config.collect(),
         }

@@ -116,6 +116,28 @@ fn quota(told: &str) -> Option<(u64, u64)> {
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
+/// How many threads and processes a service or container may have, together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadLimit {
+    /// So many.
+    pub limit: u64,
+    /// How often the kernel refused one more, so far.
+    pub refused: u64,
+}
+
+/// The one of this process that has the least room left, where there is one: of its control group, or of one around that.
+#[must_use]
+pub fn thread_limit() -> Option<ThreadLimit> {
+    let group = group_for("pids")?;
+    let groups = || group.ancestors().take_while(|group| group.starts_with(GROUPS));
+    let count = |group: &Path, name: &str| read(group.join(name)).trim().parse::<u64>().ok();
+    let limits = groups().filter_map(|group| Some((count(group, "pids.max")?, count(group, "pids.current")?)));
+    let (limit, _) = limits.min_by_key(|(limit, now)| limit.saturating_sub(*now))?;
+    // Older kernels count in the group of whoever is refused, newer ones in that of the limit.
+    let refused = groups().filter_map(|group| number(&read(group.join("pids.events")), "max")).sum();
+    Some(ThreadLimit { limit, refused })
+}
+
 fn relative(path: &str) -> &str {
     path.trim().trim_start_matches('/')
 }
@@ -131,6 +153,17 @@ pub fn memory(pid: u32, group: Option<&Group>) -> Memory {
         limit: group.and_then(Group::limit),
         machine_free: bytes(&read("/proc/meminfo"), "MemAvailable"),
     }
+}
+
+/// Bytes of addresses that a process may have; `None` where there is no limit.
+#[must_use]
+pub fn address_limit(pid: u32) -> Option<u64> {
+    soft_limit(&read(format!("/proc/{pid}/limits")), "Max address space")
+}
+
+/// The number behind a name in a table of limits; `None` is no limit.
+fn soft_limit(limits: &str, name: &str) -> Option<u64> {
+    limits.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
 /// How many files a process has open.
@@ -208,6 +241,7 @@ mod tests {
     use super::number;
     use super::open_files;
     use super::quota;
+    use super::soft_limit;
     use super::threads;
 
     #[test]
@@ -225,6 +259,17 @@ mod tests {
         assert_eq!(
             ["5000 100000", "max 100000", "-1\n 100000\n", ""].map(quota),
             [Some((5_000, 100_000)), None, None, None]
+        );
+    }
+
+    #[test]
+    fn a_limit_of_a_process_is_read_from_its_table() {
+        let table = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                     Max data size             unlimited            unlimited            bytes     \n\
+                     Max address space         734003200            unlimited            bytes     \n";
+        assert_eq!(
+            ["Max address space", "Max data size", "Max"].map(|name| soft_limit(table, name)),
+            [Some(734_003_200), None, None]
         );
     }
 

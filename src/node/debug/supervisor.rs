@@ -6,7 +6,6 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::base::id::NodeId;
 use crate::base::limits::COURIER_BUDGET;
 use crate::base::limits::RESCUE_AFTER_ENDS;
 use crate::base::limits::WATCH_TICK;
+use crate::base::program;
 use crate::base::time;
 use crate::node::debug::autopsy;
 use crate::node::debug::courier;
@@ -212,7 +212,7 @@ impl Supervisor<'_> {
         let parcel = flight::parcel(&report.encode());
         // Under a limit of file sizes shared memory is a file, too.
         let parcel = parcel.or_else(|_limited| flight::piped(&autopsy::brief(report.clone()).encode()));
-        let started = own_binary().and_then(|binary| {
+        let started = program::own().and_then(|binary| {
             Command::new(binary)
                 .args(self.arguments)
                 .env(courier::COURIER, report.id.as_str())
@@ -239,7 +239,7 @@ impl Supervisor<'_> {
 }
 
 fn start(arguments: &[OsString], deck: Option<String>) -> io::Result<Child> {
-    let mut command = Command::new(own_binary()?);
+    let mut command = Command::new(program::own()?);
     command.args(arguments).env(WORKER_OF, std::process::id().to_string()).kill_on_drop(true);
     if let Some(deck) = deck {
         command.env(flight::DECK, deck);
@@ -252,14 +252,6 @@ fn is_told_to_stop(status: ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt;
     let asks = [Signal::TERM, Signal::INT].map(Signal::as_raw);
     status.signal().is_some_and(|signal| asks.contains(&signal))
-}
-
-/// This binary. Without `/proc`, as in an empty root, the path that it was started by.
-///
-/// # Errors
-/// Where neither is known.
-pub fn own_binary() -> io::Result<PathBuf> {
-    std::env::current_exe().or_else(|error| std::env::args_os().next().map(PathBuf::from).ok_or(error))
 }
 
 /// The status to end with, or `None` where a new worker may do better.

@@ -33,6 +33,8 @@ pub enum Code {
     MemberDown,
     /// A node can open no more files or connections.
     FilesUsedUp,
+    /// A node gets no more threads from the system.
+    ThreadsUsedUp,
     /// A node gets too little of its processor.
     Starved,
     /// Many requests are refused for their token.
@@ -69,6 +71,8 @@ pub enum Code {
     MemberFlaps,
     /// What was configured last was not taken.
     ConfigRefused,
+    /// The program of a running node was removed or replaced.
+    ProgramReplaced,
     /// A certificate is near its end.
     CertificateEnds,
     /// Lines of the log were dropped.
@@ -76,7 +80,7 @@ pub enum Code {
 }
 
 /// All of them, in their order.
-pub const CODES: [Code; 32] = [
+pub const CODES: [Code; 34] = [
     Code::Removed,
     Code::Twin,
     Code::Recovering,
@@ -89,6 +93,7 @@ pub const CODES: [Code; 32] = [
     Code::MemberVanished,
     Code::MemberDown,
     Code::FilesUsedUp,
+    Code::ThreadsUsedUp,
     Code::Starved,
     Code::AccessRefused,
     Code::RequestsRefused,
@@ -107,6 +112,7 @@ pub const CODES: [Code; 32] = [
     Code::LinkSlow,
     Code::MemberFlaps,
     Code::ConfigRefused,
+    Code::ProgramReplaced,
     Code::CertificateEnds,
     Code::LogDropped,
 ];
@@ -164,6 +170,7 @@ impl Code {
             Self::MemberVanished => "member_vanished",
             Self::MemberDown => "member_down",
             Self::FilesUsedUp => "files_used_up",
+            Self::ThreadsUsedUp => "threads_used_up",
             Self::Starved => "starved",
             Self::AccessRefused => "access_refused",
             Self::RequestsRefused => "requests_refused",
@@ -182,6 +189,7 @@ impl Code {
             Self::LinkSlow => "link_slow",
             Self::MemberFlaps => "member_flaps",
             Self::ConfigRefused => "config_refused",
+            Self::ProgramReplaced => "program_replaced",
             Self::CertificateEnds => "certificate_ends",
             Self::LogDropped => "log_dropped",
         }
@@ -203,6 +211,7 @@ impl Code {
             Self::MemberVanished => "fell silent without a word",
             Self::MemberDown => "is down",
             Self::FilesUsedUp => "can open no more files or connections",
+            Self::ThreadsUsedUp => "gets no more threads from the system",
             Self::Starved => "gets too little of its processor",
             Self::AccessRefused => "refuses many requests for their token",
             Self::RequestsRefused => "refuses much of what devices ask",
@@ -221,6 +230,7 @@ impl Code {
             Self::LinkSlow => "is reached slowly",
             Self::MemberFlaps => "answers only now and then",
             Self::ConfigRefused => "did not take what was configured last",
+            Self::ProgramReplaced => "runs a program whose file was removed or replaced",
             Self::CertificateEnds => "has a certificate near its end",
             Self::LogDropped => "drops lines of its log",
         }
@@ -267,6 +277,8 @@ impl Code {
             Self::ConfigRefused => 29,
             Self::LinkSlow => 30,
             Self::LinkFlaps => 31,
+            Self::ThreadsUsedUp => 32,
+            Self::ProgramReplaced => 33,
         };
         1 << number
     }
@@ -284,6 +296,7 @@ impl Code {
             | Self::NoQuorum
             | Self::NoControl
             | Self::FilesUsedUp
+            | Self::ThreadsUsedUp
             | Self::CorruptRecord => Severity::Critical,
             Self::CrashLoop
             | Self::MemberVanished
@@ -305,6 +318,7 @@ impl Code {
             | Self::LinkSlow
             | Self::MemberFlaps
             | Self::ConfigRefused
+            | Self::ProgramReplaced
             | Self::CertificateEnds
             | Self::LogDropped => Severity::Warning,
         }
@@ -322,6 +336,8 @@ impl Code {
             | Self::HandoffPaused
             | Self::ConfigRefused
             | Self::CertificateEnds => (0, 0),
+            // Whoever updates it starts it anew in a moment.
+            Self::ProgramReplaced => (10_000, 0),
             // Who comes back is heard once or twice before it is sure.
             Self::Twin | Self::CrashLoop | Self::MemberVanished | Self::MemberDown => (0, 2_000),
             // A node that starts has not heard the others yet; a change of voters or owners takes a moment.
@@ -329,6 +345,8 @@ impl Code {
             Self::QuorumAtRisk | Self::VoterLost => (1_500, 3_000),
             // One burst of connections is none; it is met again and again where it is one.
             Self::FilesUsedUp => (2_000, 30_000),
+            // Judged over a minute.
+            Self::ThreadsUsedUp => (0, 0),
             // Counted over a minute.
             Self::AccessRefused | Self::RequestsRefused => (0, 10_000),
             // A moment's load is none.
@@ -361,6 +379,7 @@ impl Code {
             | Self::Twin
             | Self::FilesGone
             | Self::FilesUsedUp
+            | Self::ThreadsUsedUp
             | Self::Starved
             | Self::AccessRefused
             | Self::CrashLoop
@@ -368,9 +387,10 @@ impl Code {
             | Self::ClockSkew
             | Self::LinkBroken
             | Self::ConfigRefused
+            | Self::ProgramReplaced
             | Self::CertificateEnds => &[],
             Self::LinkFlaps => &[Self::MemberFlaps],
-            Self::SlowDisk | Self::MemberFlaps | Self::LinkSlow => &[Self::Starved],
+            Self::SlowDisk | Self::MemberFlaps | Self::LinkSlow => &[Self::ThreadsUsedUp, Self::Starved],
             Self::RequestsRefused => &[
                 Self::FilesGone,
                 Self::DiskFull,
@@ -379,6 +399,7 @@ impl Code {
                 Self::NoControl,
                 Self::Recovering,
                 Self::IndexBehind,
+                Self::ThreadsUsedUp,
                 Self::Starved,
             ],
             Self::Recovering => &[Self::CorruptRecord],

@@ -18,6 +18,7 @@ use crate::base::limits::SLOW_SYNC;
 use crate::base::limits::SLOW_SYNCS_MIN;
 use crate::base::limits::STARVED_WINDOW;
 use crate::base::limits::SYNC_WINDOW_LOOKS;
+use crate::base::limits::THREADS_MET_WITHIN;
 use crate::base::time::millis;
 
 /// Whose clocks are wrong, by so many milliseconds against the middle of all; `ahead_ms` says by how much each is ahead of
@@ -169,9 +170,29 @@ impl HeldBack {
     }
 }
 
+/// Threads that the system refused, as it counts them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RefusedThreads {
+    seen: Option<u64>,
+    rose_ms: Option<u64>,
+}
+
+impl RefusedThreads {
+    /// So many were refused so far. Whether some were within the last [`THREADS_MET_WITHIN`], as far as this was looked at:
+    /// what was refused before the first look is not told of.
+    pub fn look(&mut self, now_ms: u64, refused: u64) -> bool {
+        if self.seen.replace(refused).is_some_and(|seen| refused > seen) {
+            self.rose_ms = Some(now_ms);
+        }
+        self.rose_ms.is_some_and(|rose| now_ms.saturating_sub(rose) <= millis(THREADS_MET_WITHIN))
+    }
+}
+
 /// Why a token did not open what was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shut {
+    /// There was none.
+    Missing,
     /// It is none of this cluster, is one no longer, or has ended.
     Unknown,
     /// It is one, for other things.
@@ -187,6 +208,7 @@ pub struct RefusedTokens {
 #[derive(Debug, Clone, Default)]
 struct Step {
     began_ms: u64,
+    missing: u64,
     unknown: u64,
     not_enough: u64,
     /// By where they came from; what does not fit is counted above only.
@@ -197,6 +219,8 @@ struct Step {
 /// Many were.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManyRefused {
+    /// Of [`Shut::Missing`].
+    pub missing: u64,
     /// Of [`Shut::Unknown`].
     pub unknown: u64,
     /// Of [`Shut::NotEnough`].
@@ -219,6 +243,7 @@ impl RefusedTokens {
         }
         let Some(step) = self.steps.back_mut() else { return };
         match why {
+            Shut::Missing => step.missing += 1,
             Shut::Unknown => step.unknown += 1,
             Shut::NotEnough => step.not_enough += 1,
         }
@@ -233,10 +258,14 @@ impl RefusedTokens {
     pub fn many(&mut self, now_ms: u64) -> Option<ManyRefused> {
         self.forget(now_ms);
         let last_ms = self.steps.back()?.began_ms;
-        let (unknown, not_enough) =
-            self.steps.iter().fold((0, 0), |(unknown, other), step| (unknown + step.unknown, other + step.not_enough));
+        let sum = |of: fn(&Step) -> u64| self.steps.iter().map(of).sum::<u64>();
+        let (missing, unknown, not_enough) =
+            (sum(|step| step.missing), sum(|step| step.unknown), sum(|step| step.not_enough));
         let are_over = now_ms.saturating_sub(last_ms) >= millis(ACCESS_REFUSED_OVER);
-        if are_over || self.steps.len() < ACCESS_REFUSED_STEPS_MIN || unknown + not_enough < ACCESS_REFUSED_MIN {
+        if are_over
+            || self.steps.len() < ACCESS_REFUSED_STEPS_MIN
+            || missing + unknown + not_enough < ACCESS_REFUSED_MIN
+        {
             return None;
         }
         let mut from: BTreeMap<IpAddr, u64> = BTreeMap::new();
@@ -246,6 +275,7 @@ impl RefusedTokens {
         let not_all = self.steps.iter().any(|step| step.not_all);
         let addresses = from.len();
         Some(ManyRefused {
+            missing,
             unknown,
             not_enough,
             addresses,

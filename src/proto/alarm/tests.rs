@@ -10,6 +10,7 @@ use super::Subject;
 use super::judge::HeldBack;
 use super::judge::Lateness;
 use super::judge::ManyRefused;
+use super::judge::RefusedThreads;
 use super::judge::RefusedTokens;
 use super::judge::SYNC_BUCKETS;
 use super::judge::Shut;
@@ -221,6 +222,15 @@ fn how_long_a_limit_holds_back_is_told_of_the_last_seconds() {
     assert_eq!(held.look(66_000, 60_000), 100);
 }
 
+#[test]
+fn refused_threads_are_told_of_for_a_minute_and_not_those_of_before() {
+    let mut threads = RefusedThreads::default();
+    assert_eq!([(1_000, 7), (2_000, 7)].map(|(at, count)| threads.look(at, count)), [false; 2], "before this process");
+    assert_eq!([(3_000, 8), (63_000, 8)].map(|(at, count)| threads.look(at, count)), [true; 2]);
+    assert!(!threads.look(63_001, 8), "there was none for a minute");
+    assert!(!threads.look(64_000, 2) && threads.look(65_000, 3), "another group counts from its own beginning");
+}
+
 /// So many requests a second over so many seconds, each from one of these addresses in turn; then it is looked.
 fn refused(per_second: u64, seconds: u64, addresses: u8) -> (RefusedTokens, u64) {
     let (mut refused, mut from) = (RefusedTokens::default(), (1..=addresses).cycle());
@@ -244,7 +254,7 @@ fn tokens_that_are_refused_are_told_when_they_are_many_for_some_time_and_until_t
     assert_eq!(many(1_000, 9, 1), None, "it was stopped at once");
     let all = many(50, 20, 2).unwrap();
     let ten = Some(([10, 0, 0, 2].into(), 500));
-    assert_eq!(all, ManyRefused { unknown: 900, not_enough: 100, addresses: 2, not_all: false, most: ten });
+    assert_eq!(all, ManyRefused { missing: 0, unknown: 900, not_enough: 100, addresses: 2, not_all: false, most: ten });
     let minute = many(50, 600, 1).unwrap();
     assert!((2_750..=3_000).contains(&(minute.unknown + minute.not_enough)), "of the last minute: {minute:?}");
 

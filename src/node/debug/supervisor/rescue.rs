@@ -15,8 +15,8 @@ use crate::base::exit::Exit;
 use crate::base::limits::RESCUE_RETRY;
 use crate::base::limits::RESCUE_STOP;
 use crate::base::limits::WATCH_TICK;
+use crate::base::program;
 use crate::base::time;
-use crate::node::debug::supervisor;
 use crate::node::debug::supervisor::Supervisor;
 use crate::node::debug::supervisor::WORKER_OF;
 use crate::node::rescue::AGAIN;
@@ -80,7 +80,7 @@ impl Supervisor<'_> {
             next_ms: time::wall_ms().saturating_add(left_ms),
             last: self.left.as_ref().map(|left| left.end.clone()),
         };
-        Command::new(supervisor::own_binary()?)
+        Command::new(program::own()?)
             .args(self.arguments)
             .env(RESCUE, told.encode())
             .env(WORKER_OF, std::process::id().to_string())

@@ -72,8 +72,11 @@ pub(super) struct Watched {
     pid: u32,
     /// Its control group, and how often somebody was ended in it for memory before.
     group: Option<(Group, u64)>,
+    /// How often the system had refused a thread when it was started.
+    refused: Option<u64>,
     memory: Memory,
     open_files: Option<u64>,
+    address_limit: Option<u64>,
     threads: Vec<String>,
     /// The report that was made while it hung.
     hung: Option<Report>,
@@ -94,8 +97,10 @@ impl Watched {
             bitten: None,
             pid: 0,
             group: None,
+            refused: None,
             memory: Memory::default(),
             open_files: None,
+            address_limit: None,
             threads: Vec::new(),
             hung: None,
         }
@@ -104,6 +109,7 @@ impl Watched {
     /// Starts it with its deck.
     pub(super) fn start<T>(&mut self, start: impl FnOnce(Option<String>) -> io::Result<T>) -> io::Result<T> {
         self.note_group();
+        self.refused = machine::thread_limit().map(|limit| limit.refused);
         match &self.deck {
             Some(deck) => deck.hand_to(|number| start(Some(number))),
             None => start(None),
@@ -141,6 +147,7 @@ impl Watched {
             self.note_group();
             self.memory = machine::memory(pid, self.group.as_ref().map(|(group, _)| group));
             self.open_files = machine::open_files(pid);
+            self.address_limit = machine::address_limit(pid);
         }
         self.looks = self.looks.wrapping_add(1);
         let deck = self.deck.as_ref().filter(|deck| deck.stage() == Stage::Holds)?;
@@ -185,8 +192,16 @@ impl Watched {
             out_of_memory,
             asked_to_stop,
             file_limit: file_size::limit(),
+            thread_limit: self.threads_refused(),
+            address_limit: self.address_limit,
             story,
         }
+    }
+
+    /// How many it may have, where it got no more.
+    fn threads_refused(&self) -> Option<u64> {
+        let (before, now) = (self.refused?, machine::thread_limit()?);
+        (now.refused > before).then_some(now.limit)
     }
 
     fn add_vitals(&self, report: &mut Report) {
