@@ -352,6 +352,9 @@ async fn serve(place: &RunArguments, config: &Config, logs: &Logs, panics: mpsc:
         node.announce_claim();
     }
     gasp::speaks(&node);
+    if let Some(why) = listeners.no_control() {
+        node.note_no_socket(why.to_owned());
+    }
     node.watch();
     let peers = way.peers.clone();
     keep_all(&node);

@@ -5,6 +5,7 @@ pub mod interfaces;
 mod neighbours;
 pub mod peer;
 pub mod resolve;
+mod routes;
 mod task;
 pub mod tls;
 pub mod wire;

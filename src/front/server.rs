@@ -82,6 +82,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Listeners {
     tcp: Vec<(TcpListener, Option<Tls>)>,
     control: Option<(UnixListener, PathBuf)>,
+    /// Why there is no control socket, where one is wanted.
+    no_control: Option<String>,
 }
 
 /// Why an address cannot be listened on.
@@ -110,14 +112,16 @@ pub async fn bind(addresses: &[Listen], tls: Option<&Tls>, control: Option<&Path
         };
         tcp.push((bind_tcp(listen.address).map_err(failed)?, tls));
     }
+    let mut no_control = None;
     let control = control.and_then(|path| match bind_control(path) {
         Ok(listener) => Some((listener, path.to_owned())),
         Err(error) => {
             tracing::warn!(%error, path = %path.display(), "there is no local control socket");
+            no_control = Some(format!("{}: {error}", path.display()));
             None
         }
     });
-    std::future::ready(Ok(Listeners { tcp, control })).await
+    std::future::ready(Ok(Listeners { tcp, control, no_control })).await
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -150,6 +154,12 @@ fn bind_control(path: &Path) -> io::Result<UnixListener> {
 }
 
 impl Listeners {
+    /// Why there is no control socket, where one is wanted.
+    #[must_use]
+    pub fn no_control(&self) -> Option<&str> {
+        self.no_control.as_deref()
+    }
+
     /// The TCP addresses, with the ports the system chose.
     #[must_use]
     pub fn addresses(&self) -> Vec<Listen> {

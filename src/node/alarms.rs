@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,6 +41,7 @@ use crate::proto::alarm::Subject;
 use crate::proto::alarm::code::Code;
 use crate::proto::alarm::fold;
 use crate::proto::alarm::judge;
+use crate::proto::alarm::judge::Faults;
 use crate::proto::alarm::judge::HeldBack;
 use crate::proto::alarm::judge::Lateness;
 use crate::proto::alarm::judge::RefusedThreads;
@@ -77,6 +79,9 @@ pub struct Alarms {
     lateness: Mutex<Lateness>,
     held_back: Mutex<HeldBack>,
     refused_threads: Mutex<RefusedThreads>,
+    faults: Mutex<Faults>,
+    /// Why there is no local control socket.
+    no_socket: OnceLock<String>,
     /// What others said of themselves.
     heard: Mutex<told::Heard>,
 }

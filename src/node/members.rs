@@ -108,7 +108,8 @@ pub struct DrainView {
 impl Node {
     /// Keeps the membership until the node stops.
     pub async fn keep_members(self, way: Way) {
-        let Way { peers: Some(peers), gossip, .. } = way else { return };
+        // Nobody is met; a task that is over would look as if it had failed.
+        let Way { peers: Some(peers), gossip, .. } = way else { return self.closed().await };
         let start = self.0.cluster.marks.read(|marks| marks.starts);
         let setup =
             Setup { cluster: self.who().cluster, node: self.who().node, start, seed: crate::node::cluster::draw() };

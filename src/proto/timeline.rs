@@ -409,6 +409,7 @@ fn raised(code: Code) -> Vec<Rule> {
         | Code::FilesGone
         | Code::FilesUsedUp
         | Code::ThreadsUsedUp
+        | Code::MemoryShort
         | Code::Starved
         | Code::ConfigRefused
         | Code::ProgramReplaced
@@ -426,35 +427,39 @@ fn raised(code: Code) -> Vec<Rule> {
         | Code::MemberFlaps
         | Code::ClockSkew => Vec::new(),
     };
-    let same = |parent: Code| {
-        matches!(
-            (code, parent),
-            (
-                Code::VoterLost
-                    | Code::MemberDown
-                    | Code::MemberVanished
-                    | Code::MemberFlaps
-                    | Code::LinkFlaps
-                    | Code::LinkSlow
-                    | Code::Recovering
-                    | Code::DiskFull
-                    | Code::SlowDisk
-                    | Code::IndexSlow,
-                _
-            ) | (
-                Code::RequestsRefused,
-                Code::FilesGone
-                    | Code::DiskFull
-                    | Code::IndexFailed
-                    | Code::Recovering
-                    | Code::IndexBehind
-                    | Code::ThreadsUsedUp
-                    | Code::Starved
-            ) | (Code::IndexBehind | Code::TransferStuck, Code::DiskFull | Code::SlowDisk | Code::IndexFailed)
-        )
-    };
-    rules.extend(code.follows_from().iter().map(|parent| Rule::raised(*parent, same(*parent))));
+    rules.extend(code.follows_from().iter().map(|parent| Rule::raised(*parent, is_its_own(code, *parent))));
     rules
+}
+
+/// Whether an alarm follows from another one only where both are about the same node.
+fn is_its_own(code: Code, parent: Code) -> bool {
+    matches!(
+        (code, parent),
+        (
+            Code::VoterLost
+                | Code::MemberDown
+                | Code::MemberVanished
+                | Code::MemberFlaps
+                | Code::LinkFlaps
+                | Code::LinkSlow
+                | Code::Recovering
+                | Code::DiskFull
+                | Code::Starved
+                | Code::SlowDisk
+                | Code::IndexSlow,
+            _
+        ) | (
+            Code::RequestsRefused,
+            Code::FilesGone
+                | Code::DiskFull
+                | Code::IndexFailed
+                | Code::Recovering
+                | Code::IndexBehind
+                | Code::ThreadsUsedUp
+                | Code::MemoryShort
+                | Code::Starved
+        ) | (Code::IndexBehind | Code::TransferStuck, Code::DiskFull | Code::SlowDisk | Code::IndexFailed)
+    )
 }
 
 /// What ended it.
@@ -473,6 +478,7 @@ fn cleared(code: Code) -> Vec<Rule> {
         | Code::FilesGone
         | Code::FilesUsedUp
         | Code::ThreadsUsedUp
+        | Code::MemoryShort
         | Code::Starved
         | Code::AccessRefused
         | Code::RequestsRefused

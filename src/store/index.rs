@@ -9,6 +9,7 @@ use std::time::Instant;
 pub mod fjall;
 pub mod memory;
 pub mod salvage;
+mod voice;
 
 /// Why the index cannot answer.
 #[derive(Debug, thiserror::Error)]

@@ -103,6 +103,19 @@ async fn what_every_machine_says_of_itself_is_told_as_something_that_they_share(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_socket_that_cannot_be_made_is_told_on_the_other_machines() {
+    let mut cluster = Cluster::start(3).await;
+    stopped(&cluster, VICTIM).await;
+    // Something of somebody else's is in its place.
+    std::fs::create_dir(cluster.data(VICTIM).join("ctl.sock")).unwrap();
+    cluster.start_again(VICTIM);
+    let all = eventually("another one tells it", async || told(&cluster, 0, "config_refused").await).await;
+    let cause = all["alarm"]["cause"].as_str().unwrap();
+    assert_eq!(all["told_by"], json!([NUMBER]));
+    assert!(cause.contains("no local control socket") && cause.contains("ctl.sock: "), "{all:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn devices_that_are_refused_time_and_again_are_an_alarm_with_the_reason_and_who_ordered_it() {
     let cluster = Cluster::start(3).await;
     cluster.bucket("meters", json!({ "kind": "lww" })).await;

@@ -8,6 +8,12 @@ pub const LINK_SLOW: Duration = Duration::from_millis(250);
 pub const BREAKS_APART: Duration = Duration::from_secs(1);
 /// From so many in a minute on it is an alarm: a machine that restarts makes one or two.
 pub const BREAKS_MIN: usize = 6;
+/// Steps in which it is counted how often a process waits for its memory.
+pub const FAULTS_STEP: Duration = Duration::from_secs(2);
+/// It has to do so in so many steps one after the other.
+pub const FAULTS_STEPS: usize = 4;
+/// From so many a second on requests wait for it: each takes some milliseconds of a disk.
+pub const FAULTS_PER_S: u64 = 50;
 /// Over this time it is counted who asks.
 pub const ASKERS_WINDOW: Duration = Duration::from_secs(60);
 /// In steps of this.

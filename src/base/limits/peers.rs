@@ -81,6 +81,8 @@ pub const PEER_QUESTION_BYTES_MAX: usize = 96 * 1024 * 1024;
 
 /// Bytes of the kernel's list of neighbours that are read: the thousand that it keeps at most, of 80 bytes each, and some.
 pub const NEIGHBOURS_BYTES_MAX: u64 = 128 * 1024;
+/// Bytes of the kernel's table of routes that are read: a thousand lines of 128 bytes.
+pub const ROUTES_BYTES_MAX: u64 = 128 * 1024;
 /// Time for each step of a call to a peer: TCP, then TLS and the first words.
 pub const PEER_DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The wait after the first call to a peer that failed; doubled with each, with jitter.

@@ -33,6 +33,7 @@ use crate::net::peer::twins::Met;
 use crate::net::peer::twins::Twin;
 use crate::net::resolve;
 use crate::net::resolve::ResolveError;
+use crate::net::routes;
 use crate::net::tls;
 use crate::net::wire::Frame;
 use crate::net::wire::FrameError;
@@ -66,12 +67,18 @@ pub(super) enum DialError {
         source: io::Error,
     },
     /// Nothing came in time.
-    #[error("{address} does not answer{}", if *.nobody { ", and nobody on the network says that it is there" } else { "" })]
+    #[error(
+        "{address} does not answer{}{}",
+        if *.nobody { ", and nobody on the network says that it is there" } else { "" },
+        .by.as_ref().map(|by| format!(" (asked by the interface {by})")).unwrap_or_default()
+    )]
     Timeout {
         /// Where.
         address: String,
         /// The network was asked who has that address, in vain.
         nobody: bool,
+        /// The interface that this machine sends by to there.
+        by: Option<String>,
     },
     /// Whoever took the connection said nothing in time.
     #[error("{0} takes connections and says nothing")]
@@ -163,10 +170,10 @@ async fn dial(shared: &Shared, peer: &Peer, lane: Lane) -> Result<Dialled, DialE
 }
 
 async fn dial_at(shared: &Shared, peer: &Peer, lane: Lane, text: &str) -> Result<Dialled, DialError> {
-    let late = |nobody| DialError::Timeout { address: text.to_owned(), nobody };
+    let late = |nobody, by| DialError::Timeout { address: text.to_owned(), nobody, by };
     let (host, port) = text.rsplit_once(':').ok_or(DialError::NoAddress)?;
     let Ok(port) = port.parse() else { return Err(DialError::NoAddress) };
-    let found = within(resolve::resolve(host, port)).await.ok_or_else(|| late(false))??;
+    let found = within(resolve::resolve(host, port)).await.ok_or_else(|| late(false, None))??;
     let mut last = DialError::NoAddress;
     for address in found {
         let connected = match within(TcpStream::connect(address)).await {
@@ -174,7 +181,7 @@ async fn dial_at(shared: &Shared, peer: &Peer, lane: Lane, text: &str) -> Result
                 within(introduce(shared, peer, lane, tcp, address)).await.unwrap_or(Err(DialError::Mute(address)))
             }
             Some(Err(source)) => Err(DialError::Connect { address, source }),
-            None => Err(late(neighbours::is_nobodys(address.ip()))),
+            None => Err(late(neighbours::is_nobodys(address.ip()), routes::interface_to(address.ip()))),
         };
         match connected {
             Ok((stream, life)) => return Ok((stream, life, address)),

@@ -98,9 +98,11 @@ mod tests {
         assert_eq!(kind(connect(io::ErrorKind::HostUnreachable)), Kind::NobodyThere);
         assert_eq!(kind(connect(io::ErrorKind::AddrNotAvailable)), Kind::Here);
         assert_eq!(kind(connect(io::ErrorKind::ConnectionReset)), Kind::Other);
-        assert_eq!(kind(DialError::Timeout { address: "a:1".into(), nobody: true }), Kind::NobodyThere);
-        assert_eq!(kind(DialError::Timeout { address: "a:1".into(), nobody: false }), Kind::NoAnswer);
+        assert_eq!(kind(DialError::Timeout { address: "a:1".into(), nobody: true, by: None }), Kind::NobodyThere);
+        assert_eq!(kind(DialError::Timeout { address: "a:1".into(), nobody: false, by: None }), Kind::NoAnswer);
         assert_eq!(kind(DialError::Mute(address)), Kind::Mute);
+        let late = DialError::Timeout { address: "a:1".into(), nobody: false, by: Some("vpn0".into()) };
+        assert_eq!(Trouble::from(&late).text, "a:1 does not answer (asked by the interface vpn0)");
         assert_eq!(Trouble::from(&DialError::Mute(address)).text, "10.0.0.3:7400 takes connections and says nothing");
     }
 }

@@ -1,5 +1,6 @@
-//! What this process lacks: files that it may open, threads, its processor, and the program that it was started from.
+//! What this process lacks: files that it may open, threads, memory, its processor, and the program that it was started from.
 
+use crate::base::limits::FAULTS_PER_S;
 use crate::base::limits::FILES_MET_WITHIN;
 use crate::base::limits::STARVED_PERCENT;
 use crate::base::open_files;
@@ -8,6 +9,7 @@ use crate::base::time;
 use crate::node::Node;
 use crate::node::alarms::lock;
 use crate::node::debug::machine;
+use crate::node::debug::machine::Paging;
 use crate::node::debug::machine::ProcessorLimit;
 use crate::node::debug::machine::ThreadLimit;
 use crate::node::status::RELEASE;
@@ -16,10 +18,14 @@ use crate::proto::alarm::code::Code;
 
 impl Node {
     pub(super) fn findings_of_the_process(&self) -> Vec<Finding> {
-        [self.lacks_files(), self.lacks_threads(), self.lacks_processor(), self.lacks_its_program()]
-            .into_iter()
-            .flatten()
-            .collect()
+        let lacks = [
+            self.lacks_files(),
+            self.lacks_threads(),
+            self.lacks_memory(),
+            self.lacks_processor(),
+            self.lacks_its_program(),
+        ];
+        lacks.into_iter().flatten().collect()
     }
 
     fn lacks_files(&self) -> Option<Finding> {
@@ -47,6 +53,22 @@ impl Node {
         let to_do =
             "Raise that limit (`TasksMax=` of the service, `--pids-limit` of the container) and start it again.";
         Some(Finding::new(Code::ThreadsUsedUp, self.me(), cause, to_do))
+    }
+
+    fn lacks_memory(&self) -> Option<Finding> {
+        let Paging { faults, swapped } = machine::paging()?;
+        let per_s = lock(&self.0.cluster.alarms.faults).look(time::steady_ms().0, faults);
+        if per_s < FAULTS_PER_S {
+            return None;
+        }
+        let cause = format!(
+            "It is short of memory: {per_s} times a second it waits for memory that was moved to a disk, and {} MiB of it are in \
+             swap. Requests are slow; what is stored is safe.",
+            swapped / (1024 * 1024)
+        );
+        let to_do = "Look what else takes the memory of that machine, or raise what its service or container may have \
+                     (`MemoryHigh=`, `MemoryMax=`).";
+        Some(Finding::new(Code::MemoryShort, self.me(), cause, to_do))
     }
 
     fn lacks_its_program(&self) -> Option<Finding> {

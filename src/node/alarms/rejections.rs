@@ -22,6 +22,7 @@ fn in_words(many: &ManyRejected) -> String {
         Fault::Ours => "though nothing was wrong with them",
         Fault::Theirs => "for what was asked",
     };
+    let most = most.filter(|(_, count)| count.saturating_mul(2) > *times);
     let most = most.map(|(from, _)| format!(", most of these from {from}")).unwrap_or_default();
     format!(
         "In the last minute {refused} of {asked} requests of devices ({percent} %) were refused, {whose}: {times} with `{code}` \
@@ -36,7 +37,8 @@ fn to_do(many: &ManyRejected) -> &'static str {
             "Look which program there opens connections and does not end them."
         }
         ("tls_handshake", _) => {
-            "Look whether these devices trust the certificate of `ringfort reload`'s last answer, and whether its names are theirs."
+            "Look whether these devices trust the authority that `ringfort ca` prints, or the certificate that is configured, and ask for \
+             a name that it has."
         }
         ("no_such_bucket", _) => {
             "Look in `ringfort timeline` who removed the bucket, or give these devices the right name."

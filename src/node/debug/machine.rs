@@ -166,6 +166,25 @@ fn soft_limit(limits: &str, name: &str) -> Option<u64> {
     limits.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
+/// Memory of this process that is on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paging {
+    /// How often it waited for a page to come from a disk, so far.
+    pub faults: u64,
+    /// Bytes in swap.
+    pub swapped: u64,
+}
+
+/// That of this process.
+#[must_use]
+pub fn paging() -> Option<Paging> {
+    let stat = read("/proc/self/stat");
+    // Field 12 of the line; the state behind the name is the third.
+    let faults = stat.rsplit_once(')')?.1.split_whitespace().nth(9)?.parse().ok()?;
+    let swapped = number(&read("/proc/self/status"), "VmSwap").unwrap_or(0).saturating_mul(1024);
+    Some(Paging { faults, swapped })
+}
+
 /// How many files a process has open.
 #[must_use]
 pub fn open_files(pid: u32) -> Option<u64> {
@@ -278,6 +297,7 @@ mod tests {
         let me = std::process::id();
         assert!(memory(me, None).resident.is_some_and(|bytes| bytes > 1024 * 1024));
         assert!(open_files(me).is_some_and(|count| count >= 3) && !is_stopped(me));
+        assert!(super::paging().is_some_and(|paging| paging.faults < 1 << 40 && paging.swapped < 1 << 40));
         assert!(threads(me).iter().any(|thread| thread.contains("(running)")), "{:?}", threads(me));
     }
 }

@@ -35,6 +35,8 @@ pub enum Code {
     FilesUsedUp,
     /// A node gets no more threads from the system.
     ThreadsUsedUp,
+    /// A node waits for memory that is on a disk.
+    MemoryShort,
     /// A node gets too little of its processor.
     Starved,
     /// Many requests are refused for their token.
@@ -80,7 +82,7 @@ pub enum Code {
 }
 
 /// All of them, in their order.
-pub const CODES: [Code; 34] = [
+pub const CODES: [Code; 35] = [
     Code::Removed,
     Code::Twin,
     Code::Recovering,
@@ -94,6 +96,7 @@ pub const CODES: [Code; 34] = [
     Code::MemberDown,
     Code::FilesUsedUp,
     Code::ThreadsUsedUp,
+    Code::MemoryShort,
     Code::Starved,
     Code::AccessRefused,
     Code::RequestsRefused,
@@ -171,6 +174,7 @@ impl Code {
             Self::MemberDown => "member_down",
             Self::FilesUsedUp => "files_used_up",
             Self::ThreadsUsedUp => "threads_used_up",
+            Self::MemoryShort => "memory_short",
             Self::Starved => "starved",
             Self::AccessRefused => "access_refused",
             Self::RequestsRefused => "requests_refused",
@@ -212,6 +216,7 @@ impl Code {
             Self::MemberDown => "is down",
             Self::FilesUsedUp => "can open no more files or connections",
             Self::ThreadsUsedUp => "gets no more threads from the system",
+            Self::MemoryShort => "is short of memory and waits for what was moved to a disk",
             Self::Starved => "gets too little of its processor",
             Self::AccessRefused => "refuses many requests for their token",
             Self::RequestsRefused => "refuses much of what devices ask",
@@ -279,6 +284,7 @@ impl Code {
             Self::LinkFlaps => 31,
             Self::ThreadsUsedUp => 32,
             Self::ProgramReplaced => 33,
+            Self::MemoryShort => 34,
         };
         1 << number
     }
@@ -301,6 +307,7 @@ impl Code {
             Self::CrashLoop
             | Self::MemberVanished
             | Self::MemberDown
+            | Self::MemoryShort
             | Self::Starved
             | Self::AccessRefused
             | Self::RequestsRefused
@@ -351,6 +358,7 @@ impl Code {
             Self::AccessRefused | Self::RequestsRefused => (0, 10_000),
             // A moment's load is none.
             Self::Starved => (5_000, 30_000),
+            Self::MemoryShort => (0, 30_000),
             // Found by a request now and then: it stands until nobody has met it for long.
             Self::CorruptRecord => (0, 600_000),
             Self::DiskForecast => (120_000, 600_000),
@@ -380,7 +388,7 @@ impl Code {
             | Self::FilesGone
             | Self::FilesUsedUp
             | Self::ThreadsUsedUp
-            | Self::Starved
+            | Self::MemoryShort
             | Self::AccessRefused
             | Self::CrashLoop
             | Self::HandoffPaused
@@ -390,7 +398,11 @@ impl Code {
             | Self::ProgramReplaced
             | Self::CertificateEnds => &[],
             Self::LinkFlaps => &[Self::MemberFlaps],
-            Self::SlowDisk | Self::MemberFlaps | Self::LinkSlow => &[Self::ThreadsUsedUp, Self::Starved],
+            // Who waits for memory runs late.
+            Self::Starved => &[Self::MemoryShort],
+            Self::SlowDisk | Self::MemberFlaps | Self::LinkSlow => {
+                &[Self::ThreadsUsedUp, Self::MemoryShort, Self::Starved]
+            }
             Self::RequestsRefused => &[
                 Self::FilesGone,
                 Self::DiskFull,
@@ -400,6 +412,7 @@ impl Code {
                 Self::Recovering,
                 Self::IndexBehind,
                 Self::ThreadsUsedUp,
+                Self::MemoryShort,
                 Self::Starved,
             ],
             Self::Recovering => &[Self::CorruptRecord],

@@ -12,6 +12,8 @@ use crate::base::limits::ACCESS_REFUSED_STEP;
 use crate::base::limits::ACCESS_REFUSED_STEPS_MIN;
 use crate::base::limits::ACCESS_REFUSED_WINDOW;
 use crate::base::limits::CLOCK_SKEW_MAX;
+use crate::base::limits::FAULTS_STEP;
+use crate::base::limits::FAULTS_STEPS;
 use crate::base::limits::HELD_BACK_EVERY;
 use crate::base::limits::LATE_AT_ONCE;
 use crate::base::limits::SLOW_SYNC;
@@ -185,6 +187,34 @@ impl RefusedThreads {
             self.rose_ms = Some(now_ms);
         }
         self.rose_ms.is_some_and(|rose| now_ms.saturating_sub(rose) <= millis(THREADS_MET_WITHIN))
+    }
+}
+
+/// How often this process waited for a page of its memory to come from a disk.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// When it was looked, and how often so far.
+    looks: VecDeque<(u64, u64)>,
+}
+
+impl Faults {
+    /// It did so often so far. How often a second it did in each of the last [`FAULTS_STEPS`] steps at least: a start reads its
+    /// program all at once, and not for long. 0 as long as it is too early to tell.
+    pub fn look(&mut self, now_ms: u64, faults: u64) -> u64 {
+        if self.looks.back().is_none_or(|(at_ms, _)| now_ms.saturating_sub(*at_ms) >= millis(FAULTS_STEP)) {
+            self.looks.push_back((now_ms, faults));
+        }
+        while self.looks.len() > FAULTS_STEPS + 1 {
+            self.looks.pop_front();
+        }
+        if self.looks.len() <= FAULTS_STEPS {
+            return 0;
+        }
+        let steps = self.looks.iter().zip(self.looks.iter().skip(1));
+        let rates = steps.map(|((since_ms, before), (at_ms, now))| {
+            now.saturating_sub(*before).saturating_mul(1000) / at_ms.saturating_sub(*since_ms).max(1)
+        });
+        rates.min().unwrap_or(0)
     }
 }
 

@@ -7,6 +7,7 @@ use super::Finding;
 use super::Moment;
 use super::Severity;
 use super::Subject;
+use super::judge::Faults;
 use super::judge::HeldBack;
 use super::judge::Lateness;
 use super::judge::ManyRefused;
@@ -220,6 +221,24 @@ fn how_long_a_limit_holds_back_is_told_of_the_last_seconds() {
     assert_eq!((told[32], told[40], told[99]), (56, 45, 0), "{told:?}");
     assert_eq!(held.look(60_000, 0), 0, "another limit");
     assert_eq!(held.look(66_000, 60_000), 100);
+}
+
+#[test]
+fn waiting_for_memory_is_told_where_it_goes_on_and_not_of_one_burst() {
+    let told = |per_second: &[u64]| {
+        let (mut faults, mut count) = (Faults::default(), 0);
+        let mut last = 0;
+        for (second, more) in per_second.iter().enumerate() {
+            count += more;
+            // It is looked more often than is counted.
+            last = (0..4).map(|quarter| faults.look(second as u64 * 1000 + quarter * 250, count)).last().unwrap();
+        }
+        last
+    };
+    assert_eq!(told(&[100; 12]), 100);
+    assert_eq!(told(&[100; 6]), 0, "too early to tell");
+    assert_eq!(told(&[5_000, 0, 0, 0, 0, 0, 0, 0, 0]), 0, "a start");
+    assert_eq!(told(&[[100; 12].as_slice(), &[0; 4]].concat()), 0, "it is over");
 }
 
 #[test]

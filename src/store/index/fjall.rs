@@ -31,6 +31,7 @@ use crate::store::index::Change;
 use crate::store::index::Index;
 use crate::store::index::IndexError;
 use crate::store::index::Visit;
+use crate::store::index::voice;
 
 /// The one keyspace.
 const KEYSPACE: &str = "objects";
@@ -84,6 +85,7 @@ impl FjallIndex {
     }
 
     fn start(dir: &Path) -> Result<Self, IndexError> {
+        voice::listen();
         let database = Database::builder(dir)
             .cache_size(INDEX_CACHE_BYTES)
             .worker_threads(WORKER_THREADS)
@@ -224,7 +226,16 @@ fn from_fjall(error: fjall::Error) -> IndexError {
         | fjall::Error::InvalidVersion(_)
         | fjall::Error::JournalRecovery(_)
         | fjall::Error::Unrecoverable => IndexError::Corrupt { detail: error.to_string() },
+        // Only that something failed before; what did was said by the way.
+        fjall::Error::Poisoned => IndexError::Io { detail: poisoned(error.to_string()) },
         other => IndexError::Io { detail: other.to_string() },
+    }
+}
+
+fn poisoned(text: String) -> String {
+    match voice::first_error() {
+        Some(first) => format!("{text}, since it met this: {first}"),
+        None => text,
     }
 }
 
