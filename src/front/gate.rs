@@ -144,17 +144,23 @@ pub async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -
     response
 }
 
-/// Counts what a device was refused, but for what many ask for on purpose, and for what has an alarm of its own.
+/// Counts what a device was refused.
 fn note_refusal(node: &Node, response: &Response, from: Option<IpAddr>) {
     let Some(said) = response.extensions().get::<Said>() else { return };
-    let fault = match response.status() {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return,
-        StatusCode::PRECONDITION_FAILED | StatusCode::PRECONDITION_REQUIRED => return,
-        StatusCode::NOT_FOUND if said.code == "not_found" => return,
-        status if status.is_server_error() => Fault::Ours,
-        _ => Fault::Theirs,
-    };
+    let Some(fault) = fault_of(response.status(), said.code) else { return };
     node.note_rejection(Rejection { code: said.code, fault, text: &said.detail, from, counted: true });
+}
+
+/// Whose fault a refusal is; of nobody where many ask so on purpose, or where it has an alarm of its own.
+fn fault_of(status: StatusCode, code: &str) -> Option<Fault> {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => None,
+        StatusCode::PRECONDITION_FAILED | StatusCode::PRECONDITION_REQUIRED => None,
+        // Whether there is a value is a question like another.
+        StatusCode::NOT_FOUND if code == "no_such_key" => None,
+        status if status.is_server_error() => Some(Fault::Ours),
+        _ => Some(Fault::Theirs),
+    }
 }
 
 /// Whether a request needs a place inside the door.
@@ -359,4 +365,20 @@ fn not_so(gate: &Gate, path: &str, request: &Request) -> Response {
     }
     harden(&mut response, None);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::fault_of;
+    use crate::proto::alarm::rejections::Fault;
+
+    #[test]
+    fn to_ask_for_what_is_not_there_is_nobodys_fault_and_to_ask_for_no_bucket_is() {
+        assert_eq!(fault_of(StatusCode::NOT_FOUND, "no_such_key"), None);
+        assert_eq!(fault_of(StatusCode::NOT_FOUND, "no_such_bucket"), Some(Fault::Theirs));
+        assert_eq!(fault_of(StatusCode::SERVICE_UNAVAILABLE, "no_quorum"), Some(Fault::Ours));
+        assert_eq!(fault_of(StatusCode::UNAUTHORIZED, "unauthorized"), None);
+    }
 }
