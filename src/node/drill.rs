@@ -32,7 +32,7 @@ const STORM_AT_ONCE: u32 = 1000;
 
 /// Begins to look at the file, where one is named: what it lists (`control`, `gossip`, `requests`, `bulk`, between blanks)
 /// is cut for all other nodes, with `loss=50` half of all messages that come is lost, and with `storm=1000` so many lines a second are
-/// logged, and with `no-box` and `no-recorder` (see `spare`) what they name is off; without the file nothing is. `abort@2` and other such words make node 2 fail, see `fail`; with `@2` each of the others is for node 2 only as well.
+/// logged, and with `no-box`, `no-recorder` and `no-seats` (see `spare`) what they name is off; without the file nothing is. `abort@2` and other such words make node 2 fail, see `fail`; with `@2` each of the others is for node 2 only as well.
 pub fn begin(peers: &Peers, node: NodeId) {
     let Some(path) = std::env::var_os(CUT_FILE).map(PathBuf::from) else { return };
     tracing::error!(

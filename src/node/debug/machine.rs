@@ -133,8 +133,10 @@ pub fn thread_limit() -> Option<ThreadLimit> {
     let count = |group: &Path, name: &str| read(group.join(name)).trim().parse::<u64>().ok();
     let limits = groups().filter_map(|group| Some((count(group, "pids.max")?, count(group, "pids.current")?)));
     let (limit, _) = limits.min_by_key(|(limit, now)| limit.saturating_sub(*now))?;
-    // Older kernels count in the group of whoever is refused, newer ones in that of the limit.
-    let refused = groups().filter_map(|group| number(&read(group.join("pids.events")), "max")).sum();
+    // Older kernels count in the group of whoever is refused, newer ones in that of the limit; and in all around it, for others too.
+    let count_of = |group: &Path, name: &str| number(&read(group.join(name)), "max");
+    let above: u64 = groups().skip(1).filter_map(|group| count_of(group, "pids.events.local")).sum();
+    let refused = count_of(&group, "pids.events").unwrap_or(0).saturating_add(above);
     Some(ThreadLimit { limit, refused })
 }
 
